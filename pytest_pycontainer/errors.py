@@ -1,0 +1,396 @@
+"""Every error that pytest-pycontainer raises.
+
+One class for each thing that a caller can act on. Each carries the facts as fields, builds its message from them, and
+survives pickling (errors cross process borders under pytest-xdist): ``args`` holds the constructor's arguments.
+
+::
+
+    PycontainerError
+    ├── EngineUnavailableError            this machine can't run containers: what is missing, and how to get it
+    ├── SpawnerError                      the process that starts containers is gone or answered nonsense
+    ├── StoreError                        the store on disk can't be used
+    ├── InvalidSpecError                  an argument that no container could be made of
+    ├── ImageError
+    │   ├── InvalidReferenceError
+    │   ├── ImageNotFoundError
+    │   └── ImageOutdatedError            built on a state of the host image that is gone
+    ├── BuildError
+    │   ├── DockerfileNotFoundError
+    │   ├── DockerfileError               file, line, column, the line itself, a caret
+    │   │   └── CopySourceNotFoundError
+    │   └── BuildStepFailedError          step, exit code, the end of its output
+    ├── ContainerError
+    │   ├── ContainerStartError           the step that failed (exit code 125)
+    │   │   ├── CommandNotFoundError      (exit code 127)
+    │   │   └── CommandNotExecutableError (exit code 126)
+    │   ├── ContainerNotFoundError
+    │   ├── ContainerNotRunningError
+    │   ├── ContainerExitedError          exited while something was waited for
+    │   ├── ContainerNotReadyError        not ready within the time limit
+    │   ├── WaitTimeoutError              a blocking call's own time limit
+    │   └── NameInUseError
+    └── NetworkError
+        ├── NetworkAttachError            the kernel refused a step: which, and its answer
+        ├── PortInUseError
+        ├── PortNotPublishedError
+        └── NoFreeSubnetError
+"""
+
+from __future__ import annotations
+
+
+class PycontainerError(Exception):
+    """The root of every error raised by pytest-pycontainer."""
+
+    exit_code = 125
+    """What a command line that meets this error exits with, as docker's does."""
+
+    def __reduce__(self) -> tuple[type[PycontainerError], tuple[object, ...]]:
+        return type(self), self.args
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+class EngineUnavailableError(PycontainerError):
+    """This machine can't run containers.
+
+    ``missing`` holds one ``(what, remedy)`` pair for each thing that is absent.
+    """
+
+    def __init__(self, missing: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  - {what}: {remedy}" for what, remedy in self.missing)
+        return f"this machine can't run containers; it lacks:\n{lines}"
+
+
+class SpawnerError(PycontainerError):
+    """The spawner, the process that starts containers, could not be used. Close the engine and open another."""
+
+    def __init__(self, doing: str, detail: str) -> None:
+        super().__init__(doing, detail)
+        self.doing = doing
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing}: {self.detail}; close this engine and open another"
+
+
+class StoreError(PycontainerError):
+    """Something on disk could not be written or read: ``doing`` what, to which ``path``, and why."""
+
+    def __init__(self, doing: str, path: str, detail: str) -> None:
+        super().__init__(doing, path, detail)
+        self.doing = doing
+        self.path = path
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing} {self.path}: {self.detail}"
+
+
+class InvalidSpecError(PycontainerError):
+    """An argument that no container could be made of: ``field``, the value given, and what is wanted."""
+
+    def __init__(self, field: str, value: str, wanted: str) -> None:
+        super().__init__(field, value, wanted)
+        self.field = field
+        self.value = value
+        self.wanted = wanted
+
+    def __str__(self) -> str:
+        return f"invalid {self.field} {self.value!r}: wanted {self.wanted}"
+
+
+# Images
+
+
+class ImageError(PycontainerError):
+    """Something about an image."""
+
+
+class InvalidReferenceError(ImageError):
+    """Text that is not an image reference."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(reference, reason)
+        self.reference = reference
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"invalid image reference {self.reference!r}: {self.reason}"
+
+
+class ImageNotFoundError(ImageError):
+    """No image of that reference in the store. ``known`` holds tags with near names."""
+
+    def __init__(self, reference: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(reference, known)
+        self.reference = reference
+        self.known = known
+
+    def __str__(self) -> str:
+        near = f" (did you mean {', '.join(self.known)}?)" if self.known else ""
+        return f"no image {self.reference!r} in the store{near}; build it first, or use 'host'"
+
+
+class ImageOutdatedError(ImageError):
+    """The image was built ``FROM host`` and the machine's packages have changed since. Build it again."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference)
+        self.reference = reference
+
+    def __str__(self) -> str:
+        return (
+            f"image {self.reference!r} was built on this machine's root file system before its packages changed; "
+            "build it again"
+        )
+
+
+# Builds
+
+
+class BuildError(PycontainerError):
+    """A Dockerfile that can't be read, understood or carried out."""
+
+
+class DockerfileNotFoundError(BuildError):
+    """There is no Dockerfile at ``path``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"no Dockerfile at {self.path}; create it, or name another with dockerfile="
+
+
+class DockerfileError(BuildError):
+    """A line that is not Dockerfile language.
+
+    ``line`` and ``column`` count from 1; ``text`` is the line as written; ``problem`` says what was expected.
+    """
+
+    def __init__(self, file: str, line: int, column: int, text: str, problem: str) -> None:
+        super().__init__(file, line, column, text, problem)
+        self.file = file
+        self.line = line
+        self.column = column
+        self.text = text
+        self.problem = problem
+
+    def __str__(self) -> str:
+        caret = "".join(c if c == "\t" else " " for c in self.text[: self.column - 1]) + "^"
+        return f"{self.file}:{self.line}:{self.column}: {self.problem}\n{_indented(self.text)}\n    {caret}"
+
+
+class CopySourceNotFoundError(DockerfileError):
+    """A COPY source that is not in the build context, or lies outside it."""
+
+
+class BuildStepFailedError(BuildError):
+    """A RUN that exited with another code than 0.
+
+    ``step`` counts from 1 of ``steps``; ``instruction`` is the step as written; ``output`` is the end of what it
+    printed.
+    """
+
+    def __init__(self, step: int, steps: int, instruction: str, exit_code: int, output: str) -> None:
+        super().__init__(step, steps, instruction, exit_code, output)
+        self.step = step
+        self.steps = steps
+        self.instruction = instruction
+        self.exit_code = exit_code
+        self.output = output
+
+    def __str__(self) -> str:
+        said = f"; the end of its output:\n{_indented(self.output)}" if self.output.strip() else "; it printed nothing"
+        return f"step {self.step}/{self.steps} ({self.instruction}) exited with code {self.exit_code}{said}"
+
+
+# Containers
+
+
+class ContainerError(PycontainerError):
+    """Something about one container. ``container`` is its name."""
+
+    def __init__(self, container: str, *rest: object) -> None:
+        super().__init__(container, *rest)
+        self.container = container
+
+
+class ContainerStartError(ContainerError):
+    """The container could not be started: ``step`` names what failed, ``detail`` what the kernel answered."""
+
+    def __init__(self, container: str, step: str, detail: str) -> None:
+        super().__init__(container, step, detail)
+        self.step = step
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot start {self.container!r}: {self.step}: {self.detail}"
+
+
+class CommandNotFoundError(ContainerStartError):
+    """The command is not in the image."""
+
+    exit_code = 127
+
+    def __init__(self, container: str, command: str) -> None:
+        ContainerError.__init__(self, container, command)
+        self.command = command
+        self.step = f'exec "{command}"'
+        self.detail = "no such file in the image, or its interpreter is missing"
+
+
+class CommandNotExecutableError(ContainerStartError):
+    """The command is in the image but can't be executed; ``detail`` says why."""
+
+    exit_code = 126
+
+    def __init__(self, container: str, command: str, detail: str) -> None:
+        ContainerError.__init__(self, container, command, detail)
+        self.command = command
+        self.step = f'exec "{command}"'
+        self.detail = detail
+
+
+class ContainerNotFoundError(ContainerError):
+    """No container of that name or id."""
+
+    def __str__(self) -> str:
+        return f"no container {self.container!r}; it may have been removed"
+
+
+class ContainerNotRunningError(ContainerError):
+    """The call needs a running container; ``status`` is what it is instead."""
+
+    def __init__(self, container: str, doing: str, status: str) -> None:
+        super().__init__(container, doing, status)
+        self.doing = doing
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing} {self.container!r}: it is {self.status}, not running"
+
+
+def _log_section(log_tail: str) -> str:
+    return f"; its last output:\n{_indented(log_tail)}" if log_tail.strip() else "; it printed nothing"
+
+
+class ContainerExitedError(ContainerError):
+    """The container exited while ``waited_for`` was waited for. ``log_tail`` holds its last lines."""
+
+    def __init__(self, container: str, waited_for: str, exit_code: int, log_tail: str) -> None:
+        super().__init__(container, waited_for, exit_code, log_tail)
+        self.waited_for = waited_for
+        self.container_exit_code = exit_code
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        return (
+            f"{self.container!r} exited with code {self.container_exit_code} before {self.waited_for}"
+            f"{_log_section(self.log_tail)}"
+        )
+
+
+class ContainerNotReadyError(ContainerError):
+    """The container runs, but what was waited for did not happen within ``timeout`` seconds."""
+
+    def __init__(self, container: str, waited_for: str, timeout: float, log_tail: str) -> None:
+        super().__init__(container, waited_for, timeout, log_tail)
+        self.waited_for = waited_for
+        self.timeout = timeout
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        return (
+            f"{self.container!r} is running, but not within {self.timeout:g} s: {self.waited_for}"
+            f"{_log_section(self.log_tail)}"
+        )
+
+
+class WaitTimeoutError(ContainerError):
+    """A blocking call took longer than the time limit that its caller gave, in seconds."""
+
+    def __init__(self, container: str, doing: str, timeout: float) -> None:
+        super().__init__(container, doing, timeout)
+        self.doing = doing
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"{self.doing} {self.container!r} took longer than {self.timeout:g} s"
+
+
+class NameInUseError(ContainerError):
+    """Another container has that name; ``owner`` is its id."""
+
+    def __init__(self, container: str, owner: str) -> None:
+        super().__init__(container, owner)
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return f"the name {self.container!r} is in use by container {self.owner[:12]}; remove it, or choose another name"
+
+
+# Networks
+
+
+class NetworkError(PycontainerError):
+    """Something about a network or a published port."""
+
+
+class NetworkAttachError(NetworkError):
+    """The kernel refused a step of setting up a network: ``step``, and what it answered."""
+
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__(step, detail)
+        self.step = step
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.step}: {self.detail}"
+
+
+class PortInUseError(NetworkError):
+    """A host port that something else holds; ``owner`` names it where that can be known, else it is empty."""
+
+    def __init__(self, address: str, port: int, owner: str) -> None:
+        super().__init__(address, port, owner)
+        self.address = address
+        self.port = port
+        self.owner = owner
+
+    def __str__(self) -> str:
+        by = f" by {self.owner}" if self.owner else ""
+        return f"port {self.port} on {self.address} is in use{by}; name another host port, or none to get a free one"
+
+
+class PortNotPublishedError(NetworkError):
+    """The container does not publish that port; ``published`` holds those that it does."""
+
+    def __init__(self, container: str, port: str, published: tuple[str, ...]) -> None:
+        super().__init__(container, port, published)
+        self.container = container
+        self.port = port
+        self.published = published
+
+    def __str__(self) -> str:
+        have = ", ".join(self.published) or "none"
+        return f"{self.container!r} does not publish port {self.port} (published: {have}); add it to ports="
+
+
+class NoFreeSubnetError(NetworkError):
+    """Every subnet of the pool is in use by another engine or routed by this machine."""
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(pool)
+        self.pool = pool
+
+    def __str__(self) -> str:
+        return f"no free subnet left in {self.pool}; close other engines, or set another pool"
