@@ -10,6 +10,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── SpawnerError                      the process that starts containers is gone or answered nonsense
     ├── StoreError                        the store on disk can't be used
     ├── InvalidSpecError                  an argument that no container could be made of
+    ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
     ├── ImageError
     │   ├── InvalidReferenceError
     │   ├── ImageNotFoundError
@@ -104,6 +105,23 @@ class InvalidSpecError(PycontainerError):
 
     def __str__(self) -> str:
         return f"invalid {self.field} {self.value!r}: wanted {self.wanted}"
+
+
+class UnsupportedLimitError(PycontainerError):
+    """A limit that this machine's cgroups can't set: the ``controller`` is missing among those ``available``."""
+
+    def __init__(self, controller: str, value: int, available: tuple[str, ...]) -> None:
+        super().__init__(controller, value, available)
+        self.controller = controller
+        self.value = value
+        self.available = available
+
+    def __str__(self) -> str:
+        have = ", ".join(self.available) or "none"
+        return (
+            f"cannot limit {self.controller} to {self.value}: this machine's cgroups have no {self.controller} controller "
+            f"for us (available: {have}); enable it, or run without that limit"
+        )
 
 
 # Images

@@ -1,0 +1,1 @@
+"""One thin module for each kernel interface. Imports the standard library only."""

@@ -1,0 +1,78 @@
+"""Capabilities and what else the kernel lets a process do (``man 7 capabilities``, ``man 2 prctl``)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from typing import Final
+
+from pytest_pycontainer.kernel import libc
+
+CAPABILITIES: Final = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+"""In the kernel's order: a capability's place is its number (include/uapi/linux/capability.h)."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
+
+def capability_mask(names: Iterable[str]) -> int:
+    """The bit set of these capabilities, named without ``CAP_``. Raises ValueError for an unknown name."""
+    return sum(1 << CAPABILITIES.index(name) for name in names)
+
+
+def limit_capabilities(mask: int) -> None:
+    """Drops every capability outside ``mask`` from the bounding set, so that no exec brings one back."""
+    libc.call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    number = 0
+    # The kernel knows its own last capability: reading past it is EINVAL, which may differ from the table above.
+    while _known(number):
+        if not mask >> number & 1:
+            libc.call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
+        number += 1
+
+
+def _known(capability: int) -> bool:
+    try:
+        libc.call("prctl", _PR_CAPBSET_READ, capability, 0, 0, 0)
+    except OSError:
+        return False
+    return True
+
+
+def set_capabilities(mask: int) -> None:
+    """Makes ``mask`` the permitted and effective set; the inheritable one is empty (CVE-2022-24769)."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    libc.syscall("capset", ctypes.byref(header), ctypes.byref(data))
+
+
+def hide_process() -> None:
+    """Makes this process not dumpable: without CAP_SYS_PTRACE nobody reads its memory or /proc/PID/ links."""
+    libc.call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_with_parent(signal: int) -> None:
+    """Asks for ``signal`` when the thread that forked this process ends (``man 2 PR_SET_PDEATHSIG``).
+
+    The kernel forgets it when the process changes its user or executes a set-user-ID file.
+    """
+    libc.call("prctl", _PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def join_new_keyring() -> None:
+    """A session keyring of its own, so that keys of this machine's user can't be read (``man 7 keyrings``)."""
+    libc.syscall("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, None)

@@ -1,0 +1,52 @@
+"""Being told that files changed (``man 7 inotify``)."""
+
+from __future__ import annotations
+
+import os
+import select
+from types import TracebackType
+
+from pytest_pycontainer.kernel import libc
+
+_IN_MODIFY = 0x2
+_IN_NONBLOCK = os.O_NONBLOCK
+_IN_CLOEXEC = os.O_CLOEXEC
+_EVENTS_AT_ONCE = 64 * 1024
+
+
+class ModificationWatch:
+    """Tells when one file is written to. A context manager; it holds one descriptor."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._descriptor = libc.call("inotify_init1", _IN_NONBLOCK | _IN_CLOEXEC)
+        try:
+            libc.call("inotify_add_watch", self._descriptor, os.fsencode(path), _IN_MODIFY)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> ModificationWatch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def wait(self, timeout: float, *others: int) -> None:
+        """Returns when the file was written to, one of the descriptors ``others`` is readable, or after ``timeout`` s.
+
+        Writes since the last call count, so nothing is missed between reading the file and waiting.
+        """
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        for other in others:
+            poll.register(other, select.POLLIN)
+        poll.poll(max(0.0, timeout) * 1000)
+        try:
+            os.read(self._descriptor, _EVENTS_AT_ONCE)
+        except BlockingIOError:
+            return

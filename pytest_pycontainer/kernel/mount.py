@@ -1,0 +1,105 @@
+"""Mounts, and paths resolved inside a root (``man 2 mount``, ``man 2 open_tree``, ``man 2 openat2``)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from pytest_pycontainer.kernel import libc
+
+RDONLY = 0x1
+NOSUID = 0x2
+NODEV = 0x4
+NOEXEC = 0x8
+REMOUNT = 0x20
+BIND = 0x1000
+REC = 0x4000
+PRIVATE = 0x40000
+SLAVE = 0x80000
+RELATIME = 0x200000
+
+_MNT_DETACH = 0x2
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 0x1
+_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_MOUNT_ATTR_RDONLY = 0x1
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_IN_ROOT = 0x10
+
+
+def mount(source: str, target: str, filesystem: str | None, flags: int = 0, options: str = "") -> None:
+    """``mount(2)``. ``options`` is the file system's own comma-separated text, at most a page."""
+    libc.call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        os.fsencode(filesystem) if filesystem is not None else None,
+        ctypes.c_ulong(flags),
+        os.fsencode(options) if options else None,
+    )
+
+
+def set_propagation(target: str, flags: int) -> None:
+    """Makes ``target`` and everything below it PRIVATE or SLAVE."""
+    mount("none", target, None, flags | REC)
+
+
+def bind(source: str, target: str, flags: int = 0) -> None:
+    """Shows ``source`` at ``target``; ``flags`` other than REC need a second call, as the kernel ignores them here."""
+    mount(source, target, None, BIND | (flags & REC))
+    if flags & ~REC:
+        mount("none", target, None, BIND | REMOUNT | (flags & ~REC))
+
+
+def detach(target: str) -> None:
+    """Takes a mount out of the tree at once; the kernel frees it when nobody uses it any more."""
+    libc.call("umount2", os.fsencode(target), _MNT_DETACH)
+
+
+def pivot_into(root: int) -> None:
+    """Makes the mount open as ``root`` the process's root and lets go of the old one.
+
+    Both arguments of ``pivot_root`` are the new root, so that no directory is needed for the old one: it is left
+    stacked on top and detached (``man 2 pivot_root``, NOTES).
+    """
+    os.fchdir(root)
+    libc.syscall("pivot_root", b".", b".")
+    detach(".")
+    os.chdir("/")
+
+
+def open_in_root(root: int, path: str, flags: int, *, follow: bool = True) -> int:
+    """Opens ``path`` as a process whose root directory is ``root`` would, never leaving it.
+
+    Absolute links and ``..`` stay inside; magic links are refused (``man 2 openat2``, RESOLVE_IN_ROOT, Linux 5.6). With
+    ``follow=False`` any symbolic link on the way is refused with ELOOP. Returns a close-on-exec descriptor.
+    """
+    resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if follow else _RESOLVE_NO_SYMLINKS)
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
+    while True:
+        try:
+            return libc.syscall("openat2", root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        except OSError as error:
+            # The kernel answers so when something was renamed anywhere while a ".." was resolved.
+            if error.errno != errno.EAGAIN:
+                raise
+
+
+def clone_read_only(path: str) -> int:
+    """A descriptor of ``path`` through a detached mount that can't be written through (Linux 5.12).
+
+    Whatever opens that file by way of /proc/PID/exe meets a read-only file system (CVE-2019-5736).
+    """
+    tree = libc.syscall("open_tree", _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+    try:
+        libc.syscall(
+            "mount_setattr", tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), ctypes.sizeof(attributes)
+        )
+    except OSError:
+        os.close(tree)
+        raise
+    return tree

@@ -1,0 +1,34 @@
+"""Namespaces (``man 7 namespaces``)."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pytest_pycontainer.kernel import libc
+
+MOUNT: Final = 0x00020000
+CGROUP: Final = 0x02000000
+UTS: Final = 0x04000000
+IPC: Final = 0x08000000
+USER: Final = 0x10000000
+PID: Final = 0x20000000
+NETWORK: Final = 0x40000000
+
+NAMES: Final = {MOUNT: "mnt", CGROUP: "cgroup", UTS: "uts", IPC: "ipc", USER: "user", PID: "pid", NETWORK: "net"}
+"""The file below /proc/PID/ns that stands for each kind."""
+
+
+def unshare(kinds: int) -> None:
+    """Moves this process into new namespaces of these kinds; for PID, its children."""
+    libc.call("unshare", kinds)
+
+
+def enter(descriptor: int, kinds: int) -> None:
+    """Joins the namespace open as ``descriptor``, or, with a pidfd (Linux 5.8), all of ``kinds`` of that process."""
+    libc.call("setns", descriptor, kinds)
+
+
+def open_own(kind: int) -> int:
+    """A descriptor that keeps this process's namespace of that kind alive, and lets others enter it."""
+    return os.open(f"/proc/self/ns/{NAMES[kind]}", os.O_RDONLY | os.O_CLOEXEC)

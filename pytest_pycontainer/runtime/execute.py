@@ -1,0 +1,51 @@
+"""A further process in a running container (docker's ``exec``)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pytest_pycontainer.kernel import credentials, namespaces
+from pytest_pycontainer.runtime import cgroups, messages
+from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
+from pytest_pycontainer.runtime.spec import CgroupDirectory, ProcessSpec
+
+_JOINED = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
+_FAILED = 125
+
+
+def run_execute(
+    process: ProcessSpec,
+    cgroup: tuple[CgroupDirectory, ...],
+    init: int,
+    answer: socket.socket,
+    streams: Sequence[int],
+) -> NoReturn:
+    """Joins the container of the pidfd ``init`` and becomes the command; runs in a child made for it.
+
+    ``streams`` become standard input, output and error. A failing step goes out on ``answer`` as ``Failed``; the monitor
+    sends the exit.
+    """
+    try:
+        # Before the container can see this process (CVE-2016-9962, CVE-2019-5736).
+        credentials.hide_process()
+        os.setsid()
+        reset_signals()
+        for number, descriptor in enumerate(streams):
+            os.dup2(descriptor, number)
+        with step("join the container"):
+            cgroups.join(cgroup)
+            credentials.join_new_keyring()
+            sys.path.clear()
+            namespaces.enter(init, _JOINED)
+        close_all_but([answer.fileno()])
+        environment = become(process)
+        execute(process.command, environment)
+    except StepFailed as failure:
+        messages.send(answer, failure.failed)
+    finally:
+        os._exit(_FAILED)

@@ -1,0 +1,93 @@
+"""Init: the process that becomes PID 1 of a container.
+
+Order (design section 5): cgroup → namespaces → root → pivot_root → masks → host name → wait for the start → descriptors →
+ids → capabilities → exec.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import sys
+from typing import NoReturn
+
+from pytest_pycontainer.kernel import credentials, mount, namespaces
+from pytest_pycontainer.runtime import cgroups, messages
+from pytest_pycontainer.runtime.devices import mask_paths, mount_system_directories
+from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
+from pytest_pycontainer.runtime.reaper import run_as_child
+from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
+from pytest_pycontainer.runtime.spec import ContainerSpec
+
+_OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+# As Docker sets them: everybody in a container may open low ports and send pings.
+_NETWORK_SETTINGS = {"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"}
+_FAILED = 125
+
+
+def run_init(spec: ContainerSpec, channel: socket.socket, points: MountPoints) -> NoReturn:
+    """Sets the container up, waits for ``Start``, and becomes its command.
+
+    ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, and its closing says that the command runs.
+    """
+    try:
+        os.setsid()
+        reset_signals()
+        _enter_namespaces(spec, channel)
+        _enter_root(spec, points)
+        if messages.receive(channel) is None:
+            os._exit(_FAILED)  # the engine let go of the container before it started
+        close_all_but([channel.fileno()])
+        if spec.reaper:
+            run_as_child(channel)
+        environment = become(spec.process)
+        execute(spec.process.command, environment)
+    except StepFailed as failure:
+        messages.send(channel, failure.failed)
+    finally:
+        os._exit(_FAILED)
+
+
+def _enter_namespaces(spec: ContainerSpec, channel: socket.socket) -> None:
+    with step("join the cgroup"):
+        cgroups.join(spec.cgroup)
+    with step("make namespaces"):
+        namespaces.unshare(_OWN_NAMESPACES)
+        credentials.join_new_keyring()
+    with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
+        pidfd = os.pidfd_open(os.getpid())
+        network = namespaces.open_own(namespaces.NETWORK)
+        # From here the engine attaches the network while the root is mounted.
+        messages.send(channel, messages.Created(), [pidfd, network, route_socket.fileno()])
+        os.close(pidfd)
+        os.close(network)
+    with step("bring up the loopback interface"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+    with step("set the host name"):
+        socket.sethostname(spec.hostname)
+    for name, value in _NETWORK_SETTINGS.items():
+        # This machine's /proc, which shows each process its own network namespace.
+        with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
+            file.write(value)
+
+
+def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
+    with step("mount the root file system"):
+        root = mount_root(spec.rootfs, points, points.root)
+    mount_system_directories(root, spec.shm_bytes, cgroups.hierarchies(spec.cgroup))
+    for source, path in spec.files:
+        with step(f"mount {path}"):
+            target = open_mount_target(root, path, directory=False)
+            mount.bind(source, f"/proc/self/fd/{target}")
+            os.close(target)
+    # Nothing is loaded from the container's root, whatever asks for it.
+    sys.path.clear()
+    with step("make it the root"):
+        mount.pivot_into(root)
+        os.close(root)
+    mask_paths(spec.masked_paths, spec.read_only_paths)

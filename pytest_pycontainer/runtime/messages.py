@@ -1,0 +1,133 @@
+"""Typed messages between engine, spawner, monitor and init, over socket pairs, with descriptors in tow.
+
+A message is four bytes of length, then a pickle. Both ends are processes of ours on a socket pair that nobody else can
+reach, so that unpickling trusts nobody new.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, ProcessSpec
+
+_LENGTH = struct.Struct("<I")
+_DESCRIPTOR = struct.Struct("i")
+_DESCRIPTORS_AT_MOST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Engine → spawner, with the monitor's control socket, init's channel and the container's lock."""
+
+    spec: ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Engine → spawner, with a socket for the answer: ``Done`` or ``Failed``."""
+
+    spec: CopySpec
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNetworkNamespace:
+    """Engine → spawner, with a socket for the answer: ``Done`` with the namespace and a route socket inside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Init → engine, with its pidfd, its network namespace and a route socket inside that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Engine → init: execute the command now. Init's channel closes when that has succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Engine → monitor, with a socket for the answer (``Failed`` or ``Exited``), and standard input, output, error."""
+
+    process: ProcessSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Monitor → engine: a process is gone. ``code`` is 128 + n where signal n ended it."""
+
+    code: int
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step that failed: its name, the errno (0 if there is none), and what to tell the person."""
+
+    step: str
+    errno: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A request was carried out."""
+
+
+Message = Launch | Copy | OpenNetworkNamespace | Created | Start | Execute | Exited | Failed | Done
+
+
+def send(channel: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
+    """Sends a message and duplicates of ``descriptors``. Raises BrokenPipeError if the other end is gone."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    data = memoryview(_LENGTH.pack(len(body)) + body)
+    if descriptors:
+        data = data[socket.send_fds(channel, [data], list(descriptors)) :]
+    if data:  # sending nothing fails too when the other end has read all and gone
+        channel.sendall(data)
+
+
+def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
+    """The next message and its descriptors (close-on-exec), or None when the other end is gone.
+
+    Raises TimeoutError when the socket has a time limit that passes.
+    """
+    try:
+        start, descriptors = _receive_descriptors(channel)
+        header = start + _receive_exactly(channel, _LENGTH.size - len(start)) if start else b""
+        if len(header) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack(header)
+        body = _receive_exactly(channel, length)
+    except ConnectionResetError:
+        return None
+    if len(body) < length:
+        return None
+    message: Message = pickle.loads(body)  # noqa: S301  (see the module's docstring)
+    return message, descriptors
+
+
+def _receive_descriptors(channel: socket.socket) -> tuple[bytes, list[int]]:
+    # Not socket.recv_fds: it drops its flags before Python 3.12, and without close-on-exec the descriptors would be
+    # there in every program that is executed.
+    space = socket.CMSG_LEN(_DESCRIPTORS_AT_MOST * _DESCRIPTOR.size)
+    start, ancillary, _, _ = channel.recvmsg(_LENGTH.size, space, socket.MSG_CMSG_CLOEXEC)
+    descriptors: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            whole = len(data) - len(data) % _DESCRIPTOR.size
+            descriptors += [number for (number,) in _DESCRIPTOR.iter_unpack(data[:whole])]
+    return start, descriptors
+
+
+def _receive_exactly(channel: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = channel.recv(size - len(parts))
+        if not part:
+            break
+        parts += part
+    return bytes(parts)

@@ -1,0 +1,218 @@
+"""The monitor: init's parent. Pumps the log, runs ``exec``, records the exit, cleans up.
+
+One process a container, PID 1 of a PID namespace of its own that the container's is nested in: however the monitor ends,
+the kernel ends the whole container with it. It goes on until init is gone, and ends init itself when its owner goes:
+the owner's process ends, the spawner's does, or the engine closes its end of the control socket.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from pytest_pycontainer.kernel import namespaces
+from pytest_pycontainer.runtime import cgroups, logs, messages
+from pytest_pycontainer.runtime.execute import run_execute
+from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.init import run_init
+from pytest_pycontainer.runtime.process import close_all_but
+from pytest_pycontainer.runtime.reaper import exit_code
+from pytest_pycontainer.runtime.removal import remove_tree
+from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.spec import ContainerSpec
+from pytest_pycontainer.runtime.state import ContainerState, write_state
+
+_READ_SIZE = 256 * 1024
+_FAILED = 125
+
+
+@dataclass(frozen=True, slots=True)
+class Lifelines:
+    """What a monitor lives by: descriptors that become readable when the owner, or the spawner, is gone.
+
+    ``container_lock`` is held for as long as engine or monitor live: who can lock it knows that both are gone.
+    """
+
+    owner: int
+    spawner: int
+    container_lock: int
+
+
+def run_monitor(
+    spec: ContainerSpec, control: socket.socket, channel: socket.socket, lifelines: Lifelines, points: MountPoints
+) -> NoReturn:
+    """Makes the container and stays with it to its end. Never returns."""
+    keep = (control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner, lifelines.container_lock)
+    code = _FAILED
+    try:
+        close_all_but(keep)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            monitor = _Monitor(spec, control, lifelines, channel, points)
+        except StepFailed as failure:
+            messages.send(channel, failure.failed)
+        else:
+            channel.close()
+            monitor.watch()
+            code = 0
+    finally:
+        os._exit(code)
+
+
+class _Monitor:
+    def __init__(
+        self,
+        spec: ContainerSpec,
+        control: socket.socket,
+        lifelines: Lifelines,
+        channel: socket.socket,
+        points: MountPoints,
+    ) -> None:
+        self._spec = spec
+        self._control = control
+        self._orphaned = False
+        self._answers: dict[int, tuple[int, socket.socket]] = {}  # an exec's pidfd → its pid and who waits for it
+        with step("make the cgroup"):
+            cgroups.make(spec.cgroup)
+        with step("open the log"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._log = os.open(os.path.join(spec.directory, logs.FILE_NAME), flags, 0o600)
+        self._streams, started = self._fork_init(channel, points)
+        self._poll = select.poll()
+        for descriptor in (control.fileno(), lifelines.owner, lifelines.spawner, self._init, started, *self._streams):
+            self._poll.register(descriptor, select.POLLIN)
+        self._started = started
+        self._owners = {lifelines.owner, lifelines.spawner}
+        self._state = ContainerState()
+
+    def _fork_init(self, channel: socket.socket, points: MountPoints) -> tuple[dict[int, int], int]:
+        with step("start init"):
+            output, output_end = os.pipe()
+            errors, errors_end = os.pipe()
+            # Nothing is ever written here: it closes when init executes the command, or ends.
+            started, started_end = os.pipe()
+            own_namespace = namespaces.open_own(namespaces.PID)
+            namespaces.unshare(namespaces.PID)
+            self._init_pid = os.fork()
+            if self._init_pid == 0:
+                null = os.open(os.devnull, os.O_RDONLY)
+                for number, descriptor in enumerate((null, output_end, errors_end)):
+                    os.dup2(descriptor, number)
+                close_all_but([channel.fileno(), started_end])
+                run_init(self._spec, channel, points)
+            for descriptor in (output_end, errors_end, started_end):
+                os.close(descriptor)
+            self._init = os.pidfd_open(self._init_pid)
+            # What this process forks next (exec's supervision) belongs into its own namespace again.
+            namespaces.enter(own_namespace, namespaces.PID)
+        self._own_namespace = own_namespace
+        return {output: logs.STDOUT, errors: logs.STDERR}, started
+
+    def watch(self) -> None:
+        """Serves the container until init is gone, then records how it went."""
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor in self._streams:
+                    self._pump(descriptor)
+                elif descriptor == self._init:
+                    _, status = os.waitpid(self._init_pid, 0)
+                    self._finish(exit_code(status))
+                    return
+                elif descriptor == self._started:
+                    self._poll.unregister(descriptor)
+                    self._record_start()
+                elif descriptor in self._answers:
+                    self._answer(descriptor)
+                elif descriptor in self._owners:
+                    self._end(descriptor)
+                elif descriptor == self._control.fileno():
+                    self._serve()
+
+    def _pump(self, descriptor: int) -> None:
+        data = os.read(descriptor, _READ_SIZE)
+        if data:
+            logs.append(self._log, self._streams[descriptor], data)
+        else:
+            self._poll.unregister(descriptor)
+
+    def _record_start(self) -> None:
+        self._state = ContainerState("running", _pid_on_this_machine(self._init), time.time())
+        write_state(self._spec.directory, self._state)
+
+    def _end(self, descriptor: int) -> None:
+        """The owner is gone, and so must the container be."""
+        self._orphaned = True
+        self._poll.unregister(descriptor)
+        signal.pidfd_send_signal(self._init, signal.SIGKILL)
+
+    def _serve(self) -> None:
+        received = messages.receive(self._control)
+        if received is None:
+            self._end(self._control.fileno())
+            return
+        request, descriptors = received
+        assert isinstance(request, messages.Execute)
+        answer = socket.socket(fileno=descriptors[0])
+        try:
+            with step("start a process in the container"):
+                # Only the child that is forked next comes to lie in the container's PID namespace.
+                namespaces.enter(self._init, namespaces.PID)
+                pid = os.fork()
+                if pid == 0:
+                    run_execute(request.process, self._spec.cgroup, self._init, answer, descriptors[1:])
+                namespaces.enter(self._own_namespace, namespaces.PID)
+                pidfd = os.pidfd_open(pid)
+        except StepFailed as failure:
+            messages.send(answer, failure.failed)
+            answer.close()
+        else:
+            self._answers[pidfd] = (pid, answer)
+            self._poll.register(pidfd, select.POLLIN)
+        for descriptor in descriptors[1:]:
+            os.close(descriptor)
+
+    def _answer(self, pidfd: int) -> None:
+        pid, answer = self._answers.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        with answer:
+            try:
+                messages.send(answer, messages.Exited(exit_code(status)))
+            except BrokenPipeError:
+                return  # who asked did not wait
+
+    def _finish(self, code: int) -> None:
+        for descriptor in self._streams:
+            os.set_blocking(descriptor, False)
+            try:
+                # Nobody in the container is left to write: what is in the pipe is all there is.
+                while data := os.read(descriptor, _READ_SIZE):
+                    logs.append(self._log, self._streams[descriptor], data)
+            except BlockingIOError:
+                continue  # the other end was handed out of the container; what comes now is not its output
+        out_of_memory = cgroups.ran_out_of_memory(self._spec.cgroup)
+        cgroups.remove(tuple(directory.path for directory in self._spec.cgroup))
+        if self._orphaned:
+            remove_tree(self._spec.directory)
+            return
+        self._state = replace(
+            self._state, status="exited", pid=0, finished_at=time.time(), exit_code=code, out_of_memory=out_of_memory
+        )
+        write_state(self._spec.directory, self._state)
+        try:
+            messages.send(self._control, messages.Exited(code, out_of_memory))
+        except BrokenPipeError:
+            remove_tree(self._spec.directory)
+
+
+def _pid_on_this_machine(pidfd: int) -> int:
+    """The process's number where /proc is from, not in this process's own PID namespace; 0 if it is gone."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return max(0, int(fields["Pid"]))

@@ -1,0 +1,82 @@
+"""The last steps of a process of ours before it becomes a process of the container."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Iterable
+from typing import Final, NoReturn
+
+from pytest_pycontainer.kernel import credentials
+from pytest_pycontainer.runtime import users
+from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.messages import Failed
+from pytest_pycontainer.runtime.spec import ProcessSpec
+
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_ABOVE_ANY_DESCRIPTOR = 2**31 - 1
+_UMASK = 0o022
+
+EXECUTE_STEP = "exec"
+"""The name of the step whose failure means: the command is missing (ENOENT) or can't be executed."""
+
+
+def close_all_but(keep: Iterable[int]) -> None:
+    """Closes every descriptor except ``keep`` and the three standard ones (CVE-2024-21626)."""
+    first = 3
+    for descriptor in sorted(keep):
+        os.closerange(first, descriptor)
+        first = max(first, descriptor + 1)
+    os.closerange(first, _ABOVE_ANY_DESCRIPTOR)
+
+
+def reset_signals() -> None:
+    """Gives every signal its default action: ignored ones would stay ignored in the container's program."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def become(process: ProcessSpec) -> dict[str, str]:
+    """Takes on the process's directory, user and capabilities, inside the container's root; returns its environment.
+
+    Nothing may be loaded from here on that was not before: the root is the container's. Raises StepFailed.
+    """
+    environment = dict(entry.split("=", 1) for entry in process.environment)
+    user = users.look_up(process.user)
+    environment.setdefault("HOME", user.home)
+    directory = process.working_directory or "/"
+    with step(f"change to the working directory {directory}"):
+        os.makedirs(directory, exist_ok=True)
+        os.chdir(directory)
+        os.getcwd()  # the kernel answers ENOENT where it lies outside the root
+    os.umask(_UMASK)
+    with step("set capabilities and user"):
+        credentials.limit_capabilities(process.capabilities)
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+        if user.uid == 0:
+            credentials.set_capabilities(process.capabilities)
+    return environment
+
+
+def execute(command: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
+    """Replaces this process by ``command``, looked up in the environment's PATH. Raises StepFailed (EXECUTE_STEP)."""
+    name = command[0]
+    candidates = [name]
+    if "/" not in name:
+        candidates = [os.path.join(part or ".", name) for part in environment.get("PATH", DEFAULT_PATH).split(":")]
+    number = errno.ENOENT
+    for candidate in candidates if name else ():
+        try:
+            os.execve(candidate, command, environment)
+        except OSError as error:
+            # Like execvp(3): another directory of the path may hold one that can be executed.
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                number = error.errno
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+                break
+    raise StepFailed(Failed(EXECUTE_STEP, number, os.strerror(number)))

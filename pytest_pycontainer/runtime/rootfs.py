@@ -1,0 +1,147 @@
+"""A container's root file system: the overlay, and the host image's place at its bottom."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.runtime.spec import Rootfs
+
+# Directories that a machine fills while it runs: the host image starts with none of their content.
+_OWN_DIRECTORIES = {"proc": 0o555, "sys": 0o555, "dev": 0o755, "tmp": 0o1777, "run": 0o755, "run/lock": 0o1777}
+# As in Debian's container images: packages must not start services while they are installed (invoke-rc.d(8)).
+_SERVICE_POLICY = ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
+_OVERLAY_OPTIONS = "redirect_dir=off,metacopy=off,index=off"
+_OPAQUE = "trusted.overlay.opaque"
+
+
+class MountPoints:
+    """Where the spawner and its children mount: a tmpfs that exists in the spawner's mount namespace alone.
+
+    ``mask`` is the layer that lies on the host image: it hides what is this machine's own business. ``host``,
+    ``root`` and ``source`` are empty directories to mount on; ``empty`` is a layer with nothing in it.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.mask = os.path.join(directory, "mask")
+        self.empty = os.path.join(directory, "empty")
+        self.host = os.path.join(directory, "host")
+        self.root = os.path.join(directory, "root")
+        self.source = os.path.join(directory, "source")
+
+    def prepare(self) -> None:
+        """Mounts the tmpfs, in a mount namespace that this process has for itself. Raises OSError."""
+        mount.mount("pycontainer", self.directory, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=4m")
+        for path in (self.mask, self.empty, self.host, self.root, self.source):
+            os.mkdir(path, 0o755)
+
+    def prepare_mask(self, hidden: tuple[str, ...]) -> None:
+        """Fills the mask layer, once. Raises OSError."""
+        if os.listdir(self.mask):
+            return
+        for name, mode in _OWN_DIRECTORIES.items():
+            path = os.path.join(self.mask, name)
+            os.mkdir(path)
+            os.chmod(path, mode)
+            os.setxattr(path, _OPAQUE, b"y")
+        policy, script = _SERVICE_POLICY
+        if os.path.isdir("/usr/sbin") and not os.path.lexists(f"/{policy}"):
+            self._copy_parents(policy)
+            target = Path(self.mask, policy)
+            target.write_text(script)
+            target.chmod(0o755)
+        for path in hidden:
+            relative = os.path.relpath(os.path.realpath(path), "/")
+            if relative.partition("/")[0] not in _OWN_DIRECTORIES and os.path.lexists(path):
+                self._copy_parents(relative)
+                # A character device 0:0 is overlayfs's sign for "not there".
+                os.mknod(os.path.join(self.mask, relative), stat.S_IFCHR, os.makedev(0, 0))
+
+    def _copy_parents(self, relative: str) -> None:
+        # A merged directory shows the attributes of its topmost layer.
+        path = ""
+        for name in relative.split("/")[:-1]:
+            path = os.path.join(path, name)
+            copy = os.path.join(self.mask, path)
+            if not os.path.exists(copy):
+                original = os.stat(os.path.join("/", path))
+                os.mkdir(copy)
+                os.chown(copy, original.st_uid, original.st_gid)
+                os.chmod(copy, stat.S_IMODE(original.st_mode))
+
+
+def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
+    """Mounts ``rootfs`` on ``target`` and returns a descriptor of it. Raises OSError.
+
+    Layers are named to the kernel through descriptors: mount options hold one page, and their syntax has no quoting.
+    """
+    layers = list(rootfs.layers)
+    if rootfs.host:
+        points.prepare_mask(rootfs.hidden)
+        if layers and os.stat(layers[0]).st_dev == os.stat("/").st_dev:
+            # Layers that lie inside another layer, as the store does in "/", are refused with ELOOP ("overlapping
+            # lowerdir path"), so the host image becomes an overlay of its own that they are stacked on.
+            _mount_overlay([points.mask, "/"], None, None, points.host)
+            layers.append(points.host)
+        else:
+            layers += [points.mask, "/"]
+    _mount_overlay(layers or [points.empty], rootfs.upper, rootfs.work, target, empty=points.empty)
+    return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _mount_overlay(layers: list[str], upper: str | None, work: str | None, target: str, empty: str = "") -> None:
+    if upper is None and len(layers) == 1:
+        layers = [*layers, empty]  # without an upper directory the kernel wants two layers
+    opened: list[int] = []
+
+    def through_descriptor(path: str) -> str:
+        opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return f"/proc/self/fd/{opened[-1]}"
+
+    try:
+        options = f"{_OVERLAY_OPTIONS},lowerdir={':'.join(map(through_descriptor, layers))}"
+        if upper is not None and work is not None:
+            # volatile: nothing is synced when the container goes; what is to be kept is synced when it is committed.
+            options += f",upperdir={through_descriptor(upper)},workdir={through_descriptor(work)},volatile"
+        mount.mount("overlay", target, "overlay", 0, options)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+_LINKS_AT_MOST = 40
+
+
+def open_mount_target(root: int, path: str, *, directory: bool) -> int:
+    """Opens ``path`` inside ``root`` as something to mount on, making it (and its parents) if it is not there.
+
+    A link that points to nothing is followed inside the root, and what it points to is made. Raises OSError.
+    """
+    for _ in range(_LINKS_AT_MOST):
+        try:
+            return mount.open_in_root(root, path, os.O_PATH)
+        except FileNotFoundError:
+            path = _make(root, path, directory=directory) or path
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _make(root: int, path: str, *, directory: bool) -> str | None:
+    """Makes ``path``; or, if a dangling link is there, returns the path that it stands for."""
+    parent_path, name = os.path.split(path.rstrip("/"))
+    parent = open_mount_target(root, parent_path or "/", directory=True)
+    try:
+        try:
+            if directory:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            else:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o644, dir_fd=parent))
+        except FileExistsError:
+            return os.path.join(parent_path, os.readlink(name, dir_fd=parent))
+    finally:
+        os.close(parent)
+    return None

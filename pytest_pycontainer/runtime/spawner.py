@@ -1,0 +1,150 @@
+"""The engine's side of the spawner: starting it, and asking it for containers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from types import TracebackType
+
+from pytest_pycontainer.errors import SpawnerError
+from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec
+
+# The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from pytest_pycontainer.runtime.spawner_process import main; "
+    "main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])"
+)
+_START_SECONDS = 30.0
+_END_SECONDS = 10.0
+
+
+class Spawner:
+    """One spawner process, ended by ``close`` or by this process's end. Safe to use from several threads.
+
+    ``mounts`` is an empty directory that it mounts on in its own mount namespace; others see it empty for ever.
+    Raises SpawnerError when it can't be started or is gone.
+    """
+
+    def __init__(self, mounts: str) -> None:
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair()
+        self._errors = os.memfd_create("spawner-errors", os.MFD_CLOEXEC)
+        try:
+            with theirs:
+                self._process = _start(theirs, mounts, self._errors)
+        except OSError as error:
+            self._socket.close()
+            os.close(self._errors)
+            raise SpawnerError("start the spawner", str(error)) from error
+        self._ready = False
+
+    def __enter__(self) -> Spawner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The spawner's process id."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """Lets go of the spawner, which ends it and every container it started, and waits for it."""
+        self._socket.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._errors >= 0:
+            os.close(self._errors)
+            self._errors = -1
+
+    def launch(self, spec: ContainerSpec, channel: socket.socket, control: socket.socket, lock: int) -> None:
+        """Has a container made; what comes of it is told on the other ends of ``channel`` (by init) and ``control``."""
+        self._request("start a container", messages.Launch(spec), [channel.fileno(), control.fileno(), lock])
+
+    def copy(self, spec: CopySpec, timeout: float) -> messages.Failed | None:
+        """Copies files into a root, within ``timeout`` seconds; returns what failed, if anything did."""
+        answer, _ = self._ask("copy files", messages.Copy(spec), timeout)
+        return answer if isinstance(answer, messages.Failed) else None
+
+    def open_network_namespace(self) -> tuple[int, socket.socket]:
+        """A new network namespace: a descriptor of it, and a NETLINK_ROUTE socket inside. Both are the caller's."""
+        doing = "make a network namespace"
+        answer, descriptors = self._ask(doing, messages.OpenNetworkNamespace(), _START_SECONDS)
+        if isinstance(answer, messages.Failed):
+            raise SpawnerError(answer.step, answer.detail)
+        namespace, route = descriptors
+        return namespace, socket.socket(fileno=route)
+
+    def _ask(self, doing: str, request: messages.Message, timeout: float) -> tuple[messages.Message, list[int]]:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._request(doing, request, [theirs.fileno()])
+            ours.settimeout(timeout)
+            try:
+                received = messages.receive(ours)
+            except TimeoutError as error:
+                raise SpawnerError(doing, f"no answer within {timeout:g} s") from error
+        if received is None:
+            raise SpawnerError(doing, self._last_words())
+        return received
+
+    def _request(self, doing: str, request: messages.Message, descriptors: list[int]) -> None:
+        with self._lock:
+            try:
+                if not self._ready:
+                    self._await_ready()
+                messages.send(self._socket, request, descriptors)
+            except (TimeoutError, BrokenPipeError, ConnectionResetError) as error:
+                raise SpawnerError(doing, self._last_words()) from error
+
+    def _await_ready(self) -> None:
+        self._socket.settimeout(_START_SECONDS)
+        received = messages.receive(self._socket)
+        self._socket.settimeout(None)
+        if received is None:
+            raise SpawnerError("start the spawner", self._last_words())
+        answer, _ = received
+        if isinstance(answer, messages.Failed):
+            raise SpawnerError(answer.step, answer.detail)
+        self._ready = True
+
+    def _last_words(self) -> str:
+        said = os.pread(self._errors, 64 * 1024, 0).decode(errors="replace").strip()
+        code = self._process.poll()
+        return f"the spawner (process {self.pid}) is gone, exit code {code}" + (f"; it said:\n{said}" if said else "")
+
+
+def _start(requests: socket.socket, mounts: str, errors: int) -> subprocess.Popen[bytes]:
+    package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    interpreter = os.path.realpath(sys.executable)
+    owner = os.pidfd_open(os.getpid())
+    try:
+        executable = mount.clone_read_only(interpreter)
+        try:
+            return subprocess.Popen(
+                [interpreter, "-I", "-S", "-c", _BOOT, package_parent, str(requests.fileno()), str(owner), mounts],
+                executable=f"/proc/self/fd/{executable}",
+                pass_fds=(requests.fileno(), owner, executable),
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for the tests: their teardown ends the containers
+            )
+        finally:
+            os.close(executable)
+    finally:
+        os.close(owner)

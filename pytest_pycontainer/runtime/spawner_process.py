@@ -1,0 +1,124 @@
+"""The spawner's own side: a small, single-threaded interpreter that forks a monitor for each container.
+
+It lives in a mount namespace of its own, and ends when its owner does (a pidfd) or closes the socket. Its end closes the
+lifeline that every monitor holds the other side of.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+from typing import NoReturn
+
+from pytest_pycontainer.kernel import mount, namespaces
+from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.copying import run_copy
+from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
+from pytest_pycontainer.runtime.process import close_all_but
+from pytest_pycontainer.runtime.rootfs import MountPoints
+
+# Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
+_BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
+
+
+def main(requests: int, owner: int, mounts: str) -> None:
+    """Serves one engine: ``requests`` is the socket to it, ``owner`` a pidfd of its process. Returns at the end."""
+    close_all_but([requests, owner])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects monitors: nobody waits for them
+    with socket.socket(fileno=requests) as engine:
+        try:
+            spawner = _Spawner(engine, owner, MountPoints(mounts))
+        except StepFailed as failure:
+            messages.send(engine, failure.failed)
+            return
+        messages.send(engine, messages.Done())
+        # Forks share this memory with us until somebody writes to it; the collector would.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        spawner.serve()
+
+
+class _Spawner:
+    def __init__(self, engine: socket.socket, owner: int, points: MountPoints) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._points = points
+        with step("make a mount namespace"):
+            namespaces.unshare(namespaces.MOUNT)
+            # What the machine unmounts goes here too; what is mounted here stays here.
+            mount.set_propagation("/", mount.SLAVE)
+            points.prepare()
+            self._own_pids = namespaces.open_own(namespaces.PID)
+            self._own_network = namespaces.open_own(namespaces.NETWORK)
+            self._lifeline, self._lifeline_end = os.pipe()
+
+    def serve(self) -> None:
+        poll = select.poll()
+        poll.register(self._owner, select.POLLIN)
+        poll.register(self._engine, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            received = None if self._owner in ready else messages.receive(self._engine)
+            if received is None:
+                return
+            request, descriptors = received
+            try:
+                self._serve(request, descriptors)
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
+        with socket.socket(fileno=os.dup(descriptors[0])) as answer:
+            try:
+                if isinstance(request, messages.Launch):
+                    with step("start the monitor"):
+                        self._launch(request, descriptors)
+                elif isinstance(request, messages.Copy):
+                    with step("start the copy"):
+                        if os.fork() == 0:
+                            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                            run_copy(request.spec, answer, self._points)
+                elif isinstance(request, messages.OpenNetworkNamespace):
+                    self._open_network_namespace(answer)
+            except StepFailed as failure:
+                messages.send(answer, failure.failed)
+
+    def _launch(self, request: messages.Launch, descriptors: list[int]) -> None:
+        # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
+        # once our own namespace is the one for children again.
+        namespaces.unshare(namespaces.PID)
+        try:
+            if os.fork() == 0:
+                self._become_monitor(request, descriptors)
+        finally:
+            namespaces.enter(self._own_pids, namespaces.PID)
+
+    def _become_monitor(self, request: messages.Launch, descriptors: list[int]) -> NoReturn:
+        channel, control, lock = descriptors
+        lifelines = Lifelines(self._owner, self._lifeline, lock)
+        run_monitor(
+            request.spec, socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points
+        )
+
+    def _open_network_namespace(self, answer: socket.socket) -> None:
+        with step("make a network namespace"):
+            namespaces.unshare(namespaces.NETWORK)
+            try:
+                descriptor = namespaces.open_own(namespaces.NETWORK)
+                for name in _BRIDGE_SETTINGS:
+                    path = f"/proc/sys/net/bridge/{name}"
+                    if os.path.exists(path):
+                        with open(path, "w") as file:
+                            file.write("0")
+                with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
+                    messages.send(answer, messages.Done(), [descriptor, route_socket.fileno()])
+                os.close(descriptor)
+            finally:
+                namespaces.enter(self._own_network, namespaces.NETWORK)
