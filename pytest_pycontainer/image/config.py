@@ -1,0 +1,215 @@
+"""An image's config: what a container of it runs with, and the layers it consists of (OCI image-spec, "config")."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_pycontainer.errors import InvalidImageConfigError
+from pytest_pycontainer.image.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""PATH in a container whose image sets none."""
+
+_HOST = "io.pycontainer.host"
+_KNOWN = {"architecture", "os", "variant", "created", "author", "config", "rootfs", "history", _HOST}
+_KNOWN_IN_CONFIG = {
+    "User",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "WorkingDir",
+    "ExposedPorts",
+    "Volumes",
+    "Labels",
+    "StopSignal",
+    "Shell",
+}
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One step of how an image was made. ``created`` is an RFC 3339 time."""
+
+    created: str | None = None
+    created_by: str | None = None
+    author: str | None = None
+    comment: str | None = None
+    empty_layer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """An image's config.
+
+    ``env`` holds ``NAME=value``; ``exposed_ports`` holds ``6379/tcp``; ``shell`` is what the shell form runs in, None
+    for ``/bin/sh -c``; ``diff_ids`` are the layers, lowest first. ``host`` is the identity of the machine's root file
+    system that the layers lie on, None for an ordinary image. ``other`` and ``other_config`` keep keys that are not
+    known here, at the top and in ``config``.
+    """
+
+    architecture: str
+    os: str
+    variant: str | None = None
+    created: str | None = None
+    author: str | None = None
+    user: str = ""
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    working_directory: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str | None = None
+    shell: tuple[str, ...] | None = None
+    diff_ids: tuple[str, ...] = ()
+    history: tuple[History, ...] = ()
+    host: str | None = None
+    other: Mapping[str, object] = field(default_factory=dict)
+    other_config: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def scratch(cls, platform: Platform | None = None) -> ImageConfig:
+        """The config of an image with nothing in it, for ``platform`` (this machine's by default)."""
+        platform = platform or Platform.current()
+        return cls(platform.architecture, platform.os, platform.variant)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> ImageConfig:
+        """Reads a config as OCI and Docker write it. Raises InvalidImageConfigError, naming the key."""
+        try:
+            whole = json.loads(content)
+        except (ValueError, RecursionError) as problem:
+            raise InvalidImageConfigError(f"it is not JSON: {problem}") from None
+        if not isinstance(whole, dict):
+            raise InvalidImageConfigError("it is not a JSON object")
+        top = _Object(whole, "")
+        config = top.object("config")
+        rootfs = top.object("rootfs")
+        return cls(
+            architecture=top.text("architecture") or "",
+            os=top.text("os") or "",
+            variant=top.text("variant"),
+            created=top.text("created"),
+            author=top.text("author"),
+            user=config.text("User") or "",
+            env=config.texts("Env") or (),
+            entrypoint=config.texts("Entrypoint"),
+            cmd=config.texts("Cmd"),
+            working_directory=config.text("WorkingDir") or "",
+            exposed_ports=tuple(sorted(config.object("ExposedPorts").values)),
+            volumes=tuple(sorted(config.object("Volumes").values)),
+            labels=config.object("Labels").text_values(),
+            stop_signal=config.text("StopSignal"),
+            shell=config.texts("Shell"),
+            diff_ids=rootfs.texts("diff_ids") or (),
+            history=tuple(_history(entry) for entry in top.objects("history")),
+            host=top.text(_HOST),
+            other={key: value for key, value in whole.items() if key not in _KNOWN},
+            other_config={key: value for key, value in config.values.items() if key not in _KNOWN_IN_CONFIG},
+        )
+
+    def to_json(self) -> bytes:
+        """The config as JSON: keys sorted, no spaces, absent what is not set, so that equal configs are equal bytes."""
+        config: dict[str, object] = {
+            "User": self.user,
+            "Env": self.env,
+            "WorkingDir": self.working_directory,
+            "ExposedPorts": {port: {} for port in self.exposed_ports},
+            "Volumes": {path: {} for path in self.volumes},
+            "Labels": dict(self.labels),
+            "StopSignal": self.stop_signal,
+        }
+        whole = {
+            "variant": self.variant,
+            "created": self.created,
+            "author": self.author,
+            _HOST: self.host,
+        }
+        # An empty command is not the same as none: it takes away the one that the base image has.
+        commands = {"Entrypoint": self.entrypoint, "Cmd": self.cmd, "Shell": self.shell}
+        document = {
+            **self.other,
+            **_without_empty(whole),
+            "architecture": self.architecture,
+            "os": self.os,
+            "config": {
+                **self.other_config,
+                **_without_empty(config),
+                **{key: command for key, command in commands.items() if command is not None},
+            },
+            "rootfs": {"type": "layers", "diff_ids": self.diff_ids},
+            "history": [_without_empty(_history_keys(entry)) for entry in self.history],
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _history(entry: _Object) -> History:
+    return History(
+        created=entry.text("created"),
+        created_by=entry.text("created_by"),
+        author=entry.text("author"),
+        comment=entry.text("comment"),
+        empty_layer=entry.get("empty_layer", bool, "true or false") or False,
+    )
+
+
+def _history_keys(entry: History) -> dict[str, object]:
+    return {
+        "created": entry.created,
+        "created_by": entry.created_by,
+        "author": entry.author,
+        "comment": entry.comment,
+        "empty_layer": entry.empty_layer,
+    }
+
+
+def _without_empty(values: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """A JSON object being read; ``place`` names it in errors. A key that is null counts as absent, as in Go."""
+
+    values: Mapping[str, object]
+    place: str
+
+    def get(self, key: str, kind: type[_Value], wanted: str) -> _Value | None:
+        value = self.values.get(key)
+        if value is None or isinstance(value, kind):
+            return value
+        raise self._problem(key, wanted)
+
+    def text(self, key: str) -> str | None:
+        return self.get(key, str, "a string")
+
+    def texts(self, key: str) -> tuple[str, ...] | None:
+        found = self.get(key, list, "an array of strings")
+        if found is None:
+            return None
+        if not all(isinstance(item, str) for item in found):
+            raise self._problem(key, "an array of strings")
+        return tuple(found)
+
+    def text_values(self) -> dict[str, str]:
+        return {key: self.text(key) or "" for key in self.values}
+
+    def object(self, key: str) -> _Object:
+        return _Object(self.get(key, dict, "an object") or {}, f"{self.place}{key}.")
+
+    def objects(self, key: str) -> list[_Object]:
+        found = self.get(key, list, "an array of objects") or []
+        if not all(isinstance(item, dict) for item in found):
+            raise self._problem(key, "an array of objects")
+        return [_Object(item, f"{self.place}{key}[{index}].") for index, item in enumerate(found)]
+
+    def _problem(self, key: str, wanted: str) -> InvalidImageConfigError:
+        return InvalidImageConfigError(f"{self.place}{key} is {self.values[key]!r:.80}; wanted {wanted}")
