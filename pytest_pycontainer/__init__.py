@@ -1,0 +1,73 @@
+"""Throwaway containers for pytest: the whole container runtime in Python.
+
+The public names are imported when they are first used, so that ``import pytest_pycontainer`` costs next to nothing.
+"""
+
+import sys
+
+# Type checkers take this name for true; typing itself would be an import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_pycontainer import errors as errors
+    from pytest_pycontainer.engine import wait as wait
+    from pytest_pycontainer.engine.container import Container as Container
+    from pytest_pycontainer.engine.engine import Engine as Engine
+    from pytest_pycontainer.engine.image import Image as Image
+    from pytest_pycontainer.errors import PycontainerError as PycontainerError
+    from pytest_pycontainer.fixtures import build as build
+    from pytest_pycontainer.fixtures import container as container
+    from pytest_pycontainer.settings import Settings as Settings
+
+__all__ = [
+    "Container",
+    "Engine",
+    "Image",
+    "PycontainerError",
+    "Settings",
+    "build",
+    "container",
+    "errors",
+    "wait",
+]
+
+_MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.engine.wait"}
+_HOMES = {
+    "Container": "pytest_pycontainer.engine.container",
+    "Engine": "pytest_pycontainer.engine.engine",
+    "Image": "pytest_pycontainer.engine.image",
+    "PycontainerError": "pytest_pycontainer.errors",
+    "Settings": "pytest_pycontainer.settings",
+    "build": "pytest_pycontainer.fixtures",
+    "container": "pytest_pycontainer.fixtures",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(type(sys)):  # type: ignore[misc]
+    """Keeps the name ``build`` for the factory.
+
+    The import system sets a subpackage as an attribute of its parent, so importing anything from the room
+    ``pytest_pycontainer.build`` would put that module in the factory's place.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "build" or not isinstance(value, type(sys)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

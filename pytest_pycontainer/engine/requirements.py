@@ -1,0 +1,132 @@
+"""What the kernel and this process must have before a container can run.
+
+Read from /proc, and from one socket that is opened and closed; nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Missing = tuple[str, str]
+"""What is absent, and what to do about it."""
+
+OLDEST_KERNEL = (5, 12)
+"""The first with nftables tables that die with their owner, and with ``mount_setattr``."""
+
+# man 7 capabilities, and the numbers of linux/capability.h.
+_CAPABILITIES = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_MKNOD": 27,
+}
+
+# The file in /proc/self/ns, and the kernel's option that makes it (man 7 namespaces).
+_NAMESPACES = {
+    "cgroup": "CONFIG_CGROUPS",
+    "ipc": "CONFIG_IPC_NS",
+    "mnt": "CONFIG_NAMESPACES",
+    "net": "CONFIG_NET_NS",
+    "pid": "CONFIG_PID_NS",
+    "uts": "CONFIG_UTS_NS",
+}
+
+_NETLINK_NETFILTER = 12
+_NFNL_SUBSYS_NFTABLES = 10
+_NFT_MSG_GETGEN = 16
+_PROBE_SECONDS = 2.0
+
+
+def missing_requirements(proc: Path = Path("/proc"), platform: str = sys.platform) -> tuple[Missing, ...]:
+    """Everything that this machine lacks for running containers, one ``(what, remedy)`` pair each; empty when it can.
+
+    ``proc`` is where procfs is mounted. Where it is not, that alone is reported: nothing else can be known.
+    """
+    if platform != "linux":
+        return (("Linux", f"this is {platform}; run the tests in a Linux machine, a virtual one will do"),)
+    if not (proc / "self/status").exists():
+        return ((f"a process file system on {proc}", f"mount it: mount -t proc proc {proc}"),)
+    return (
+        *_kernel(proc),
+        *_privilege(proc),
+        *_overlay(proc),
+        *_namespaces(proc),
+        *_cgroups(proc),
+        *_nftables(),
+    )
+
+
+def _kernel(proc: Path) -> Iterator[Missing]:
+    release = (proc / "sys/kernel/osrelease").read_text().strip()
+    version = re.match(r"(\d+)\.(\d+)", release)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        yield f"Linux {oldest} or newer", f"this kernel is {release}; install a newer one"
+
+
+def _privilege(proc: Path) -> Iterator[Missing]:
+    status = dict(line.split(":", 1) for line in (proc / "self/status").read_text().splitlines() if ":" in line)
+    user = int(status["Uid"].split()[1])
+    if user != 0:
+        yield "root's privilege", f"this process runs as user id {user}; run pytest as root, for example with sudo"
+        return
+    held = int(status["CapEff"], 16)
+    absent = [name for name, number in _CAPABILITIES.items() if not held >> number & 1]
+    if absent:
+        yield (
+            f"the capabilit{'y' if len(absent) == 1 else 'ies'} {', '.join(absent)}",
+            "this process is root without them; inside a container, start that one with --privileged",
+        )
+
+
+def _overlay(proc: Path) -> Iterator[Missing]:
+    known = {line.split()[-1] for line in (proc / "filesystems").read_text().splitlines() if line.strip()}
+    if "overlay" not in known:
+        yield "the overlay file system", "load it: modprobe overlay (or build the kernel with CONFIG_OVERLAY_FS)"
+
+
+def _namespaces(proc: Path) -> Iterator[Missing]:
+    for name, option in _NAMESPACES.items():
+        if not os.path.lexists(proc / "self/ns" / name):
+            yield f"{name} namespaces", f"run a kernel built with {option}"
+
+
+def _cgroups(proc: Path) -> Iterator[Missing]:
+    kinds = {line.partition(" - ")[2].split(" ", 1)[0] for line in (proc / "self/mountinfo").read_text().splitlines()}
+    if not kinds & {"cgroup", "cgroup2"}:
+        yield "a cgroup file system", "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+
+
+def _nftables() -> Iterator[Missing]:
+    """Asks nf_tables for its generation number, as ``NFT_MSG_GETGEN`` (kernel 3.18); the kernel loads the module."""
+    remedy = "load it: modprobe nf_tables nft_nat (or build the kernel with CONFIG_NF_TABLES and CONFIG_NFT_NAT)"
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as probe:
+            probe.settimeout(_PROBE_SECONDS)
+            probe.bind((0, 0))
+            # struct nlmsghdr (length, type, flags: request, sequence, port) and struct nfgenmsg (man 7 netlink).
+            kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN
+            header = [part.to_bytes(size, sys.byteorder) for part, size in ((20, 4), (kind, 2), (1, 2), (1, 4), (0, 4))]
+            probe.send(b"".join(header) + bytes(4))
+            answer = probe.recv(4096)
+    except OSError as error:
+        yield f"nf_tables ({error.strerror or error})", remedy
+        return
+    code = int.from_bytes(answer[16:20], sys.byteorder, signed=True)
+    if int.from_bytes(answer[4:6], sys.byteorder) == 2 and code < 0:  # NLMSG_ERROR
+        yield f"nf_tables ({os.strerror(-code)})", remedy

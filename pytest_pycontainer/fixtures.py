@@ -1,0 +1,214 @@
+"""Factories that declare fixtures: ``build`` for an image, ``container`` for a running container.
+
+Each returns what ``@pytest.fixture`` returns, so that the name it is assigned to, in a module, class or conftest, is a
+fixture like any other: shown by ``--setup-plan``, overridable by name, ordered and cached by its scope.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Any, Literal, NewType, Self, TypedDict, Unpack, cast
+
+import pytest
+
+# What pytest.fixture returns; pytest has no public name for it.
+from _pytest.fixtures import FixtureFunctionDefinition
+
+from pytest_pycontainer.errors import InvalidSpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.engine import Engine
+    from pytest_pycontainer.engine.image import Image
+    from pytest_pycontainer.engine.wait import Wait
+
+    ImageFixture = NewType("ImageFixture", FixtureFunctionDefinition)
+    ContainerFixture = NewType("ContainerFixture", FixtureFunctionDefinition)
+
+Scope = Literal["session", "package", "module", "class", "function"]
+
+
+class BuildOptions(TypedDict, total=False):
+    """What ``build`` hands to ``Engine.build``, which explains each."""
+
+    dockerfile: str | os.PathLike[str]
+    tag: str | Sequence[str] | None
+    build_args: Mapping[str, str] | None
+    target: str | None
+    no_cache: bool
+    labels: Mapping[str, str] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """What ``container`` hands to ``Engine.run``, which explains each."""
+
+    wait: Wait | None
+    timeout: float
+
+
+def build(
+    context: str | os.PathLike[str], *, scope: Scope = "session", **options: Unpack[BuildOptions]
+) -> ImageFixture:
+    """Declares a fixture that builds a Dockerfile and returns the Image.
+
+    ``context`` is the directory that the build reads, relative to the file with this call or, where there is none, to
+    pytest's root directory. The other arguments are those of ``Engine.build``. Raises TypeError for one it does not
+    know; the fixture raises InvalidSpecError for a context that is no directory, and what ``Engine.build`` raises.
+    """
+    _check_names("build", options, BuildOptions)
+    declared = _BuildFixture(sys._getframe(1), context, options)
+    return cast("ImageFixture", pytest.fixture(scope=scope)(declared))
+
+
+def container(
+    image: str | Image | FixtureFunctionDefinition,
+    command: Sequence[str] | str | None = None,
+    *,
+    scope: Scope = "function",
+    **options: Unpack[RunOptions],
+) -> ContainerFixture:
+    """Declares a fixture that runs a container, returns it once it is ready, and removes it at the end of its scope.
+
+    ``image`` is a reference, an Image, or a fixture that returns one of them. A fixture that has a name where this call
+    stands becomes a dependency by that name; a ``build(…)`` without one is built when it is needed. The other arguments
+    are those of ``Engine.run``. Raises TypeError for one it does not know; the fixture raises what ``Engine.run``
+    raises.
+    """
+    _check_names("container", options, RunOptions)
+    declared = _ContainerFixture(sys._getframe(1), image, command, options)
+    return cast("ContainerFixture", pytest.fixture(scope=scope)(declared))
+
+
+def _check_names(factory: str, options: Mapping[str, object], known: type) -> None:
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
+
+
+class _DeclaredFixture:
+    """Stands where pytest expects a fixture function, for one that was declared by a call.
+
+    pytest asks for the signature when it has imported the whole module, so a dependency can be looked up then by the
+    name that it was given.
+    """
+
+    def __init__(self, caller: FrameType, factory: str, doc: str) -> None:
+        self.__doc__ = doc
+        self.__name__ = factory
+        self.__module__ = caller.f_globals.get("__name__", "")
+        self._directory = Path(caller.f_code.co_filename).parent
+        in_function = caller.f_code.co_flags & inspect.CO_OPTIMIZED
+        self._namespaces = (caller.f_globals,) if in_function else (caller.f_locals, caller.f_globals)
+        self.__wrapped__ = _function_at(caller.f_code.co_filename, caller.f_lineno, factory)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        # A class may hold the declaration: it takes no self, so there is nothing to bind.
+        return self
+
+    def __call__(self, **fixtures: Any) -> Any:
+        return self.__wrapped__(self.set_up, fixtures)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Signature([inspect.Parameter(name, kind) for name in self.arguments()])
+
+    def arguments(self) -> tuple[str, ...]:
+        """The names of the fixtures that this one requests."""
+        return ("request", "pycontainer")
+
+    def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine) -> object:
+        """Makes the fixture's value."""
+        raise NotImplementedError
+
+    def name_of(self, fixture: object) -> str | None:
+        """The name that a fixture has where this one is declared."""
+        for namespace in self._namespaces:
+            for name, value in namespace.items():
+                if value is fixture:
+                    return name
+        return None
+
+
+def _function_at(file: str, line: int, name: str) -> FunctionType:
+    """A function that calls its first argument with its second, as if written at a line of a caller's file.
+
+    That line is where pytest says that the fixture is, and what it shows of an error in setting it up.
+    """
+    # The call spans two lines: for one, a traceback would mark columns, which mean nothing in the caller's line.
+    source = "\n" * (line - 1) + "lambda set_up, fixtures: set_up(\n**fixtures)"
+    (code, *_) = compile(source, file, "eval").co_consts
+    return FunctionType(code.replace(co_name=name), {})
+
+
+class _BuildFixture(_DeclaredFixture):
+    def __init__(self, caller: FrameType, context: str | os.PathLike[str], options: BuildOptions) -> None:
+        super().__init__(caller, "build", f"The image built from {os.fspath(context)}.")
+        self._context = context
+        self._options = options
+
+    def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine) -> Image:
+        context = self._resolve(request.config.rootpath)
+        return pycontainer.build(context, progress=_print_progress, **self._options)
+
+    def _resolve(self, root: Path) -> Path:
+        candidates = [base / self._context for base in (self._directory, root)]
+        for candidate in candidates:
+            if candidate.is_dir():
+                return candidate
+        tried = " nor ".join(dict.fromkeys(map(str, candidates)))
+        raise InvalidSpecError("build context", os.fspath(self._context), f"a directory; there is none at {tried}")
+
+
+def _print_progress(line: str) -> None:
+    # Standard error: pytest shows it at once with -s, and otherwise in the report of a test whose set-up failed.
+    print(line, file=sys.stderr, flush=True)
+
+
+class _ContainerFixture(_DeclaredFixture):
+    def __init__(
+        self,
+        caller: FrameType,
+        image: str | Image | FixtureFunctionDefinition,
+        command: Sequence[str] | str | None,
+        options: RunOptions,
+    ) -> None:
+        super().__init__(caller, "container", "A running container, removed at the end of its scope.")
+        self._image = image
+        self._command = command
+        self._options = options
+
+    def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine, **dependency: Image | str) -> Container:
+        if dependency:
+            (image,) = dependency.values()
+        elif isinstance(self._image, FixtureFunctionDefinition):
+            image = cast("_BuildFixture", _declaration(self._image)).set_up(request, pycontainer)
+        else:
+            image = self._image
+        until_finished = ExitStack()
+        request.addfinalizer(until_finished.close)
+        return until_finished.enter_context(pycontainer.run(image, self._command, **self._options))
+
+    def arguments(self) -> tuple[str, ...]:
+        dependency = self._dependency()
+        return super().arguments() if dependency is None else (*super().arguments(), dependency)
+
+    def _dependency(self) -> str | None:
+        """The name of the fixture that the image comes from, if it comes from one."""
+        if not isinstance(self._image, FixtureFunctionDefinition):
+            return None
+        name = self.name_of(self._image)
+        if name is None and not isinstance(_declaration(self._image), _BuildFixture):
+            return self._image.name
+        return name
+
+
+def _declaration(fixture: FixtureFunctionDefinition) -> object:
+    return fixture._get_wrapped_function()

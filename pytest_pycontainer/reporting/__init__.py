@@ -1,0 +1,1 @@
+"""What a test run says about its containers."""

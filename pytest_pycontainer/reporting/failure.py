@@ -1,0 +1,97 @@
+"""What a failing test's report says about its containers, and how it shows an error of ours."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pluggy
+import pytest
+
+from pytest_pycontainer.errors import ContainerNotFoundError, PycontainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from _pytest._code import TracebackEntry
+
+    from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.engine import Engine
+
+LOG_LINES: Final = 40
+"""How many of a log's last lines a section shows."""
+
+_OURS: Final = Path(__file__).parent.parent
+_MACHINERY: Final = tuple(Path(inspect.getfile(thing)).parent for thing in (pytest.Item, pluggy))
+_EARLIER: Final = pytest.StashKey[frozenset[str]]()
+
+
+class FailureReports:
+    """Hooks for the reports of failing tests.
+
+    Registered with the first engine of a run, so that a run without one does not pay for them. ``engine`` is None while
+    it is being made.
+    """
+
+    engine: Engine | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        item.stash[_EARLIER] = frozenset(self._containers())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.failed:
+            if call.excinfo is not None and isinstance(call.excinfo.value, PycontainerError):
+                _hide_internals(report, call.excinfo, item.config)
+            report.sections += [_section(container) for container in self._containers_of(item)]
+        return report
+
+    def _containers(self) -> dict[str, Container]:
+        return {container.id: container for container in self.engine.containers()} if self.engine is not None else {}
+
+    def _containers_of(self, item: pytest.Item) -> list[Container]:
+        """Those that the test's fixtures are, and those that were started since its set-up began."""
+        running = self._containers()
+        values = getattr(item, "funcargs", {}).values()
+        used = [value for value in values if getattr(value, "id", None) in running]
+        earlier = item.stash.get(_EARLIER, frozenset()) | {container.id for container in used}
+        return used + [container for container_id, container in running.items() if container_id not in earlier]
+
+
+def _section(container: Container) -> tuple[str, str]:
+    try:
+        state = (
+            f"{container.status} with code {code}" if (code := container.exit_code) is not None else container.status
+        )
+        lines = container.logs().splitlines()
+    except ContainerNotFoundError:  # removed from another thread or process in the meantime
+        state, lines = "removed", []
+    left_out = [f"… {len(lines) - LOG_LINES} lines before these"] if len(lines) > LOG_LINES else []
+    shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
+    return f"Container {container.name}", "\n".join([f"image {container.image}, {state}", *shown])
+
+
+def _hide_internals(
+    report: pytest.TestReport, raised: pytest.ExceptionInfo[BaseException], config: pytest.Config
+) -> None:
+    """Shows an error of ours at the caller's line; its message tells the rest. ``--full-trace`` shows everything."""
+    style = config.getoption("tbstyle").replace("auto", "long")
+    inside = [index for index, entry in enumerate(raised.traceback) if _OURS in Path(entry.path).parents]
+    if config.getoption("fulltrace") or style not in ("long", "short") or not inside:
+        return
+    raised.traceback = raised.traceback[: inside[-1]].filter(_is_callers)
+    report.longrepr = raised.getrepr(
+        style=style if raised.traceback else "value",
+        showlocals=config.getoption("showlocals"),
+        funcargs=report.when == "call",
+        chain=False,
+    )
+
+
+def _is_callers(entry: TracebackEntry) -> bool:
+    return not any(directory in Path(entry.path).parents for directory in (_OURS, *_MACHINERY))
