@@ -14,8 +14,6 @@ from pytest_pycontainer.errors import ContainerNotFoundError, PycontainerError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from _pytest._code import TracebackEntry
-
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
 
@@ -64,16 +62,16 @@ class FailureReports:
 
 
 def _section(container: Container) -> tuple[str, str]:
+    state = container.status
+    if (code := container.exit_code) is not None:
+        state += f" with code {code}{', out of memory' if container.out_of_memory else ''}"
     try:
-        state = (
-            f"{container.status} with code {code}" if (code := container.exit_code) is not None else container.status
-        )
         lines = container.logs().splitlines()
-    except ContainerNotFoundError:  # removed from another thread or process in the meantime
-        state, lines = "removed", []
-    left_out = [f"… {len(lines) - LOG_LINES} lines before these"] if len(lines) > LOG_LINES else []
+    except ContainerNotFoundError:
+        lines = ["(removed before the test failed)"]
+    left_out = [f"({len(lines) - LOG_LINES} earlier lines left out)"] if len(lines) > LOG_LINES else []
     shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
-    return f"Container {container.name}", "\n".join([f"image {container.image}, {state}", *shown])
+    return f"Container {container.name}", "\n".join([f"image {container.image.name}, {state}", *shown])
 
 
 def _hide_internals(
@@ -84,7 +82,7 @@ def _hide_internals(
     inside = [index for index, entry in enumerate(raised.traceback) if _OURS in Path(entry.path).parents]
     if config.getoption("fulltrace") or style not in ("long", "short") or not inside:
         return
-    raised.traceback = raised.traceback[: inside[-1]].filter(_is_callers)
+    raised.traceback = raised.traceback[: inside[-1]].filter(lambda entry: _is_callers(Path(entry.path)))
     report.longrepr = raised.getrepr(
         style=style if raised.traceback else "value",
         showlocals=config.getoption("showlocals"),
@@ -93,5 +91,5 @@ def _hide_internals(
     )
 
 
-def _is_callers(entry: TracebackEntry) -> bool:
-    return not any(directory in Path(entry.path).parents for directory in (_OURS, *_MACHINERY))
+def _is_callers(file: Path) -> bool:
+    return not any(directory in file.parents for directory in (_OURS, *_MACHINERY))
