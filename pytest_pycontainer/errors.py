@@ -13,6 +13,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
     ├── ImageError
     │   ├── InvalidReferenceError
+    │   ├── InvalidImageConfigError       JSON that is no image config
     │   ├── ImageNotFoundError
     │   └── ImageOutdatedError            built on a state of the host image that is gone
     ├── BuildError
@@ -26,6 +27,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   │   └── CommandNotExecutableError (exit code 126)
     │   ├── ContainerNotFoundError
     │   ├── ContainerNotRunningError
+    │   ├── ContainerRunningError         it has to be stopped first
     │   ├── ContainerExitedError          exited while something was waited for
     │   ├── ContainerNotReadyError        not ready within the time limit
     │   ├── WaitTimeoutError              a blocking call's own time limit
@@ -141,6 +143,17 @@ class InvalidReferenceError(ImageError):
 
     def __str__(self) -> str:
         return f"invalid image reference {self.reference!r}: {self.reason}"
+
+
+class InvalidImageConfigError(ImageError):
+    """JSON that is not an image config: ``problem`` names the key, what it holds, and what was wanted."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"cannot read an image config: {self.problem}; pull or build the image again"
 
 
 class ImageNotFoundError(ImageError):
@@ -295,6 +308,17 @@ class ContainerNotRunningError(ContainerError):
 
     def __str__(self) -> str:
         return f"cannot {self.doing} {self.container!r}: it is {self.status}, not running"
+
+
+class ContainerRunningError(ContainerError):
+    """The call needs a container that does not run."""
+
+    def __init__(self, container: str, doing: str) -> None:
+        super().__init__(container, doing)
+        self.doing = doing
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing} {self.container!r}: it is running; stop it first, or use force=True"
 
 
 def _log_section(log_tail: str) -> str:

@@ -36,17 +36,15 @@ class ModificationWatch:
     def fileno(self) -> int:
         return self._descriptor
 
-    def wait(self, timeout: float, *others: int) -> None:
-        """Returns when the file was written to, one of the descriptors ``others`` is readable, or after ``timeout`` s.
+    def wait(self, timeout: float | None, other: int) -> bool:
+        """Returns when the file was written to, ``other`` is readable, or after ``timeout`` s; whether ``other`` is.
 
         Writes since the last call count, so nothing is missed between reading the file and waiting.
         """
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
-        for other in others:
-            poll.register(other, select.POLLIN)
-        poll.poll(max(0.0, timeout) * 1000)
-        try:
+        poll.register(other, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poll.poll(None if timeout is None else max(0.0, timeout) * 1000)]
+        if self._descriptor in ready:
             os.read(self._descriptor, _EVENTS_AT_ONCE)
-        except BlockingIOError:
-            return
+        return other in ready

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pytest_pycontainer.errors import UnsupportedLimitError
 from pytest_pycontainer.runtime.spec import CgroupDirectory
 
-_PARENT = "pycontainer"
+_NAME = "pycontainer-{}"
+_SUBTREE_CONTROL = "cgroup.subtree_control"
 _REMOVAL_SECONDS = 1.0
 # Docker's default device rules: making any node is allowed, opening only these.
 _DEVICES_ALLOWED = (
@@ -38,7 +39,7 @@ class Cgroups:
     """Where this machine keeps its cgroups.
 
     ``version_1`` maps a controller to the directory that this process is in; ``version_2`` is this process's directory in
-    the unified hierarchy, with the controllers it may hand on to a child, or None where there is none.
+    the unified hierarchy, with the controllers it may hand on to a child, or None where version 1 has the controllers.
     """
 
     version_1: tuple[tuple[str, str], ...]
@@ -65,9 +66,9 @@ class Cgroups:
                         version_1[controller] = _below(point, root, own[controller])
                 elif filesystem == "cgroup2" and "" in own:
                     version_2 = _delegating(_below(point, root, own[""]), point)
-        if version_2 is not None and not _controllers(version_2) and version_1:
-            version_2 = None  # hybrid: the unified hierarchy only groups processes there
-        controllers = _controllers(version_2) if version_2 is not None else frozenset()
+        if version_1:
+            version_2 = None  # hybrid: a controller is in one place, and these are in version 1
+        controllers = _grantable(version_2) if version_2 is not None else frozenset()
         return cls(tuple(sorted(version_1.items())), version_2, controllers)
 
     def plan(self, container_id: str, limits: Limits) -> tuple[CgroupDirectory, ...]:
@@ -87,7 +88,7 @@ class Cgroups:
         if "devices" in settings:
             settings["devices"] += [("devices.deny", "a"), *(("devices.allow", rule) for rule in _DEVICES_ALLOWED)]
         return tuple(
-            CgroupDirectory(os.path.join(directory, _PARENT, container_id), tuple(settings[name]))
+            CgroupDirectory(os.path.join(directory, _NAME.format(container_id)), tuple(settings[name]))
             for name, directory in self.version_1
         )
 
@@ -101,7 +102,7 @@ class Cgroups:
             self._require("pids", limits.pids, available)
             settings.append(("pids.max", str(limits.pids)))
         assert self.version_2 is not None
-        return CgroupDirectory(os.path.join(self.version_2, _PARENT, container_id), tuple(settings))
+        return CgroupDirectory(os.path.join(self.version_2, _NAME.format(container_id)), tuple(settings))
 
     def _require(self, controller: str, value: int, available: dict[str, str]) -> str:
         if controller not in available:
@@ -121,16 +122,18 @@ def _delegating(own: str, top: str) -> str:
     A directory with processes in it can't, unless it is the root of the hierarchy ("no internal processes").
     """
     directory = own
-    while directory != top:
-        if _controllers(directory):
-            return directory
+    while directory != top and not _words(os.path.join(directory, _SUBTREE_CONTROL)):
         directory = os.path.dirname(directory)
-    return top
+    return directory
 
 
-def _controllers(directory: str) -> frozenset[str]:
+def _grantable(directory: str) -> frozenset[str]:
+    return _words(os.path.join(directory, _SUBTREE_CONTROL)) or _words(os.path.join(directory, "cgroup.controllers"))
+
+
+def _words(path: str) -> frozenset[str]:
     try:
-        with open(os.path.join(directory, "cgroup.subtree_control")) as file:
+        with open(path) as file:
             return frozenset(file.read().split())
     except OSError:
         return frozenset()
@@ -138,8 +141,7 @@ def _controllers(directory: str) -> frozenset[str]:
 
 def hierarchies(plan: tuple[CgroupDirectory, ...]) -> tuple[str, ...]:
     """The names under which the plan's hierarchies appear in a container: controllers, or ``cgroup2`` alone."""
-    names = (os.path.dirname(os.path.dirname(directory.path)) for directory in plan)
-    return tuple(_hierarchy(name) for name in names)
+    return tuple(_hierarchy(os.path.dirname(directory.path)) for directory in plan)
 
 
 def _hierarchy(directory: str) -> str:
@@ -156,27 +158,17 @@ def _hierarchy(directory: str) -> str:
 def make(plan: tuple[CgroupDirectory, ...]) -> None:
     """Makes the directories and writes their settings. Raises OSError."""
     for directory in plan:
-        try:
-            os.mkdir(directory.path)
-        except FileNotFoundError:
-            _make_parent(directory.path)
-            os.mkdir(directory.path)
+        os.mkdir(directory.path)
         for name, value in directory.settings:
+            path = os.path.join(directory.path, name)
             try:
-                _write(os.path.join(directory.path, name), value)
+                if not os.path.exists(path):
+                    # Version 2, and nobody has asked the parent for this controller yet.
+                    parent = os.path.dirname(directory.path)
+                    _write(os.path.join(parent, _SUBTREE_CONTROL), f"+{name.partition('.')[0]}")
+                _write(path, value)
             except OSError as error:
-                raise OSError(error.errno, f"{error.strerror} (writing {value!r} to {name})") from error
-
-
-def _make_parent(path: str) -> None:
-    parent = os.path.dirname(path)
-    try:
-        os.mkdir(parent)
-    except FileExistsError:
-        return  # another engine was quicker
-    given = " ".join(f"+{name}" for name in sorted(_controllers(os.path.dirname(parent))))
-    if given:
-        _write(os.path.join(parent, "cgroup.subtree_control"), given)
+                raise OSError(error.errno, f"{error.strerror} (writing {value!r} to {path})") from error
 
 
 def join(plan: tuple[CgroupDirectory, ...]) -> None:

@@ -40,7 +40,9 @@ class OpenNetworkNamespace:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """Init → engine, with its pidfd, its network namespace and a route socket inside that."""
+    """Init → engine, with its pidfd, its network namespace and a route socket inside that; or monitor → engine, with
+    the pidfd of a process that was asked for with ``Execute``.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Engine → monitor, with a socket for the answer (``Failed`` or ``Exited``), and standard input, output, error."""
+    """Engine → monitor, with a socket for the answers, and standard input, output and error.
+
+    The answers: ``Created``, from the process itself ``Failed`` if it came to that, and at its end ``Exited``.
+    """
 
     process: ProcessSpec
 

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -168,11 +169,12 @@ class _Monitor:
                 namespaces.enter(self._own_namespace, namespaces.PID)
                 pidfd = os.pidfd_open(pid)
         except StepFailed as failure:
-            messages.send(answer, failure.failed)
+            _tell(answer, failure.failed)
             answer.close()
         else:
             self._answers[pidfd] = (pid, answer)
             self._poll.register(pidfd, select.POLLIN)
+            _tell(answer, messages.Created(), [pidfd])
         for descriptor in descriptors[1:]:
             os.close(descriptor)
 
@@ -182,10 +184,7 @@ class _Monitor:
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         with answer:
-            try:
-                messages.send(answer, messages.Exited(exit_code(status)))
-            except BrokenPipeError:
-                return  # who asked did not wait
+            _tell(answer, messages.Exited(exit_code(status)))
 
     def _finish(self, code: int) -> None:
         for descriptor in self._streams:
@@ -205,10 +204,17 @@ class _Monitor:
             self._state, status="exited", pid=0, finished_at=time.time(), exit_code=code, out_of_memory=out_of_memory
         )
         write_state(self._spec.directory, self._state)
-        try:
-            messages.send(self._control, messages.Exited(code, out_of_memory))
-        except BrokenPipeError:
+        if not _tell(self._control, messages.Exited(code, out_of_memory)):
             remove_tree(self._spec.directory)
+
+
+def _tell(channel: socket.socket, message: messages.Message, descriptors: Sequence[int] = ()) -> bool:
+    """Sends a message; False if nobody is there to hear it any more."""
+    try:
+        messages.send(channel, message, descriptors)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
 def _pid_on_this_machine(pidfd: int) -> int:

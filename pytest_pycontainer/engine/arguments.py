@@ -1,0 +1,140 @@
+"""From what a caller writes to what a container needs: commands, environments, sizes, signals, ports."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pytest_pycontainer.errors import InvalidSpecError
+
+Command: TypeAlias = str | Sequence[str]
+"""A command line: a sequence of arguments, or one text that is split as a shell splits words (no shell runs it)."""
+
+Environment: TypeAlias = Mapping[str, str] | Iterable[str]
+"""Names and values, or ``NAME=value`` texts."""
+
+Port: TypeAlias = int | str
+"""A container port, or docker's text: ``[[HOST-ADDRESS:]HOST-PORT:]PORT[/tcp|/udp]``."""
+
+Ports: TypeAlias = Iterable[Port] | Mapping[Port, int | None]
+"""Ports to publish, or container ports with the host port of each (None: a free one)."""
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_PORT = re.compile(
+    r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?"
+)
+_HIGHEST_PORT = 65535
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A container port to publish; without ``host_port`` on one that is free."""
+
+    container_port: int
+    protocol: str = "tcp"
+    host_address: str = _LOOPBACK
+    host_port: int | None = None
+
+
+def parse_command(command: Command | None) -> tuple[str, ...] | None:
+    """The arguments of a command line. Raises InvalidSpecError for anything but texts without NUL characters."""
+    if command is None:
+        return None
+    try:
+        arguments = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
+    except ValueError as error:
+        raise InvalidSpecError("command", str(command), f"words as a shell splits them ({error})") from error
+    for argument in arguments:
+        if not isinstance(argument, str) or "\0" in argument:
+            raise InvalidSpecError("command", repr(argument), "texts without NUL characters")
+    return arguments
+
+
+def parse_environment(environment: Environment | None) -> dict[str, str]:
+    """Names and values. Raises InvalidSpecError for a name that no environment can hold."""
+    entries = environment.items() if isinstance(environment, Mapping) else _split_entries(environment or ())
+    result: dict[str, str] = {}
+    for name, value in entries:
+        if not name or "=" in name or "\0" in f"{name}{value}":
+            raise InvalidSpecError("env", f"{name}={value}", "NAME=value, without NUL characters")
+        result[name] = str(value)
+    return result
+
+
+def _split_entries(entries: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise InvalidSpecError("env", entry, "NAME=value")
+        yield name, value
+
+
+def parse_size(field: str, size: int | str | None) -> int | None:
+    """Bytes, from a number or docker's text (``512m``, ``1.5g``). Raises InvalidSpecError."""
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size.strip())
+        if match is None:
+            raise InvalidSpecError(field, size, "bytes, or a number with the unit b, k, m, g or t")
+        size = int(float(match[1]) * _UNITS[match[2].lower()])
+    if size is not None and size <= 0:
+        raise InvalidSpecError(field, str(size), "more than nothing")
+    return size
+
+
+def parse_signal(text: int | str) -> signal.Signals:
+    """A signal from its number or name, with or without SIG. Raises InvalidSpecError."""
+    try:
+        if isinstance(text, int) or text.isdecimal():
+            return signal.Signals(int(text))
+        name = text.upper()
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    except (KeyError, ValueError) as error:
+        raise InvalidSpecError("signal", str(text), "a signal's number, or its name such as SIGTERM or HUP") from error
+
+
+def parse_name(name: str) -> str:
+    """A container's name. Raises InvalidSpecError for one that docker would not take."""
+    if _NAME.fullmatch(name) is None:
+        raise InvalidSpecError("name", name, "letters, digits, and then also '_', '.' and '-', two characters or more")
+    return name
+
+
+def parse_ports(ports: Ports) -> tuple[PortMapping, ...]:
+    """The ports to publish. Raises InvalidSpecError for text that is no port, and for a host port given twice."""
+    if isinstance(ports, int | str):
+        ports = (ports,)
+    if isinstance(ports, Mapping):
+        mappings = [_parse_port(port, host) for port, host in ports.items()]
+    else:
+        mappings = [_parse_port(port, None) for port in ports]
+    seen: set[tuple[str, str, int]] = set()
+    for mapping in mappings:
+        if mapping.host_port is not None:
+            place = (mapping.protocol, mapping.host_address, mapping.host_port)
+            if place in seen:
+                raise InvalidSpecError("ports", str(mapping.host_port), "each host port once")
+            seen.add(place)
+    return tuple(dict.fromkeys(mappings))
+
+
+def _parse_port(port: Port, host_port: int | None) -> PortMapping:
+    wanted = "[[HOST-ADDRESS:]HOST-PORT:]PORT[/tcp|/udp], ports from 1 to 65535"
+    match = _PORT.fullmatch(str(port))
+    if match is None:
+        raise InvalidSpecError("ports", str(port), wanted)
+    if match["host"]:
+        host_port = int(match["host"])
+    mapping = PortMapping(
+        int(match["port"]), match["protocol"] or "tcp", (match["address"] or _LOOPBACK).strip("[]"), host_port
+    )
+    for number in (mapping.container_port, mapping.host_port):
+        if number is not None and not 0 < number <= _HIGHEST_PORT:
+            raise InvalidSpecError("ports", str(port), wanted)
+    return mapping

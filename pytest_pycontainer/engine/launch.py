@@ -1,0 +1,166 @@
+"""Making a container: everything up to its start."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_pycontainer.engine import defaults
+from pytest_pycontainer.engine.arguments import PortMapping
+from pytest_pycontainer.engine.attachment import Attachment
+from pytest_pycontainer.engine.connection import Connection
+from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.records import ContainerRecord
+from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.kernel.credentials import capability_mask
+from pytest_pycontainer.network.names import hosts_file
+from pytest_pycontainer.runtime.cgroups import Limits
+from pytest_pycontainer.runtime.spec import ContainerSpec, ProcessSpec, Rootfs
+
+_ID_BYTES = 32
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A container as it is wanted, everything resolved: what ``launch`` makes.
+
+    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has; ``network`` says whether
+    it gets an interface.
+    """
+
+    image: Image
+    layers: tuple[Path, ...]
+    host: bool
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    working_directory: str
+    user: str
+    name: str | None = None
+    hostname: str | None = None
+    ports: tuple[PortMapping, ...] = ()
+    limits: Limits = Limits()
+    network: bool = True
+    reaper: bool = False
+    stop_signal: str = defaults.STOP_SIGNAL
+
+
+def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
+    """Makes the container, which then waits for its start. ``forget`` is called when it is removed.
+
+    The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
+    """
+    container_id = secrets.token_hex(_ID_BYTES)
+    cgroup = resources.cgroups.plan(container_id, plan.limits)
+    spawner = resources.spawner
+    network = resources.network if plan.network else None
+    record = ContainerRecord(
+        container_id,
+        plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}",
+        plan.image.name,
+        plan.command,
+        time.time(),
+        tuple(directory.path for directory in cgroup),
+    )
+    directory, lock = resources.records.add(record)
+    attachment: Attachment | None = None
+    connection: Connection | None = None
+    try:
+        attachment = Attachment(network, plan.ports) if network is not None else None
+        hostname = plan.hostname or container_id[:_SHORT]
+        spec = ContainerSpec(
+            id=container_id,
+            directory=str(directory),
+            hostname=hostname,
+            rootfs=writable_root(plan.layers, plan.host, directory, resources),
+            process=_process(plan, hostname),
+            cgroup=cgroup,
+            files=_write_files(directory, hostname, attachment, resources),
+            masked_paths=defaults.MASKED_PATHS,
+            read_only_paths=defaults.READ_ONLY_PATHS,
+            shm_bytes=defaults.SHM_BYTES,
+            reaper=plan.reaper,
+        )
+        connection = Connection(spawner, spec, record.name, lock)
+        _attach(connection, attachment)
+    except BaseException:
+        if connection is not None:
+            connection.abandon()
+        if attachment is not None:
+            attachment.close()
+        resources.records.remove(record, lock)
+        raise
+    return Container(
+        record,
+        plan.image,
+        spec.process,
+        plan.stop_signal,
+        directory=directory,
+        lock=lock,
+        records=resources.records,
+        connection=connection,
+        attachment=attachment,
+        forget=forget,
+    )
+
+
+def writable_root(layers: tuple[Path, ...], host: bool, directory: Path, resources: Resources) -> Rootfs:
+    """A root over ``layers`` that is written to below ``directory``, where its two directories are made."""
+    upper, work = directory / "upper", directory / "work"
+    upper.mkdir(0o755)
+    work.mkdir(0o700)
+    return Rootfs(tuple(map(str, layers)), host, str(upper), str(work), hidden_paths(resources))
+
+
+def hidden_paths(resources: Resources) -> tuple[str, ...]:
+    """What of this machine no container on the host image may see: the store, with all other containers in it."""
+    return (str(resources.settings.root), str(resources.settings.state))
+
+
+def _attach(connection: Connection, attachment: Attachment | None) -> None:
+    namespace, route_socket = connection.await_created()
+    try:
+        if attachment is not None:
+            attachment.attach(namespace, route_socket)
+    finally:
+        route_socket.close()
+        os.close(namespace)
+
+
+def _process(plan: Plan, hostname: str) -> ProcessSpec:
+    environment = {"PATH": defaults.PATH, "HOSTNAME": hostname, **dict(plan.environment)}
+    return ProcessSpec(
+        plan.command,
+        tuple(f"{name}={value}" for name, value in environment.items()),
+        plan.working_directory,
+        plan.user,
+        capability_mask(defaults.CAPABILITIES),
+    )
+
+
+def _write_files(
+    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources
+) -> tuple[tuple[str, str], ...]:
+    """Writes the files that Docker shows in every container; returns (file, path in the container) pairs."""
+    contents = {
+        "/etc/resolv.conf": resources.resolv_conf,
+        "/etc/hostname": f"{hostname}\n",
+        "/etc/hosts": hosts_file(hostname, attachment.address if attachment is not None else None),
+    }
+    files = []
+    for path, content in contents.items():
+        file = directory / os.path.basename(path)
+        file.write_text(content)
+        file.chmod(0o644)
+        files.append((str(file), path))
+    return tuple(files)
+
+
+def _plain_name(image: str) -> str:
+    """The last part of a reference, as the beginning of a container's name."""
+    return image.removeprefix("sha256:").rpartition("/")[2].partition(":")[0].partition("@")[0][:32] or "container"

@@ -1,0 +1,145 @@
+"""Containers on disk: one directory each, made before anything of the container, and what sweeps those left behind.
+
+A container's directory holds its record, its lock, its log, its state and its writable layer. Its lock is held (``flock``)
+by the engine and the monitor for as long as either lives: a directory whose lock is free belongs to nobody. Making and
+sweeping happen under one lock for the whole store, for a moment each.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pytest_pycontainer.errors import NameInUseError, StoreError
+from pytest_pycontainer.runtime import cgroups
+from pytest_pycontainer.runtime.removal import remove_tree
+
+_LOCK_SECONDS = 60.0
+_RECORD = "container.json"
+_LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """What is known of a container before it is made; ``cgroup`` holds the directories that must not outlive it."""
+
+    id: str
+    name: str
+    image: str
+    command: tuple[str, ...]
+    created_at: float
+    cgroup: tuple[str, ...]
+
+
+class ContainerRecords:
+    """The containers of one store, of all processes that use it."""
+
+    def __init__(self, root: Path) -> None:
+        self._containers = root / "containers"
+        self._names = root / "names"
+        self._lock = root / "containers.lock"
+
+    def prepare(self) -> None:
+        """Makes the directories and sweeps what a killed run left. Raises StoreError."""
+        self._containers.mkdir(parents=True, exist_ok=True)
+        self._names.mkdir(exist_ok=True)
+        with self._locked():
+            for directory in self._containers.iterdir():
+                self._sweep(directory)
+            for name in self._names.iterdir():
+                if not name.exists():
+                    name.unlink()
+
+    def add(self, record: ContainerRecord) -> tuple[Path, int]:
+        """Makes a container's directory; returns it with the descriptor that holds its lock.
+
+        Raises NameInUseError if another container, of any process, has the name.
+        """
+        directory = self._containers / record.id
+        with self._locked():
+            self._claim_name(record)
+            directory.mkdir(0o700)
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (directory / _RECORD).write_text(json.dumps(asdict(record)))
+        return directory, lock
+
+    def remove(self, record: ContainerRecord, lock: int) -> None:
+        """Removes the directory of a container that has ended, its name, and its lock. Raises StoreError."""
+        try:
+            # The name first: once the directory is gone anybody may take the name, and it is no longer ours to remove.
+            (self._names / record.name).unlink(missing_ok=True)
+            cgroups.remove(record.cgroup)
+            remove_tree(self._containers / record.id)
+        except OSError as error:
+            raise StoreError("remove the container in", str(self._containers / record.id), str(error)) from error
+        finally:
+            os.close(lock)
+
+    def read(self) -> list[tuple[ContainerRecord, Path]]:
+        """The containers that any process has now, with their directories."""
+        found = []
+        for directory in sorted(self._containers.iterdir()) if self._containers.exists() else ():
+            record = _read_record(directory)
+            if record is not None:
+                found.append((record, directory))
+        return found
+
+    def _claim_name(self, record: ContainerRecord) -> None:
+        link = self._names / record.name
+        while True:
+            try:
+                link.symlink_to(Path("..", "containers", record.id))
+            except FileExistsError:
+                owner = link.resolve()
+                if owner.exists() and not self._sweep(owner):
+                    raise NameInUseError(record.name, owner.name) from None
+                link.unlink(missing_ok=True)
+            else:
+                return
+
+    def _sweep(self, directory: Path) -> bool:
+        """Removes a container's directory and cgroups if nobody lives who holds its lock; whether that was so."""
+        try:
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            remove_tree(directory)  # its maker was killed in between
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            record = _read_record(directory)
+            if record is not None:
+                cgroups.remove(record.cgroup)
+            remove_tree(directory)
+            return True
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with FileLock(self._lock, timeout=_LOCK_SECONDS, poll_interval=0.002):
+                yield
+        except Timeout as error:
+            raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
+        except OSError as error:
+            raise StoreError("change the containers in", str(self._containers), str(error)) from error
+
+
+def _read_record(directory: Path) -> ContainerRecord | None:
+    """The record; None while it is not written, or when the container goes in this moment."""
+    try:
+        fields = json.loads((directory / _RECORD).read_text())
+        return ContainerRecord(**{**fields, "command": tuple(fields["command"]), "cgroup": tuple(fields["cgroup"])})
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

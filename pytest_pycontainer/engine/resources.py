@@ -1,0 +1,107 @@
+"""What an engine opens when it first needs it, and closes in the right order."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from pathlib import Path
+
+from pytest_pycontainer.engine.records import ContainerRecords
+from pytest_pycontainer.engine.requirements import missing_requirements
+from pytest_pycontainer.errors import EngineUnavailableError, StoreError
+from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
+from pytest_pycontainer.network.bridge import Network
+from pytest_pycontainer.network.names import machine_resolv_conf
+from pytest_pycontainer.runtime.cgroups import Cgroups
+from pytest_pycontainer.runtime.spawner import Spawner
+from pytest_pycontainer.settings import Settings
+from pytest_pycontainer.store.store import Store
+
+
+class Resources:
+    """The spawner, the network, the store and the records of one engine. Safe to use from several threads.
+
+    The engine's process owns them all: sockets and locks whose closing, by ``close`` or by the process's end, makes the
+    kernel and the spawner free what hangs on them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.RLock()
+        self._spawner: Spawner | None = None
+        self._network: Network | None = None
+        self._closed = False
+
+    @cached_property
+    def store(self) -> Store:
+        """The store on disk."""
+        return Store(self.settings.root)
+
+    @cached_property
+    def records(self) -> ContainerRecords:
+        """The containers on disk; what a killed run left has been swept. Raises StoreError."""
+        records = ContainerRecords(self.settings.root)
+        with self._lock:
+            _make_directory(self.settings.root)
+            try:
+                records.prepare()
+            except OSError as error:
+                raise StoreError("prepare", str(self.settings.root), str(error)) from error
+        return records
+
+    @cached_property
+    def cgroups(self) -> Cgroups:
+        """Where cgroups are made."""
+        return Cgroups.discover()
+
+    @cached_property
+    def resolv_conf(self) -> str:
+        """What a container's /etc/resolv.conf says."""
+        return machine_resolv_conf()
+
+    @property
+    def spawner(self) -> Spawner:
+        """The spawner, started when first asked for. Raises EngineUnavailableError and SpawnerError."""
+        with self._lock:
+            self._require_open()
+            if self._spawner is None:
+                missing = missing_requirements()
+                if missing:
+                    raise EngineUnavailableError(missing)
+                mounts = self.settings.state / "mounts"
+                _make_directory(self.settings.state)
+                _make_directory(mounts)
+                self._spawner = Spawner(str(mounts))
+            return self._spawner
+
+    @property
+    def network(self) -> Network:
+        """The engine's default network. Raises NetworkError."""
+        with self._lock:
+            if self._network is None:
+                namespace = NetworkNamespace(*self.spawner.open_network_namespace())
+                self._network = Network.open(self.settings.state, namespace)
+            return self._network
+
+    def close(self) -> None:
+        """Lets go of everything. Containers have to be removed before."""
+        with self._lock:
+            self._closed = True
+            try:
+                if self._network is not None:
+                    self._network.close()
+            finally:
+                if self._spawner is not None:
+                    self._spawner.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreError("use", str(self.settings.root), "the engine is closed")
+
+
+def _make_directory(path: Path) -> None:
+    """Makes a directory that only its owner can look into (CVE-2021-41091)."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError("make", str(path), str(error)) from error

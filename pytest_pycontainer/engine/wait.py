@@ -1,0 +1,121 @@
+"""Readiness: what to wait for before a container is used.
+
+    engine.run("redis", ports=[6379], wait=wait.port(6379))
+    engine.run("postgres", wait=wait.log(r"ready to accept connections", timeout=60))
+
+A container that exits while it is waited for fails at once, with its log.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_pycontainer.engine.arguments import Port, parse_ports
+from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.errors import (
+    ContainerExitedError,
+    ContainerNotReadyError,
+    InvalidSpecError,
+    PortNotPublishedError,
+)
+
+# Nothing tells of a socket that begins to listen, so it is asked: at once, then less and less often.
+_FIRST_PAUSE = 0.0005
+_LONGEST_PAUSE = 0.05
+_CONNECT_SECONDS = 1.0
+
+
+class Wait(Protocol):
+    """Something to wait for. ``timeout``, in seconds, is for the whole of it."""
+
+    def until_ready(self, container: Container, timeout: float) -> None:
+        """Returns when the container is ready.
+
+        Raises ContainerExitedError if it exits before, and ContainerNotReadyError after ``timeout`` seconds.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PortWait:
+    """Waits until a container port accepts a TCP connection: through its published port, else at its own address."""
+
+    port: Port
+    timeout: float | None = None
+
+    def until_ready(self, container: Container, timeout: float) -> None:
+        """See Wait."""
+        limit = timeout if self.timeout is None else self.timeout
+        deadline = time.monotonic() + limit
+        address = self._address(container)
+        what = f"port {self.port} accepts a connection"
+        pause = _FIRST_PAUSE
+        while not _accepts(address, deadline):
+            if container.exited_within(pause):
+                raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+            if time.monotonic() > deadline:
+                raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _address(self, container: Container) -> tuple[str, int]:
+        try:
+            return container.address(self.port)
+        except PortNotPublishedError:
+            if not container.ip_address:
+                raise
+            (mapping,) = parse_ports([self.port])
+            return container.ip_address, mapping.container_port
+
+
+def _accepts(address: tuple[str, int], deadline: float) -> bool:
+    limit = min(_CONNECT_SECONDS, max(0.001, deadline - time.monotonic()))
+    try:
+        socket.create_connection(address, limit).close()
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class LogWait:
+    """Waits until the log holds ``pattern`` (a regular expression, searched line by line) ``times`` times."""
+
+    pattern: re.Pattern[str]
+    times: int = 1
+    timeout: float | None = None
+
+    def until_ready(self, container: Container, timeout: float) -> None:
+        """See Wait."""
+        limit = timeout if self.timeout is None else self.timeout
+        what = f"its log has {self.pattern.pattern!r}" + (f" {self.times} times" if self.times > 1 else "")
+        text, found = "", 0
+        for entries in container.follow(limit):
+            if not entries:
+                raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
+            text += b"".join(entry.data for entry in entries).decode(errors="replace")
+            *whole, text = text.split("\n")
+            # The last line may be a prompt that never ends: it counts too, but stays to be completed.
+            found += sum(1 for line in whole if self.pattern.search(line))
+            if found + bool(self.pattern.search(text)) >= self.times:
+                return
+        raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+
+
+def port(port: Port, *, timeout: float | None = None) -> Wait:
+    """Waits until ``port`` accepts a TCP connection, for ``timeout`` seconds (by default those of the call)."""
+    (mapping,) = parse_ports([port])
+    if mapping.protocol != "tcp":
+        raise InvalidSpecError("port to wait for", str(port), "a TCP port: UDP has no connections to accept")
+    return PortWait(port, timeout)
+
+
+def log(pattern: str | re.Pattern[str], *, times: int = 1, timeout: float | None = None) -> Wait:
+    """Waits until a line of the log matches ``pattern``, ``times`` times. Raises InvalidSpecError for a bad pattern."""
+    try:
+        return LogWait(re.compile(pattern), times, timeout)
+    except re.error as error:
+        raise InvalidSpecError("log pattern", str(pattern), f"a regular expression ({error})") from error
