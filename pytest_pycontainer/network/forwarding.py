@@ -1,0 +1,147 @@
+"""IPv4 forwarding on the machine's way out: turned on while any engine needs it, put back by the last one.
+
+The kernel asks the interface that a packet comes in by whether it may be forwarded (``ip_route_input_slow``), so the
+answers to containers need the flag on the device of the default route. It is the machine's state, the only one that the
+kernel does not free with us. Two locks guard it, both ``flock``, which the kernel frees when their holder dies:
+
+* ``users`` is held shared by every engine for as long as it needs forwarding. Whoever gets it exclusively knows that
+  nobody else is alive, and may put back what is recorded.
+* ``change`` is held exclusively for the moments in which ``users`` is taken, given back, or the record is changed.
+
+The record, ``devices.json``, is written before a flag is changed, and maps each device that was changed to the flag of
+the whole machine (net.ipv4.ip_forward) at that time. If that one was turned on meanwhile, somebody made the machine a
+router and the device's flag is no longer ours to put back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pytest_pycontainer.errors import NetworkAttachError
+
+_CONF = Path("/proc/sys/net/ipv4/conf")
+_LOCK_TIMEOUT = 10.0
+_LOCK_INTERVAL = 0.005
+
+
+class Forwarding:
+    """One engine's share of the forwarding flag. One thread at a time."""
+
+    def __init__(self, directory: Path, device: str | None, users: int) -> None:
+        self._directory = directory
+        self._device = device
+        self._users = users
+        self.ours = device is not None and device in _recorded(directory)
+        """Whether the device forwards because of us. Then packets that are nobody's of ours have to be held back."""
+
+    @classmethod
+    def claim(cls, state: Path, device: str | None) -> Forwarding:
+        """Takes a share for ``device``, an interface's name, or None for a machine without a way out.
+
+        Changes nothing yet: call ``turn_on`` once packets that are not ours are held back. Puts back first what engines
+        that were killed left on. Raises NetworkAttachError.
+        """
+        directory = state / "forwarding"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        users = os.open(directory / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with _changing(directory):
+                if _try_lock(users, fcntl.LOCK_EX):
+                    _put_back(directory)
+                if device is not None:
+                    _record(directory, device)
+                fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return cls(directory, device, users)
+        except BaseException:
+            os.close(users)
+            raise
+
+    def turn_on(self) -> None:
+        """Lets the device forward. Raises NetworkAttachError if this machine does not let us."""
+        if not self.ours or self._device is None:
+            return
+        try:
+            _flag(self._device).write_text("1")
+        except OSError as error:
+            detail = f"{error.strerror}; give this process a writable /proc/sys, or set net.ipv4.ip_forward=1"
+            raise NetworkAttachError(f"turn on IPv4 forwarding on {self._device}", detail) from error
+
+    def release(self) -> None:
+        """Gives the share back; the last one puts everything back as it was. Again is harmless."""
+        users, self._users = self._users, -1
+        if users < 0:
+            return
+        try:
+            with _changing(self._directory):
+                if _try_lock(users, fcntl.LOCK_EX):
+                    _put_back(self._directory)
+        finally:
+            os.close(users)
+
+
+def _flag(device: str) -> Path:
+    return _CONF / device / "forwarding"
+
+
+def _machine_flag() -> str:
+    return (_CONF / "all" / "forwarding").read_text().strip()
+
+
+@contextmanager
+def _changing(directory: Path) -> Iterator[None]:
+    # No lock of the kernel both has a time limit and goes with its holder, hence the attempts; they are rare and short.
+    descriptor = os.open(directory / "change", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                detail = f"another process has held {directory / 'change'} for {_LOCK_TIMEOUT:g} s; end it"
+                raise NetworkAttachError("change IPv4 forwarding", detail)
+            time.sleep(_LOCK_INTERVAL)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _recorded(directory: Path) -> dict[str, str]:
+    path = directory / "devices.json"
+    try:
+        devices = json.loads(path.read_text())
+        return {str(device): str(flag) for device, flag in devices.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise NetworkAttachError(f"read {path}", f"{error}; delete it") from error
+
+
+def _record(directory: Path, device: str) -> None:
+    devices = _recorded(directory)
+    if device in devices or _flag(device).read_text().strip() != "0":
+        return
+    devices[device] = _machine_flag()
+    temporary = directory / "devices.json.new"  # only ever written under the lock, so one name is enough
+    temporary.write_text(json.dumps(devices))
+    temporary.replace(directory / "devices.json")
+
+
+def _put_back(directory: Path) -> None:
+    for device, machine_flag in _recorded(directory).items():
+        if machine_flag == "0" and _machine_flag() == "1":
+            continue
+        with suppress(FileNotFoundError):  # the device is gone, and its flag with it
+            _flag(device).write_text("0")
+    (directory / "devices.json").unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""The two files by which a container finds names: /etc/hosts and /etc/resolv.conf. Text in, text out."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+MACHINE_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+RESOLVED_RESOLV_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
+"""Where systemd-resolved lists the servers that its own stub, 127.0.0.53, asks (``man 8 systemd-resolved.service``)."""
+
+_RESOLVED_STUB = "127.0.0.53"
+
+_LOCALHOST = """\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+def hosts_file(
+    hostname: str, address: ipaddress.IPv4Address | str | None, extra: Iterable[tuple[str, str]] = ()
+) -> str:
+    """/etc/hosts as Docker writes it.
+
+    ``extra`` holds pairs of a name and its address, the order of docker's ``--add-host``. A container without a network
+    has no ``address`` and no line of its own.
+    """
+    lines = [f"{other}\t{name}\n" for name, other in extra]
+    if address is not None:
+        lines.append(f"{address}\t{hostname}\n")
+    return _LOCALHOST + "".join(lines)
+
+
+def resolv_conf(machines: str) -> str:
+    """/etc/resolv.conf for a container, made from the text of the machine's.
+
+    Name servers on the machine's loopback, and those reached by IPv6, which our networks have not, are dropped. All
+    other lines stay as they are, in order.
+    """
+    kept = [line for line in machines.splitlines() if (server := _name_server(line)) is None or _reachable(server)]
+    return "".join(f"{line}\n" for line in kept)
+
+
+def resolv_conf_to_read(machines: str) -> Path:
+    """Which file of the machine to pass to ``resolv_conf``, given the text of its /etc/resolv.conf."""
+    servers = [server for line in machines.splitlines() if (server := _name_server(line)) is not None]
+    return RESOLVED_RESOLV_CONF if servers and set(servers) == {_RESOLVED_STUB} else MACHINE_RESOLV_CONF
+
+
+def _name_server(line: str) -> str | None:
+    words = line.split()
+    return words[1] if len(words) >= 2 and words[0] == "nameserver" else None
+
+
+def _reachable(server: str) -> bool:
+    try:
+        address = ipaddress.ip_address(server)
+    except ValueError:
+        return True  # nothing we know; the resolver skips what it can't read
+    return address.version == 4 and not address.is_loopback

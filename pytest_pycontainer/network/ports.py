@@ -1,0 +1,147 @@
+"""Published ports: their value, the reservation of the host's port, and who has it when it is taken."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_pycontainer.errors import InvalidSpecError, PortInUseError
+
+TRANSPORTS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+_SOCKET_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_TIME_WAIT = "06"  # include/net/tcp_states.h
+_LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A container's port that is reachable at ``host_address``:``host_port``; ``protocol`` is ``tcp`` or ``udp``."""
+
+    container_port: int
+    protocol: str
+    host_address: str
+    host_port: int
+
+
+def check_port(field: str, port: int) -> None:
+    """Raises InvalidSpecError for a number that is no port."""
+    if not 1 <= port <= _LARGEST_PORT:
+        raise InvalidSpecError(field, str(port), f"a port between 1 and {_LARGEST_PORT}")
+
+
+def check_protocol(protocol: str) -> None:
+    """Raises InvalidSpecError for a protocol that has no published ports."""
+    if protocol not in TRANSPORTS:
+        raise InvalidSpecError("protocol", protocol, " or ".join(TRANSPORTS))
+
+
+def check_host_address(address: str) -> ipaddress.IPv4Address:
+    """Raises InvalidSpecError for what is no IPv4 address."""
+    try:
+        return ipaddress.IPv4Address(address)
+    except ValueError:
+        raise InvalidSpecError(
+            "host address", address, "an IPv4 address of this machine: 127.0.0.1, or 0.0.0.0 for all"
+        ) from None
+
+
+def reserve(host_address: str, host_port: int | None, protocol: str) -> socket.socket:
+    """Takes the port from every other process on this machine for as long as the returned socket is open.
+
+    The socket is bound and does not listen: connections are the kernel's to translate, none may ever get here. Without
+    ``host_port`` the kernel picks a free one. Raises PortInUseError; InvalidSpecError for an address that is not this
+    machine's and a port that this user may not take.
+    """
+    reservation = socket.socket(socket.AF_INET, _SOCKET_KINDS[protocol])
+    try:
+        reservation.bind((host_address, host_port or 0))
+    except OSError as error:
+        reservation.close()
+        _raise_unavailable(error, host_address, host_port or 0, protocol)
+    return reservation
+
+
+def _raise_unavailable(error: OSError, host_address: str, host_port: int, protocol: str) -> None:
+    if error.errno == errno.EADDRINUSE:
+        raise PortInUseError(host_address, host_port, owner(host_address, host_port, protocol)) from None
+    if error.errno == errno.EADDRNOTAVAIL:
+        raise InvalidSpecError("host address", host_address, "an address of this machine") from None
+    if error.errno in (errno.EACCES, errno.EPERM):
+        wanted = "a port that an ordinary user may take (see /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+        raise InvalidSpecError("host port", str(host_port), wanted) from None
+    raise error
+
+
+def owner(host_address: str, host_port: int, protocol: str) -> str:
+    """Who holds the port, as ``name (pid N)``; empty if that can't be known, as of another user's process."""
+    entries = list(_sockets_at(host_address, host_port, protocol))
+    for _, inode in entries:
+        if found := _process_with_socket(inode):
+            return found
+    if entries and all(state == _TIME_WAIT for state, _ in entries):
+        return "connections that ended less than a minute ago"
+    return ""
+
+
+def _sockets_at(host_address: str, host_port: int, protocol: str) -> Iterator[tuple[str, int]]:
+    """State and inode of each socket in the way (``man 5 proc``, /proc/net/tcp)."""
+    wanted = ipaddress.IPv4Address(host_address)
+    for table in (protocol, f"{protocol}6"):
+        path = Path("/proc/thread-self/net") / table
+        if not path.exists():  # a kernel without IPv6
+            continue
+        for line in path.read_text().splitlines()[1:]:
+            fields = line.split()
+            digits, port = fields[1].split(":")
+            if int(port, 16) == host_port and _overlap(wanted, _address(digits)):
+                yield fields[3], int(fields[9])
+
+
+def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address as the kernel prints it: 32-bit words in this machine's order."""
+    words = re.findall("........", digits)
+    packed = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    address = ipaddress.ip_address(packed)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _overlap(wanted: ipaddress.IPv4Address, held: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return wanted == held or wanted.is_unspecified or held.is_unspecified
+
+
+def _process_with_socket(inode: int) -> str:
+    target = f"socket:[{inode}]"
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and _holds(process, target):
+            return f"{_name(process)} (pid {process.name})"
+    return ""
+
+
+def _holds(process: Path, target: str) -> bool:
+    try:
+        with os.scandir(process / "fd") as descriptors:
+            return any(_link(descriptor.path) == target for descriptor in descriptors)
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
+        return False  # another user's process, or one that has ended meanwhile
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except FileNotFoundError:
+        return ""  # closed meanwhile
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return "a process that has ended"

@@ -1,0 +1,172 @@
+"""What an engine's nftables table says. As the nft command would print it, for the uplink ``pyc-0ad50700``::
+
+    chain guard        { type filter hook prerouting priority raw }
+        iifname UPLINK meta nfproto != ipv4 drop
+        iifname UPLINK ip saddr != SUBNET drop
+        iifname UPLINK ip daddr 127.0.0.0/8 drop
+    chain published    { type nat hook prerouting priority dstnat }
+    chain published-here { type nat hook output priority dstnat }
+        dnat ip to meta l4proto . ip daddr . th dport map @ports
+        fib daddr type local dnat ip to meta l4proto . th dport map @ports-anywhere
+    chain forward      { type filter hook forward priority filter }
+        oifname UPLINK ct state established,related accept
+        oifname UPLINK ct status dnat accept
+        oifname UPLINK drop
+        iifname DEVICE oifname != "pyc-*" drop
+    chain outgoing     { type nat hook postrouting priority srcnat }
+        ip saddr SUBNET oifname != UPLINK masquerade
+        oifname UPLINK ip saddr 127.0.0.0/8 masquerade
+        oifname UPLINK ip saddr SUBNET ct status dnat masquerade
+
+``guard``: the uplink routes 127.0.0.0/8, which published ports on loopback need, but no container may use that to talk
+to the machine's loopback services (CVE-2020-8558) or to look like one of its processes; and no IPv6 at all comes in, so
+that no container's router advertisement becomes the machine's route (CVE-2020-13401).
+
+``forward``: into a container go the answers to what it asked and its published ports, nothing else, no matter who
+asks. The last rule is there only when forwarding on DEVICE, the way out, was off before us: then no packet may pass
+through this machine that did not before.
+
+``outgoing``: to the outside a container speaks with the machine's address; a process of this machine that connects to a
+port published on loopback gets the gateway's, as the container can't answer to 127.0.0.1; and so does a container that
+reaches another by its published port, as that would answer it directly.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+from pytest_pycontainer.kernel import nftables as nft
+from pytest_pycontainer.kernel.netlink import Message
+from pytest_pycontainer.network.ports import TRANSPORTS, PublishedPort
+
+UPLINK_PREFIX: Final = "pyc-"
+
+_PORTS = "ports"
+_PORTS_ANYWHERE = "ports-anywhere"
+_LOOPBACK_OCTET = b"\x7f"
+
+# Offsets in the IPv4 header, and in those of TCP and UDP alike.
+_SOURCE = 12
+_DESTINATION = 16
+_DESTINATION_PORT = 2
+
+
+def create_table(name: str, subnet: ipaddress.IPv4Network, guarded_device: str | None) -> list[Message]:
+    """The whole table. ``name`` is also the uplink's; ``guarded_device`` is DEVICE above, None without that rule."""
+    return [
+        nft.create_owned_table(name),
+        nft.create_map(
+            name,
+            _PORTS,
+            key=(nft.TYPE_PROTOCOL, nft.TYPE_IPV4_ADDRESS, nft.TYPE_PORT),
+            value=(nft.TYPE_IPV4_ADDRESS, nft.TYPE_PORT),
+        ),
+        nft.create_map(
+            name,
+            _PORTS_ANYWHERE,
+            key=(nft.TYPE_PROTOCOL, nft.TYPE_PORT),
+            value=(nft.TYPE_IPV4_ADDRESS, nft.TYPE_PORT),
+        ),
+        *_guard(name, subnet),
+        *_published(name, "published", nft.PREROUTING),
+        *_published(name, "published-here", nft.OUTPUT),
+        *_forward(name, guarded_device),
+        *_outgoing(name, subnet),
+    ]
+
+
+def publish(table: str, port: PublishedPort, address: ipaddress.IPv4Address) -> Message:
+    """Sends what arrives at the published port to the container at ``address``."""
+    map_name, key = _key(port)
+    return nft.add_element(table, map_name, key, (address.packed, _packed(port.container_port)))
+
+
+def unpublish(table: str, port: PublishedPort) -> Message:
+    map_name, key = _key(port)
+    return nft.delete_element(table, map_name, key)
+
+
+def _key(port: PublishedPort) -> tuple[str, Sequence[bytes]]:
+    protocol = bytes([TRANSPORTS[port.protocol]])
+    host_address = ipaddress.IPv4Address(port.host_address)
+    if host_address.is_unspecified:
+        return _PORTS_ANYWHERE, (protocol, _packed(port.host_port))
+    return _PORTS, (protocol, host_address.packed, _packed(port.host_port))
+
+
+def _packed(port: int) -> bytes:
+    return port.to_bytes(2, "big")
+
+
+def _in(subnet: ipaddress.IPv4Network, offset: int, *, equal: bool = True) -> bytes:
+    octets = subnet.network_address.packed[: subnet.prefixlen // 8]  # our subnets end at a whole octet
+    return nft.if_packet(nft.NETWORK_HEADER, offset, octets, equal=equal)
+
+
+def _from_loopback() -> bytes:
+    return nft.if_packet(nft.NETWORK_HEADER, _SOURCE, _LOOPBACK_OCTET)
+
+
+def _guard(table: str, subnet: ipaddress.IPv4Network) -> list[Message]:
+    uplink = nft.if_input(table)
+    to_loopback = nft.if_packet(nft.NETWORK_HEADER, _DESTINATION, _LOOPBACK_OCTET)
+    return [
+        nft.create_chain(table, "guard", "filter", nft.PREROUTING, nft.PRIORITY_RAW),
+        nft.add_rule(table, "guard", uplink, nft.unless_ipv4(), nft.drop()),
+        nft.add_rule(table, "guard", uplink, nft.if_ipv4(), _in(subnet, _SOURCE, equal=False), nft.drop()),
+        nft.add_rule(table, "guard", uplink, nft.if_ipv4(), to_loopback, nft.drop()),
+    ]
+
+
+def _published(table: str, chain: str, hook: int) -> list[Message]:
+    registers = [nft.Register(position) for position in range(5)]
+    protocol, address, port = registers[:3]
+    to_address, to_port = registers[3:]
+    by_address = (
+        nft.load_protocol(protocol),
+        nft.load(nft.NETWORK_HEADER, _DESTINATION, 4, address),
+        nft.load(nft.TRANSPORT_HEADER, _DESTINATION_PORT, 2, port),
+        nft.look_up(_PORTS, protocol, to_address),
+    )
+    anywhere = (
+        nft.if_destination_is_ours(),
+        nft.load_protocol(protocol),
+        nft.load(nft.TRANSPORT_HEADER, _DESTINATION_PORT, 2, address),
+        nft.look_up(_PORTS_ANYWHERE, protocol, to_address),
+    )
+    translate = nft.translate_destination(to_address, to_port)
+    return [
+        nft.create_chain(table, chain, "nat", hook, nft.PRIORITY_DESTINATION_NAT),
+        nft.add_rule(table, chain, nft.if_ipv4(), *by_address, translate),
+        nft.add_rule(table, chain, nft.if_ipv4(), *anywhere, translate),
+    ]
+
+
+def _forward(table: str, guarded_device: str | None) -> list[Message]:
+    uplink = nft.if_output(table)
+    rules = [
+        nft.create_chain(table, "forward", "filter", nft.FORWARD, nft.PRIORITY_FILTER),
+        nft.add_rule(table, "forward", uplink, nft.if_connection_state(nft.ESTABLISHED_OR_RELATED), nft.accept()),
+        nft.add_rule(table, "forward", uplink, nft.if_connection_status(nft.DESTINATION_WAS_TRANSLATED), nft.accept()),
+        nft.add_rule(table, "forward", uplink, nft.drop()),
+    ]
+    if guarded_device is not None:
+        elsewhere = nft.if_output(UPLINK_PREFIX, prefix=True, equal=False)
+        rules.append(nft.add_rule(table, "forward", nft.if_ipv4(), nft.if_input(guarded_device), elsewhere, nft.drop()))
+    return rules
+
+
+def _outgoing(table: str, subnet: ipaddress.IPv4Network) -> list[Message]:
+    ipv4 = nft.if_ipv4()
+    uplink = nft.if_output(table)
+    elsewhere = nft.if_output(table, equal=False)
+    ours = _in(subnet, _SOURCE)
+    translated = nft.if_connection_status(nft.DESTINATION_WAS_TRANSLATED)
+    return [
+        nft.create_chain(table, "outgoing", "nat", nft.POSTROUTING, nft.PRIORITY_SOURCE_NAT),
+        nft.add_rule(table, "outgoing", ipv4, ours, elsewhere, nft.masquerade()),
+        nft.add_rule(table, "outgoing", ipv4, uplink, _from_loopback(), nft.masquerade()),
+        nft.add_rule(table, "outgoing", ipv4, uplink, ours, translated, nft.masquerade()),
+    ]
