@@ -1,0 +1,74 @@
+"""The build cache: which image a build step made, so that the next build with the same step takes it from here."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_pycontainer.errors import ImageError, StoreError
+from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.store.files import storing, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_pycontainer.store.store import Store
+
+_LOCK_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRecord:
+    """What a build step made: the ``image`` (its ID) that stands after it."""
+
+    image: str
+
+
+class BuildCache:
+    """Records of build steps under their keys, which are digests. Any number of processes may share one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, key: str) -> CacheRecord | None:
+        """The record of ``key``; None if there is none, or if its image or one of that image's layers is gone."""
+        name = digests.hexadecimal(key)
+        path = self._store.cache / f"{name}.json"
+        try:
+            with storing("read", path):
+                record = CacheRecord(json.loads(path.read_bytes())["image"])
+            config = self._store.config(record.image)
+        except (StoreError, ImageError, ValueError, KeyError, TypeError):
+            return None  # whatever is wrong with a record, the step can be run again
+        return record if self._store.has_layers(config) else None
+
+    def put(self, key: str, record: CacheRecord) -> None:
+        """Keeps ``record`` under ``key``, in place of any other. Raises StoreError."""
+        path = self._store.cache / f"{digests.hexadecimal(key)}.json"
+        write_whole(path, json.dumps({"image": record.image}).encode(), self._store.temporary)
+
+    @contextmanager
+    def lock(self, key: str, *, timeout: float = _LOCK_SECONDS) -> Iterator[None]:
+        """Holds ``key`` alone among all processes and threads, so that a step is built once.
+
+        It is a flock: the kernel frees it when its holder dies. Its file stays, for deleting it would let two in. A
+        build holds one at a time, so that no two can wait for each other. Raises StoreError if it was not to be had
+        within ``timeout`` seconds.
+        """
+        # Imported here: only a step that has to be built pays for it.
+        from filelock import FileLock, Timeout
+
+        path = self._store.locks / f"{digests.hexadecimal(key)}.lock"
+        lock = FileLock(path)
+        with storing("lock", path):
+            try:
+                lock.acquire(timeout=timeout)
+            except Timeout:
+                detail = f"another build has held this step for {timeout:g} s; wait for it, or end it"
+                raise StoreError("lock", str(path), detail) from None
+        try:
+            yield
+        finally:
+            lock.release()
