@@ -25,32 +25,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_pycontainer.engine.container import Container
-    from pytest_pycontainer.engine.engine import Engine
+    from pytest_pycontainer.engine.engine import ContainerOptions, Engine
     from pytest_pycontainer.engine.image import Image
     from pytest_pycontainer.engine.wait import Wait
 
     ImageFixture = NewType("ImageFixture", FixtureFunctionDefinition)
     ContainerFixture = NewType("ContainerFixture", FixtureFunctionDefinition)
 
+    class BuildOptions(TypedDict, total=False):
+        """What ``build`` hands to ``Engine.build``, which explains each."""
+
+        dockerfile: str | os.PathLike[str]
+        tag: str | Sequence[str] | None
+        build_args: Mapping[str, str] | None
+        target: str | None
+        no_cache: bool
+        labels: Mapping[str, str] | None
+
+    class RunOptions(ContainerOptions, total=False):
+        """What ``container`` hands to ``Engine.run``, which explains each."""
+
+        wait: Wait | None
+        timeout: float
+
+
 Scope = Literal["session", "package", "module", "class", "function"]
-
-
-class BuildOptions(TypedDict, total=False):
-    """What ``build`` hands to ``Engine.build``, which explains each."""
-
-    dockerfile: str | os.PathLike[str]
-    tag: str | Sequence[str] | None
-    build_args: Mapping[str, str] | None
-    target: str | None
-    no_cache: bool
-    labels: Mapping[str, str] | None
-
-
-class RunOptions(TypedDict, total=False):
-    """What ``container`` hands to ``Engine.run``, which explains each."""
-
-    wait: Wait | None
-    timeout: float
 
 
 def build(
@@ -59,10 +58,9 @@ def build(
     """Declares a fixture that builds a Dockerfile and returns the Image.
 
     ``context`` is the directory that the build reads, relative to the file with this call or, where there is none, to
-    pytest's root directory. The other arguments are those of ``Engine.build``. Raises TypeError for one it does not
-    know; the fixture raises InvalidSpecError for a context that is no directory, and what ``Engine.build`` raises.
+    pytest's root directory. The other arguments are those of ``Engine.build``. The fixture raises InvalidSpecError for
+    a context that is no directory, and what ``Engine.build`` raises.
     """
-    _check_names("build", options, BuildOptions)
     declared = _BuildFixture(sys._getframe(1), context, options)
     return cast("ImageFixture", pytest.fixture(scope=scope)(declared))
 
@@ -78,18 +76,10 @@ def container(
 
     ``image`` is a reference, an Image, or a fixture that returns one of them. A fixture that has a name where this call
     stands becomes a dependency by that name; a ``build(…)`` without one is built when it is needed. The other arguments
-    are those of ``Engine.run``. Raises TypeError for one it does not know; the fixture raises what ``Engine.run``
-    raises.
+    are those of ``Engine.run``. The fixture raises what ``Engine.run`` raises.
     """
-    _check_names("container", options, RunOptions)
     declared = _ContainerFixture(sys._getframe(1), image, command, options)
     return cast("ContainerFixture", pytest.fixture(scope=scope)(declared))
-
-
-def _check_names(factory: str, options: Mapping[str, object], known: type) -> None:
-    for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"{factory}() got an unexpected keyword argument {name!r}")
 
 
 class _DeclaredFixture:

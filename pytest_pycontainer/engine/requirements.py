@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pytest_pycontainer.kernel import nftables
+from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +48,8 @@ _NAMESPACES = {
     "uts": "CONFIG_UTS_NS",
 }
 
-_NETLINK_NETFILTER = 12
-_NFNL_SUBSYS_NFTABLES = 10
-_NFT_MSG_GETGEN = 16
+# NFT_MSG_GETGEN of the subsystem NFNL_SUBSYS_NFTABLES (linux/netfilter/nf_tables.h, kernel 3.18).
+_GET_GENERATION = 10 << 8 | 16
 _PROBE_SECONDS = 2.0
 
 
@@ -113,20 +114,13 @@ def _cgroups(proc: Path) -> Iterator[Missing]:
 
 
 def _nftables() -> Iterator[Missing]:
-    """Asks nf_tables for its generation number, as ``NFT_MSG_GETGEN`` (kernel 3.18); the kernel loads the module."""
     remedy = "load it: modprobe nf_tables nft_nat (or build the kernel with CONFIG_NF_TABLES and CONFIG_NFT_NAT)"
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as probe:
-            probe.settimeout(_PROBE_SECONDS)
-            probe.bind((0, 0))
-            # struct nlmsghdr (length, type, flags: request, sequence, port) and struct nfgenmsg (man 7 netlink).
-            kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN
-            header = [part.to_bytes(size, sys.byteorder) for part, size in ((20, 4), (kind, 2), (1, 2), (1, 4), (0, 4))]
-            probe.send(b"".join(header) + bytes(4))
-            answer = probe.recv(4096)
+        # On a socket of its own; the kernel loads nf_tables when it is asked, if it is a module.
+        probe = NetlinkSocket.open(nftables.NETFILTER, timeout=_PROBE_SECONDS)
+        try:
+            probe.get(Message(_GET_GENERATION, bytes(4), "ask nf_tables for its generation"))
+        finally:
+            probe.close()
     except OSError as error:
         yield f"nf_tables ({error.strerror or error})", remedy
-        return
-    code = int.from_bytes(answer[16:20], sys.byteorder, signed=True)
-    if int.from_bytes(answer[4:6], sys.byteorder) == 2 and code < 0:  # NLMSG_ERROR
-        yield f"nf_tables ({os.strerror(-code)})", remedy

@@ -1,0 +1,210 @@
+"""One engine for the suite, and the check that no test leaves anything behind.
+
+What belongs to this process is compared after every test. Interfaces, tables and cgroups have no owner that can be told
+from outside: under pytest-xdist other workers have theirs, so they are compared once, when all workers are gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket, parse_attributes
+from pytest_pycontainer.kernel.nftables import NETFILTER
+
+if TYPE_CHECKING:
+    from pytest_pycontainer import Engine
+
+pytest_plugins = ["pytester"]
+
+PATIENCE: Final = 10.0
+"""Seconds that the kernel may take for what it frees after a process has ended."""
+
+_GET_TABLE = 10 << 8 | 1
+_NAME_OF_TABLE = 1
+_ZOMBIE = "Z"
+
+
+_MACHINE_BEFORE = pytest.StashKey["Belongings"]()
+
+
+@pytest.fixture(scope="session")
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One directory for all pytest-xdist workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def engine(shared_directory: Path) -> Iterator[Engine]:
+    """The suite's engine, with everything started; all workers share its store, so that each image is built once."""
+    from pytest_pycontainer import Engine, Settings
+    from pytest_pycontainer.engine.requirements import missing_requirements
+
+    if missing := missing_requirements():
+        pytest.skip(f"no containers here: {missing}")
+    with Engine(Settings(root=shared_directory / "store", state=Settings.read().state)) as engine:
+        with engine.run("host", ["true"]) as container:
+            assert container.wait(timeout=60) == 0
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def pycontainer(engine: Engine) -> Engine:
+    """In this suite, the suite's engine."""
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Fails a test that leaves a process, a descriptor, a mount, an interface, a table or a cgroup."""
+    look = _everything if "PYTEST_XDIST_WORKER" not in os.environ else own
+    before = look()
+    yield
+    gc.collect()
+    if left := left_since(before, look):
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_MACHINE_BEFORE] = machine()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The last look, in the process that outlives all workers."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if left := left_since(session.config.stash[_MACHINE_BEFORE], machine):
+        raise pytest.UsageError("the test session left behind:\n  " + "\n  ".join(left))
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What was there at one moment; each entry describes one thing."""
+
+    processes: frozenset[str] = frozenset()
+    descriptors: frozenset[str] = frozenset()
+    mounts: frozenset[str] = frozenset()
+    interfaces: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
+    cgroups: frozenset[str] = frozenset()
+
+    def since(self, earlier: Belongings) -> list[str]:
+        return [
+            f"{field.name}: {thing}"
+            for field in fields(self)
+            for thing in sorted(getattr(self, field.name) - getattr(earlier, field.name))
+        ]
+
+
+def own() -> Belongings:
+    """This process's: its descendants, its open descriptors, the mounts it sees."""
+    return Belongings(
+        processes=frozenset(_describe(process) for process in _descendants()),
+        descriptors=frozenset(_descriptors()),
+        mounts=frozenset(line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+    )
+
+
+def machine() -> Belongings:
+    """The machine's: interfaces, tables and cgroups that carry our name."""
+    cgroups = (path for parent in _cgroup_parents() for path in parent.iterdir() if path.is_dir())
+    return Belongings(
+        interfaces=frozenset(path.name for path in Path("/sys/class/net").glob("pyc*")),
+        tables=frozenset(name for name in _tables() if name.startswith("pyc")),
+        cgroups=frozenset(map(str, cgroups)),
+    )
+
+
+def _everything() -> Belongings:
+    ours, all_of_it = own(), machine()
+    return replace(all_of_it, processes=ours.processes, descriptors=ours.descriptors, mounts=ours.mounts)
+
+
+def left_since(earlier: Belongings, look: Callable[[], Belongings]) -> list[str]:
+    """What is new since ``earlier`` and does not go away by itself within PATIENCE."""
+    deadline = time.monotonic() + PATIENCE
+    while left := look().since(earlier):
+        if time.monotonic() >= deadline:
+            break
+        _await_end_of_a_child(0.02)
+    return left
+
+
+def _descendants() -> Iterator[int]:
+    waiting = [os.getpid()]
+    while waiting:
+        for task in _list(f"/proc/{waiting.pop()}/task"):
+            children = [int(child) for child in _read(f"{task}/children").split()]
+            yield from children
+            waiting += children
+
+
+def _describe(process: int) -> str:
+    command = _read(f"/proc/{process}/cmdline").replace("\0", " ").strip()
+    state = _read(f"/proc/{process}/stat").rpartition(")")[2].split()
+    return f"{process} {'(zombie)' if state[:1] == [_ZOMBIE] else command[:200]}"
+
+
+def _descriptors() -> Iterator[str]:
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            yield f"{link.name} {link.readlink()}"
+        except FileNotFoundError:  # the one that the directory itself was listed with
+            continue
+
+
+def _tables() -> Iterator[str]:
+    netfilter = NetlinkSocket.open(NETFILTER)
+    try:
+        for _, body in netfilter.dump(Message(_GET_TABLE, bytes(4), "list the tables")):
+            yield parse_attributes(body[4:])[_NAME_OF_TABLE].rstrip(b"\0").decode()
+    finally:
+        netfilter.close()
+
+
+def _cgroup_parents() -> Iterator[Path]:
+    """The directories that containers' cgroups are made in, one for each hierarchy that this process is in."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        path = line.split(":", 2)[2].lstrip("/")
+        for hierarchy in (Path("/sys/fs/cgroup"), *_list("/sys/fs/cgroup")):
+            parent = hierarchy / path / "pycontainer"
+            if parent.is_dir():
+                yield parent
+
+
+def _await_end_of_a_child(seconds: float) -> None:
+    watched = []
+    try:
+        for process in _descendants():
+            try:
+                watched.append(os.pidfd_open(process))
+            except ProcessLookupError:
+                continue
+        select.select(watched, [], [], seconds)
+    finally:
+        for descriptor in watched:
+            os.close(descriptor)
+
+
+def _list(directory: str) -> list[Path]:
+    try:
+        return list(Path(directory).iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
