@@ -1,0 +1,122 @@
+"""What a run says: about its containers when a test fails, and about errors of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+RunPytest = Callable[..., pytest.RunResult]
+
+
+def test_a_failing_test_shows_its_containers(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        import pytest
+        from pytest_pycontainer import container, wait
+        chatty = container("host", ["sh", "-c", "seq 100; exec sleep 1000"], name="chatty", wait=wait.log("^100$"))
+        quiet = container("host", ["sh", "-c", "exit 5"], name="quiet")
+        @pytest.fixture
+        def indirect(quiet):
+            quiet.wait(10)
+        def test_fails(chatty, indirect, pycontainer):
+            by_hand = pycontainer.run("host", "sleep 1000", name="by-hand")
+            assert chatty is by_hand
+    """)
+    result = run_pytest("-p", "no:randomly")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*- Container chatty -*",
+            "image host, running",
+            "(60 earlier lines left out)",
+            "61",
+            "100",
+            "*- Container quiet -*",
+            "image host, exited with code 5",
+            "(it printed nothing)",
+            "*- Container by-hand -*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("60")
+
+
+def test_a_failing_test_shows_no_container_of_another(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import container
+        server = container("host", "sleep 1000", scope="session")
+        def test_passes(server): pass
+        def test_fails(): assert False
+        def test_fails_with_engine(pycontainer): assert False
+    """)
+    result = run_pytest("-p", "no:randomly")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.no_fnmatch_line("*- Container *")
+
+
+def test_an_error_of_ours_is_shown_at_the_callers_line(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import build, container
+        missing = container("no-such-image")
+        class TestInFixture:
+            def test_fixture(self, missing): pass
+        def call(engine):
+            engine.run("host", "redis-serverr")
+        def test_by_hand(pycontainer):
+            call(pycontainer)
+    """)
+    result = run_pytest("-p", "no:randomly")
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            '>   missing = container("no-such-image")',
+            "E   *ImageNotFoundError: no image *",
+            "*.py:2: ImageNotFoundError",
+            ">       call(pycontainer)",
+            '>       engine.run("host", "redis-serverr")',
+            'E       *CommandNotFoundError: cannot start *: exec "redis-serverr": no such file in the image*',
+            "*.py:6: CommandNotFoundError",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_pycontainer/*")
+    run_pytest("--full-trace").stdout.fnmatch_lines(["*pytest_pycontainer/engine/*"])
+
+
+def test_an_unusable_setting_is_one_message(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("def test(pycontainer): pass")
+    result = run_pytest("--pycontainer-root", __file__)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*invalid --pycontainer-root '{__file__}': wanted a directory*"])
+    result.stdout.no_fnmatch_line("*settings.py*")
+
+
+def test_a_failing_build_shows_its_progress_and_output(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    (project.mkdir("broken") / "Dockerfile").write_text("FROM host\nRUN echo before; exit 9\n")
+    project.makepyfile("""
+        from pytest_pycontainer import build
+        broken = build("broken")
+        def test(broken): pass
+    """)
+    result = run_pytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            '>   broken = build("broken")',
+            "E   *BuildStepFailedError: step 2/2 (RUN echo before; exit 9) exited with code 9*",
+            "E *before",
+            "*- Captured stderr setup -*",
+            "Step 1/2 : FROM host",
+            "Step 2/2 : RUN echo before; exit 9",
+        ]
+    )
+
+
+def test_a_build_shows_its_progress_with_s(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import build
+        image = build("sleeper")
+        def test(image): pass
+    """)
+    run_pytest("-s").stderr.fnmatch_lines(["Step 1/2 : FROM host"])
+    quiet = run_pytest()
+    quiet.assert_outcomes(passed=1)
+    quiet.stderr.no_fnmatch_line("*Step*")
