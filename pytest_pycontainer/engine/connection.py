@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 from pytest_pycontainer.errors import (
@@ -17,7 +18,7 @@ from pytest_pycontainer.errors import (
     ContainerStartError,
     SpawnerError,
 )
-from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.process import EXECUTE_STEP
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import ContainerSpec
@@ -38,13 +39,14 @@ def raise_failed(container: str, command: str, failed: messages.Failed) -> NoRet
 class Connection:
     """Leads to one container's init (until the command runs) and monitor (until the end).
 
-    Safe to use from several threads: a lock guards what was heard, and nobody waits while holding it. Closing it ends the
-    container: the monitor takes it for the end of its owner.
+    It is opened before the container has any content: that is the long part, and can be done ahead. Safe to use from
+    several threads: a lock guards what was heard, and nobody waits while holding it. Closing it ends the container: the
+    monitor takes it for the end of its owner.
     """
 
-    def __init__(self, spawner: Spawner, spec: ContainerSpec, name: str, container_lock: int) -> None:
-        self._name = name
-        self._command = spec.process.command[0]
+    def __init__(self, spawner: Spawner) -> None:
+        self._name = "a container"
+        self._command = ""
         self._lock = threading.Lock()
         self._exited: messages.Exited | None = None
         self.pidfd = -1
@@ -52,7 +54,7 @@ class Connection:
         self._control, monitor_end = socket.socketpair()
         try:
             with init_end, monitor_end:
-                spawner.launch(spec, init_end, monitor_end, container_lock)
+                spawner.prepare(init_end, monitor_end)
         except BaseException:
             self.close()
             raise
@@ -62,38 +64,44 @@ class Connection:
 
         Both are the caller's. Raises ContainerStartError if a step before that failed.
         """
-        answer, descriptors = self._hear_from_init("making its namespaces")
+        doing = "making its namespaces"
+        received = self._hear_from_init(doing)
+        if received is None:
+            raise SpawnerError(f"start {self._name}", f"init or its monitor died while {doing}")
+        answer, descriptors = received
         if isinstance(answer, messages.Failed):
             raise_failed(self._name, self._command, answer)
         self.pidfd, network, route = descriptors
         return network, socket.socket(fileno=route)
 
+    def launch(self, spec: ContainerSpec, name: str, container_lock: int) -> None:
+        """Tells the container what it is to be. Raises OSError when its cgroup can't be made.
+
+        The monitor comes first: it removes the cgroup, so it has to know of it before there is one.
+        """
+        self._name, self._command = name, spec.process.command[0]
+        with suppress(BrokenPipeError, ConnectionResetError):  # then it has ended, which start() will find
+            messages.send(self._control, messages.Launch(spec), [container_lock])
+            cgroups.make(spec.cgroup)
+            messages.send(self._channel, messages.Launch(spec))
+
     def start(self) -> None:
         """Has init execute the command; returns when it runs. Raises ContainerStartError or one of its kinds."""
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # then init has ended, and why is still to be read
             messages.send(self._channel, messages.Start())
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # init has ended: why is still to be read
-        self._channel.settimeout(_STEP_SECONDS)
-        try:
-            received = messages.receive(self._channel)
-        except TimeoutError as error:
-            raise ContainerStartError(self._name, "start", f"no answer within {_STEP_SECONDS:g} s") from error
+        received = self._hear_from_init("starting the command")
         self._channel.close()
         if received is not None:
             failed, _ = received
             assert isinstance(failed, messages.Failed)
             raise_failed(self._name, self._command, failed)
 
-    def _hear_from_init(self, doing: str) -> tuple[messages.Message, list[int]]:
+    def _hear_from_init(self, doing: str) -> tuple[messages.Message, list[int]] | None:
         self._channel.settimeout(_STEP_SECONDS)
         try:
-            received = messages.receive(self._channel)
+            return messages.receive(self._channel)
         except TimeoutError as error:
             raise ContainerStartError(self._name, doing, f"no answer within {_STEP_SECONDS:g} s") from error
-        if received is None:
-            raise SpawnerError(f"start {self._name!r}", f"init or its monitor died while {doing}")
-        return received
 
     def exited(self, timeout: float | None) -> messages.Exited | None:
         """How the container ended, waiting for that for ``timeout`` seconds (None: for ever); None if it runs on."""

@@ -234,7 +234,10 @@ class Container:
         process = replace(
             self._process,
             command=parsed,
-            environment=(*self._process.environment, *(f"{k}={v}" for k, v in arguments.parse_environment(env).items())),
+            environment=(
+                *self._process.environment,
+                *(f"{k}={v}" for k, v in arguments.parse_environment(env).items()),
+            ),
             user=self._process.user if user is None else user,
             working_directory=workdir or self._process.working_directory,
         )
@@ -242,7 +245,7 @@ class Container:
         return execute_in(self._connection, self.name, process, data, timeout)
 
     def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> str:
-        """What it wrote until now, as text (UTF-8), standard output and error in order; ``tail``: the last lines only."""
+        """What it wrote until now, as text (UTF-8), output and error in order; ``tail``: the last lines only."""
         text = self.logs_bytes(stdout=stdout, stderr=stderr).decode(errors="replace")
         return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:] if tail > 0 else ())
 
@@ -268,7 +271,7 @@ class Container:
     # Where it is reached
 
     def port(self, port: arguments.Port) -> int:
-        """The host port that a container port (``6379``, ``"53/udp"``) is published on. Raises PortNotPublishedError."""
+        """The host port of a published container port (``6379``, ``"53/udp"``). Raises PortNotPublishedError."""
         return self.address(port)[1]
 
     def address(self, port: arguments.Port) -> tuple[str, int]:

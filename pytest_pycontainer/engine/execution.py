@@ -106,7 +106,8 @@ def _communicate(
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(input_, select.POLLOUT)
-    for descriptor in collected:
+    reading = set(collected)
+    for descriptor in reading:
         poll.register(descriptor, select.POLLIN)
     for descriptor in still_open:
         os.set_blocking(descriptor, False)
@@ -123,9 +124,10 @@ def _communicate(
                 poll.unregister(input_)
                 os.close(input_)
                 still_open.remove(input_)
-        for descriptor, data in collected.items():
-            if (ended or descriptor in ready) and _read_all(descriptor, data):
+        for descriptor in tuple(reading):
+            if (ended or descriptor in ready) and _read_all(descriptor, collected[descriptor]):
                 poll.unregister(descriptor)
+                reading.remove(descriptor)
     return {descriptor: bytes(data) for descriptor, data in collected.items()}
 
 

@@ -15,8 +15,8 @@ _SHORT = 12
 class Image:
     """An image in the store.
 
-    ``id`` is the digest of its config (``host`` for the host image, ``scratch`` for the empty one), ``name`` what it was
-    asked for by, ``tags`` the tags that it was given when it was built.
+    ``id`` is the digest of its config (``host`` for the host image, ``scratch`` for the empty one), ``name`` what it
+    was asked for by, ``tags`` the tags that it was given when it was built.
     """
 
     id: str

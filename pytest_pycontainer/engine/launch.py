@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_pycontainer.engine import defaults
@@ -17,6 +17,7 @@ from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroups import Limits
@@ -44,7 +45,7 @@ class Plan:
     name: str | None = None
     hostname: str | None = None
     ports: tuple[PortMapping, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     network: bool = True
     reaper: bool = False
     stop_signal: str = defaults.STOP_SIGNAL
@@ -57,7 +58,6 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     """
     container_id = secrets.token_hex(_ID_BYTES)
     cgroup = resources.cgroups.plan(container_id, plan.limits)
-    spawner = resources.spawner
     network = resources.network if plan.network else None
     record = ContainerRecord(
         container_id,
@@ -77,7 +77,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             id=container_id,
             directory=str(directory),
             hostname=hostname,
-            rootfs=writable_root(plan.layers, plan.host, directory, resources),
+            rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
             cgroup=cgroup,
             files=_write_files(directory, hostname, attachment, resources),
@@ -86,8 +86,8 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             shm_bytes=defaults.SHM_BYTES,
             reaper=plan.reaper,
         )
-        connection = Connection(spawner, spec, record.name, lock)
-        _attach(connection, attachment)
+        connection = resources.take_connection()
+        _launch(connection, spec, record.name, lock, attachment)
     except BaseException:
         if connection is not None:
             connection.abandon()
@@ -109,22 +109,21 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     )
 
 
-def writable_root(layers: tuple[Path, ...], host: bool, directory: Path, resources: Resources) -> Rootfs:
+def writable_root(layers: tuple[Path, ...], host: bool, directory: Path) -> Rootfs:
     """A root over ``layers`` that is written to below ``directory``, where its two directories are made."""
     upper, work = directory / "upper", directory / "work"
     upper.mkdir(0o755)
     work.mkdir(0o700)
-    return Rootfs(tuple(map(str, layers)), host, str(upper), str(work), hidden_paths(resources))
+    return Rootfs(tuple(map(str, layers)), host, str(upper), str(work))
 
 
-def hidden_paths(resources: Resources) -> tuple[str, ...]:
-    """What of this machine no container on the host image may see: the store, with all other containers in it."""
-    return (str(resources.settings.root), str(resources.settings.state))
-
-
-def _attach(connection: Connection, attachment: Attachment | None) -> None:
+def _launch(connection: Connection, spec: ContainerSpec, name: str, lock: int, attachment: Attachment | None) -> None:
     namespace, route_socket = connection.await_created()
     try:
+        try:
+            connection.launch(spec, name, lock)
+        except OSError as error:
+            raise ContainerStartError(name, "make the cgroup", error.strerror or str(error)) from error
         if attachment is not None:
             attachment.attach(namespace, route_socket)
     finally:
@@ -154,7 +153,7 @@ def _write_files(
     }
     files = []
     for path, content in contents.items():
-        file = directory / os.path.basename(path)
+        file = directory / path.rpartition("/")[2]
         file.write_text(content)
         file.chmod(0o644)
         files.append((str(file), path))

@@ -14,7 +14,7 @@ from pytest_pycontainer.runtime.logs import LogEntry
 def read_log(directory: Path) -> list[LogEntry]:
     """What the container has written until now; nothing if it has not come to have a log."""
     try:
-        with open(directory / logs.FILE_NAME, "rb") as file:
+        with (directory / logs.FILE_NAME).open("rb") as file:
             return list(logs.read(file))
     except FileNotFoundError:
         return []
@@ -27,7 +27,7 @@ def follow_log(directory: Path, exit_descriptor: int, timeout: float | None) -> 
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     path = directory / logs.FILE_NAME
-    with ModificationWatch(path) as watch, open(path, "rb") as file:
+    with ModificationWatch(path) as watch, path.open("rb") as file:
         ended = False
         while True:
             if entries := list(logs.read(file)):

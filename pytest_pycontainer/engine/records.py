@@ -1,8 +1,8 @@
 """Containers on disk: one directory each, made before anything of the container, and what sweeps those left behind.
 
-A container's directory holds its record, its lock, its log, its state and its writable layer. Its lock is held (``flock``)
-by the engine and the monitor for as long as either lives: a directory whose lock is free belongs to nobody. Making and
-sweeping happen under one lock for the whole store, for a moment each.
+A container's directory holds its record, its lock, its log, its state and its writable layer. Its lock is held
+(``flock``) by the engine and the monitor for as long as either lives: a directory whose lock is free belongs to
+nobody. Making and sweeping happen under one lock for the whole store, for a moment each.
 """
 
 from __future__ import annotations

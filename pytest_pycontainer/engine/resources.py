@@ -6,6 +6,7 @@ import threading
 from functools import cached_property
 from pathlib import Path
 
+from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.records import ContainerRecords
 from pytest_pycontainer.engine.requirements import missing_requirements
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError
@@ -30,6 +31,7 @@ class Resources:
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
         self._network: Network | None = None
+        self._spare: Connection | None = None
         self._closed = False
 
     @cached_property
@@ -71,8 +73,22 @@ class Resources:
                 mounts = self.settings.state / "mounts"
                 _make_directory(self.settings.state)
                 _make_directory(mounts)
-                self._spawner = Spawner(str(mounts))
+                # What of this machine no container may see: the store, with all other containers in it.
+                hidden = (str(self.settings.root), str(self.settings.state))
+                self._spawner = Spawner(str(mounts), hidden)
             return self._spawner
+
+    def take_connection(self) -> Connection:
+        """A container without content: the one prepared ahead, if there is one. It is the caller's."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        return spare or Connection(self.spawner)
+
+    def prepare_spare(self) -> None:
+        """Has the next container's namespaces made, without waiting for them."""
+        with self._lock:
+            if self._spare is None and not self._closed:
+                self._spare = Connection(self.spawner)
 
     @property
     def network(self) -> Network:
@@ -87,6 +103,8 @@ class Resources:
         """Lets go of everything. Containers have to be removed before."""
         with self._lock:
             self._closed = True
+            if self._spare is not None:
+                self._spare.close()
             try:
                 if self._network is not None:
                     self._network.close()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, StepResult
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.launch import Plan, hidden_paths, launch, writable_root
+from pytest_pycontainer.engine.launch import Plan, launch, writable_root
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
@@ -46,6 +46,7 @@ class RuntimeSteps:
                 output(f"{error}\n")
                 code = error.exit_code
             else:
+                self._resources.prepare_spare()
                 _print(container, output)
                 code = container.wait()
             yield StepResult(code, container.upper)
@@ -56,23 +57,23 @@ class RuntimeSteps:
         record = ContainerRecord(_id := secrets.token_hex(32), f"copy-{_id[:12]}", "build", (), time.time(), ())
         directory, lock = self._resources.records.add(record)
         try:
-            root = writable_root(base.layers, base.host, directory, self._resources)
-            failed = self._resources.spawner.copy(self._copy_spec(root, step), _COPY_SECONDS)
+            root = writable_root(base.layers, base.host, directory)
+            failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
             if failed is not None:
                 raise ContainerStartError("build", failed.step, failed.detail)
             yield StepResult(0, directory / "upper")
         finally:
             self._resources.records.remove(record, lock)
 
-    def _copy_spec(self, root: Rootfs, step: CopyStep) -> CopySpec:
-        source: str | Rootfs
-        if isinstance(step.root, Base):
-            layers = tuple(map(str, step.root.layers))
-            source = Rootfs(layers, step.root.host, None, None, hidden_paths(self._resources))
-        else:
-            source = str(step.root)
-        sources = tuple(CopySource(item.path, item.entries, item.pattern) for item in step.sources)
-        return CopySpec(root, source, sources, step.destination, step.owner, step.mode)
+
+def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:
+    source: str | Rootfs
+    if isinstance(step.root, Base):
+        source = Rootfs(tuple(map(str, step.root.layers)), step.root.host, None, None)
+    else:
+        source = str(step.root)
+    sources = tuple(CopySource(item.path, item.entries, item.pattern) for item in step.sources)
+    return CopySpec(root, source, sources, step.destination, step.owner, step.mode)
 
 
 def _forget(container: Container) -> None:

@@ -1,7 +1,7 @@
 """A container's cgroup, on version 1, version 2 and hybrid machines (``man 7 cgroups``).
 
-``Cgroups.plan`` works out the directories and settings without touching anything, so that they can be recorded before they
-are made: a directory is the one thing here that the kernel does not free by itself.
+``Cgroups.plan`` works out the directories and settings without touching anything, so that they can be recorded
+before they are made: a directory is the one thing here that the kernel does not free by itself.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Limits:
 class Cgroups:
     """Where this machine keeps its cgroups.
 
-    ``version_1`` maps a controller to the directory that this process is in; ``version_2`` is this process's directory in
-    the unified hierarchy, with the controllers it may hand on to a child, or None where version 1 has the controllers.
+    ``version_1`` maps a controller to the directory that this process is in; ``version_2`` is this process's
+    directory in the unified hierarchy, with the controllers it may hand on to a child, or None where version 1 has
+    the controllers.
     """
 
     version_1: tuple[tuple[str, str], ...]
@@ -56,6 +57,7 @@ class Cgroups:
                 own.update(dict.fromkeys(controllers.split(","), path))
         version_1: dict[str, str] = {}
         version_2: str | None = None
+        own_controllers: frozenset[str] = frozenset()
         with open(mountinfo) as file:
             for line in file:
                 before, after = line.split(" - ")
@@ -68,11 +70,12 @@ class Cgroups:
                     version_2 = _delegating(_below(point, root, own[""]), point)
         if version_1:
             version_2 = None  # hybrid: a controller is in one place, and these are in version 1
-        controllers = _grantable(version_2) if version_2 is not None else frozenset()
-        return cls(tuple(sorted(version_1.items())), version_2, controllers)
+        elif version_2 is not None:
+            own_controllers = _grantable(version_2)
+        return cls(tuple(sorted(version_1.items())), version_2, own_controllers)
 
     def plan(self, container_id: str, limits: Limits) -> tuple[CgroupDirectory, ...]:
-        """The directories for one container. Raises UnsupportedLimitError for a limit that no controller here can set."""
+        """The directories for one container. Raises UnsupportedLimitError for a limit that can't be set here."""
         if self.version_2 is not None:
             return (self._plan_version_2(container_id, limits),)
         available = dict(self.version_1)

@@ -1,7 +1,7 @@
 """Copying files into a root that no process runs in: Dockerfile's COPY and WORKDIR.
 
-A child of the spawner mounts the root, makes it its own, and copies: a link in the image can lead nowhere else. The source
-is used through a descriptor opened before, resolved inside the source's own root (CVE-2018-15664).
+A child of the spawner mounts the root, makes it its own, and copies: a link in the image can lead nowhere else. The
+source is used through a descriptor opened before, resolved inside the source's own root (CVE-2018-15664).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def run_copy(spec: CopySpec, answer: socket.socket, points: MountPoints) -> NoRe
             root = mount_root(spec.rootfs, points, points.root)
             sys.path.clear()
             mount.pivot_into(root)
-        _copy_all(spec, _Copier(source, *_owner(spec.owner), spec.mode, keep_attributes=not isinstance(spec.source, str)))
+        from_image = not isinstance(spec.source, str)
+        _copy_all(spec, _Copier(source, *_owner(spec.owner), spec.mode, keep_attributes=from_image))
         messages.send(answer, messages.Done())
         code = 0
     except StepFailed as failure:

@@ -27,8 +27,8 @@ def run_execute(
 ) -> NoReturn:
     """Joins the container of the pidfd ``init`` and becomes the command; runs in a child made for it.
 
-    ``streams`` become standard input, output and error. A failing step goes out on ``answer`` as ``Failed``; the monitor
-    sends the exit.
+    ``streams`` become standard input, output and error. A failing step goes out on ``answer`` as ``Failed``; the
+    monitor sends the exit.
     """
     try:
         # Before the container can see this process (CVE-2016-9962, CVE-2019-5736).

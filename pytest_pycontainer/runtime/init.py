@@ -1,7 +1,7 @@
 """Init: the process that becomes PID 1 of a container.
 
-Order (design section 5): cgroup → namespaces → root → pivot_root → masks → host name → wait for the start → descriptors →
-ids → capabilities → exec.
+Order, as in the OCI runtimes: namespaces → wait for the launch → cgroup and its namespace → host name → root →
+pivot_root → masks → wait for the start → descriptors → ids → capabilities → exec.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import sys
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from pytest_pycontainer.kernel import credentials, mount, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
@@ -22,26 +22,31 @@ from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
 from pytest_pycontainer.runtime.spec import ContainerSpec
 
-_OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
+_OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 # As Docker sets them: everybody in a container may open low ports and send pings.
 _NETWORK_SETTINGS = {"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"}
 _FAILED = 125
 
+_Expected = TypeVar("_Expected", messages.Launch, messages.Start)
 
-def run_init(spec: ContainerSpec, channel: socket.socket, points: MountPoints) -> NoReturn:
-    """Sets the container up, waits for ``Start``, and becomes its command.
 
-    ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, and its closing says that the command runs.
+def run_init(channel: socket.socket, points: MountPoints) -> NoReturn:
+    """Makes namespaces, sets up the container that it is told to be, waits for ``Start``, and becomes its command.
+
+    ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, ``Launch`` and ``Start`` come in, and its
+    closing says that the command runs.
     """
     try:
         os.setsid()
         reset_signals()
-        _enter_namespaces(spec, channel)
+        _make_namespaces(channel)
+        launch = _await(channel, messages.Launch)
+        spec = launch.spec
+        _enter_cgroup(spec)
         _enter_root(spec, points)
-        if messages.receive(channel) is None:
-            os._exit(_FAILED)  # the engine let go of the container before it started
+        _await(channel, messages.Start)
         close_all_but([channel.fileno()])
         if spec.reaper:
             run_as_child(channel)
@@ -53,27 +58,39 @@ def run_init(spec: ContainerSpec, channel: socket.socket, points: MountPoints) -
         os._exit(_FAILED)
 
 
-def _enter_namespaces(spec: ContainerSpec, channel: socket.socket) -> None:
-    with step("join the cgroup"):
-        cgroups.join(spec.cgroup)
+def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
+    received = messages.receive(channel)
+    if received is None:
+        os._exit(_FAILED)  # the engine has let go of the container
+    message, _ = received
+    assert isinstance(message, kind)
+    return message
+
+
+def _make_namespaces(channel: socket.socket) -> None:
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES)
         credentials.join_new_keyring()
-    with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
-        pidfd = os.pidfd_open(os.getpid())
-        network = namespaces.open_own(namespaces.NETWORK)
-        # From here the engine attaches the network while the root is mounted.
-        messages.send(channel, messages.Created(), [pidfd, network, route_socket.fileno()])
-        os.close(pidfd)
-        os.close(network)
     with step("bring up the loopback interface"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
-    with step("set the host name"):
-        socket.sethostname(spec.hostname)
     for name, value in _NETWORK_SETTINGS.items():
         # This machine's /proc, which shows each process its own network namespace.
         with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
             file.write(value)
+    with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
+        pidfd = os.pidfd_open(os.getpid())
+        network = namespaces.open_own(namespaces.NETWORK)
+        messages.send(channel, messages.Created(), [pidfd, network, route_socket.fileno()])
+        os.close(pidfd)
+        os.close(network)
+
+
+def _enter_cgroup(spec: ContainerSpec) -> None:
+    with step("join the cgroup"):
+        cgroups.join(spec.cgroup)
+        namespaces.unshare(namespaces.CGROUP)  # after joining: what it is in now becomes the top that it sees
+    with step("set the host name"):
+        socket.sethostname(spec.hostname)
 
 
 def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:

@@ -1,7 +1,8 @@
 """A container's log on disk: what it wrote to standard output and error, in order, with times.
 
-The file is a row of frames: a little-endian header (nanoseconds since the epoch, u64; stream, u8: 1 or 2; length, u32), then
-the bytes as they were written. Only the monitor writes; anybody may read, a last frame cut short being one still written.
+The file is a row of frames: a little-endian header (nanoseconds since the epoch, u64; stream, u8: 1 or 2; length,
+u32), then the bytes as they were written. Only the monitor writes; anybody may read, a last frame cut short being
+one still written.
 """
 
 from __future__ import annotations

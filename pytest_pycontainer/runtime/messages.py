@@ -20,8 +20,16 @@ _DESCRIPTORS_AT_MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Engine → spawner, with init's channel and the monitor's control socket: make a container without content.
+
+    It costs the most and needs to know the least, so it is done ahead.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
-    """Engine → spawner, with the monitor's control socket, init's channel and the container's lock."""
+    """Engine → monitor, with the container's lock, and then engine → init: what the container is to be."""
 
     spec: ContainerSpec
 
@@ -40,8 +48,9 @@ class OpenNetworkNamespace:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """Init → engine, with its pidfd, its network namespace and a route socket inside that; or monitor → engine, with
-    the pidfd of a process that was asked for with ``Execute``.
+    """Init → engine, once it has its namespaces, with its pidfd, its network namespace and a route socket inside that.
+
+    Monitor → engine, with the pidfd of a process that was asked for with ``Execute``.
     """
 
 
@@ -82,7 +91,7 @@ class Done:
     """A request was carried out."""
 
 
-Message = Launch | Copy | OpenNetworkNamespace | Created | Start | Execute | Exited | Failed | Done
+Message = Prepare | Launch | Copy | OpenNetworkNamespace | Created | Start | Execute | Exited | Failed | Done
 
 
 def send(channel: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:

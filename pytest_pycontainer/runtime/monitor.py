@@ -1,8 +1,11 @@
 """The monitor: init's parent. Pumps the log, runs ``exec``, records the exit, cleans up.
 
-One process a container, PID 1 of a PID namespace of its own that the container's is nested in: however the monitor ends,
-the kernel ends the whole container with it. It goes on until init is gone, and ends init itself when its owner goes:
-the owner's process ends, the spawner's does, or the engine closes its end of the control socket.
+One process a container, PID 1 of a PID namespace of its own that the container's is nested in: however the monitor
+ends, the kernel ends the whole container with it. It goes on until init is gone, and ends init itself when its owner
+goes: the owner's process ends, the spawner's does, or the engine closes its end of the control socket.
+
+It is made ahead of the container, with an init that has namespaces and nothing else; the engine tells both what they
+are to be. The descriptor of the container's lock comes with that, and is held to the end.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.removal import remove_tree
 from pytest_pycontainer.runtime.rootfs import MountPoints
-from pytest_pycontainer.runtime.spec import ContainerSpec
+from pytest_pycontainer.runtime.spec import ContainerSpec, ProcessSpec
 from pytest_pycontainer.runtime.state import ContainerState, write_state
 
 _READ_SIZE = 256 * 1024
@@ -34,29 +37,22 @@ _FAILED = 125
 
 @dataclass(frozen=True, slots=True)
 class Lifelines:
-    """What a monitor lives by: descriptors that become readable when the owner, or the spawner, is gone.
-
-    ``container_lock`` is held for as long as engine or monitor live: who can lock it knows that both are gone.
-    """
+    """What a monitor lives by: descriptors that become readable when the owner, or the spawner, is gone."""
 
     owner: int
     spawner: int
-    container_lock: int
 
 
-def run_monitor(
-    spec: ContainerSpec, control: socket.socket, channel: socket.socket, lifelines: Lifelines, points: MountPoints
-) -> NoReturn:
-    """Makes the container and stays with it to its end. Never returns."""
-    keep = (control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner, lifelines.container_lock)
+def run_monitor(control: socket.socket, channel: socket.socket, lifelines: Lifelines, points: MountPoints) -> NoReturn:
+    """Makes a container's processes, learns what it is to be, and stays with it to its end. Never returns."""
     code = _FAILED
     try:
-        close_all_but(keep)
+        close_all_but([control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner])
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            monitor = _Monitor(spec, control, lifelines, channel, points)
+            monitor = _Monitor(control, lifelines, channel, points)
         except StepFailed as failure:
-            messages.send(channel, failure.failed)
+            _tell(channel, failure.failed)
         else:
             channel.close()
             monitor.watch()
@@ -67,29 +63,19 @@ def run_monitor(
 
 class _Monitor:
     def __init__(
-        self,
-        spec: ContainerSpec,
-        control: socket.socket,
-        lifelines: Lifelines,
-        channel: socket.socket,
-        points: MountPoints,
+        self, control: socket.socket, lifelines: Lifelines, channel: socket.socket, points: MountPoints
     ) -> None:
-        self._spec = spec
+        self._spec: ContainerSpec | None = None  # until the engine sends it
+        self._log = -1
         self._control = control
         self._orphaned = False
         self._answers: dict[int, tuple[int, socket.socket]] = {}  # an exec's pidfd → its pid and who waits for it
-        with step("make the cgroup"):
-            cgroups.make(spec.cgroup)
-        with step("open the log"):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._log = os.open(os.path.join(spec.directory, logs.FILE_NAME), flags, 0o600)
-        self._streams, started = self._fork_init(channel, points)
-        self._poll = select.poll()
-        for descriptor in (control.fileno(), lifelines.owner, lifelines.spawner, self._init, started, *self._streams):
-            self._poll.register(descriptor, select.POLLIN)
-        self._started = started
-        self._owners = {lifelines.owner, lifelines.spawner}
         self._state = ContainerState()
+        self._owners = {lifelines.owner, lifelines.spawner}
+        self._streams, self._started = self._fork_init(channel, points)
+        self._poll = select.poll()
+        for descriptor in (control.fileno(), *self._owners, self._init, self._started, *self._streams):
+            self._poll.register(descriptor, select.POLLIN)
 
     def _fork_init(self, channel: socket.socket, points: MountPoints) -> tuple[dict[int, int], int]:
         with step("start init"):
@@ -105,7 +91,7 @@ class _Monitor:
                 for number, descriptor in enumerate((null, output_end, errors_end)):
                     os.dup2(descriptor, number)
                 close_all_but([channel.fileno(), started_end])
-                run_init(self._spec, channel, points)
+                run_init(channel, points)
             for descriptor in (output_end, errors_end, started_end):
                 os.close(descriptor)
             self._init = os.pidfd_open(self._init_pid)
@@ -142,6 +128,8 @@ class _Monitor:
             self._poll.unregister(descriptor)
 
     def _record_start(self) -> None:
+        if self._spec is None:
+            return  # init has ended without becoming anything
         self._state = ContainerState("running", _pid_on_this_machine(self._init), time.time())
         write_state(self._spec.directory, self._state)
 
@@ -157,7 +145,15 @@ class _Monitor:
             self._end(self._control.fileno())
             return
         request, descriptors = received
-        assert isinstance(request, messages.Execute)
+        if isinstance(request, messages.Launch):
+            # The descriptor that came along holds the container's lock: it is kept open to the end.
+            self._spec = request.spec
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._log = os.open(os.path.join(request.spec.directory, logs.FILE_NAME), flags, 0o600)
+        elif isinstance(request, messages.Execute) and self._spec is not None:
+            self._execute(request.process, self._spec, descriptors)
+
+    def _execute(self, process: ProcessSpec, spec: ContainerSpec, descriptors: list[int]) -> None:
         answer = socket.socket(fileno=descriptors[0])
         try:
             with step("start a process in the container"):
@@ -165,7 +161,7 @@ class _Monitor:
                 namespaces.enter(self._init, namespaces.PID)
                 pid = os.fork()
                 if pid == 0:
-                    run_execute(request.process, self._spec.cgroup, self._init, answer, descriptors[1:])
+                    run_execute(process, spec.cgroup, self._init, answer, descriptors[1:])
                 namespaces.enter(self._own_namespace, namespaces.PID)
                 pidfd = os.pidfd_open(pid)
         except StepFailed as failure:
@@ -187,25 +183,34 @@ class _Monitor:
             _tell(answer, messages.Exited(exit_code(status)))
 
     def _finish(self, code: int) -> None:
+        if self._spec is None:
+            return
+        self._pump_rest()
+        out_of_memory = cgroups.ran_out_of_memory(self._spec.cgroup)
+        cgroups.remove(tuple(directory.path for directory in self._spec.cgroup))
+        if not self._orphaned:
+            self._state = replace(
+                self._state,
+                status="exited",
+                pid=0,
+                finished_at=time.time(),
+                exit_code=code,
+                out_of_memory=out_of_memory,
+            )
+            write_state(self._spec.directory, self._state)
+            if _tell(self._control, messages.Exited(code, out_of_memory)):
+                return
+        remove_tree(self._spec.directory)
+
+    def _pump_rest(self) -> None:
+        """Nobody in the container is left to write: what is in the pipes is all there is."""
         for descriptor in self._streams:
             os.set_blocking(descriptor, False)
             try:
-                # Nobody in the container is left to write: what is in the pipe is all there is.
                 while data := os.read(descriptor, _READ_SIZE):
                     logs.append(self._log, self._streams[descriptor], data)
             except BlockingIOError:
                 continue  # the other end was handed out of the container; what comes now is not its output
-        out_of_memory = cgroups.ran_out_of_memory(self._spec.cgroup)
-        cgroups.remove(tuple(directory.path for directory in self._spec.cgroup))
-        if self._orphaned:
-            remove_tree(self._spec.directory)
-            return
-        self._state = replace(
-            self._state, status="exited", pid=0, finished_at=time.time(), exit_code=code, out_of_memory=out_of_memory
-        )
-        write_state(self._spec.directory, self._state)
-        if not _tell(self._control, messages.Exited(code, out_of_memory)):
-            remove_tree(self._spec.directory)
 
 
 def _tell(channel: socket.socket, message: messages.Message, descriptors: Sequence[int] = ()) -> bool:

@@ -72,11 +72,11 @@ def execute(command: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
     number = errno.ENOENT
     for candidate in candidates if name else ():
         try:
-            os.execve(candidate, command, environment)
+            os.execve(candidate, command, environment)  # noqa: S606  (it is what a container is for)
         except OSError as error:
             # Like execvp(3): another directory of the path may hold one that can be executed.
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                number = error.errno
+                number = error.errno or errno.EACCES
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
                 break
     raise StepFailed(Failed(EXECUTE_STEP, number, os.strerror(number)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_pycontainer.kernel import mount
@@ -33,16 +34,17 @@ class MountPoints:
         self.root = os.path.join(directory, "root")
         self.source = os.path.join(directory, "source")
 
-    def prepare(self) -> None:
-        """Mounts the tmpfs, in a mount namespace that this process has for itself. Raises OSError."""
+    def prepare(self, hidden: Iterable[str]) -> None:
+        """Mounts the tmpfs and fills it, in a mount namespace that this process has for itself. Raises OSError.
+
+        ``hidden`` are absolute paths: what of this machine no container may see, such as the store.
+        """
         mount.mount("pycontainer", self.directory, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=4m")
         for path in (self.mask, self.empty, self.host, self.root, self.source):
             os.mkdir(path, 0o755)
+        self._fill_mask(hidden)
 
-    def prepare_mask(self, hidden: tuple[str, ...]) -> None:
-        """Fills the mask layer, once. Raises OSError."""
-        if os.listdir(self.mask):
-            return
+    def _fill_mask(self, hidden: Iterable[str]) -> None:
         for name, mode in _OWN_DIRECTORIES.items():
             path = os.path.join(self.mask, name)
             os.mkdir(path)
@@ -81,7 +83,6 @@ def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
     """
     layers = list(rootfs.layers)
     if rootfs.host:
-        points.prepare_mask(rootfs.hidden)
         if layers and os.stat(layers[0]).st_dev == os.stat("/").st_dev:
             # Layers that lie inside another layer, as the store does in "/", are refused with ELOOP ("overlapping
             # lowerdir path"), so the host image becomes an overlay of its own that they are stacked on.

@@ -7,18 +7,19 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec
+from pytest_pycontainer.runtime.spec import CopySpec
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from pytest_pycontainer.runtime.spawner_process import main; "
-    "main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])"
+    "main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])"
 )
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
@@ -28,16 +29,17 @@ class Spawner:
     """One spawner process, ended by ``close`` or by this process's end. Safe to use from several threads.
 
     ``mounts`` is an empty directory that it mounts on in its own mount namespace; others see it empty for ever.
+    ``hidden`` are absolute paths that no container on the host image may see.
     Raises SpawnerError when it can't be started or is gone.
     """
 
-    def __init__(self, mounts: str) -> None:
+    def __init__(self, mounts: str, hidden: Sequence[str]) -> None:
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair()
         self._errors = os.memfd_create("spawner-errors", os.MFD_CLOEXEC)
         try:
             with theirs:
-                self._process = _start(theirs, mounts, self._errors)
+                self._process = _start(theirs, [mounts, *hidden], self._errors)
         except OSError as error:
             self._socket.close()
             os.close(self._errors)
@@ -69,9 +71,9 @@ class Spawner:
             os.close(self._errors)
             self._errors = -1
 
-    def launch(self, spec: ContainerSpec, channel: socket.socket, control: socket.socket, lock: int) -> None:
-        """Has a container made; what comes of it is told on the other ends of ``channel`` (by init) and ``control``."""
-        self._request("start a container", messages.Launch(spec), [channel.fileno(), control.fileno(), lock])
+    def prepare(self, channel: socket.socket, control: socket.socket) -> None:
+        """Has a monitor and an init made, which serve the other ends of ``control`` and ``channel``; does not wait."""
+        self._request("start a container", messages.Prepare(), [channel.fileno(), control.fileno()])
 
     def copy(self, spec: CopySpec, timeout: float) -> messages.Failed | None:
         """Copies files into a root, within ``timeout`` seconds; returns what failed, if anything did."""
@@ -127,7 +129,7 @@ class Spawner:
         return f"the spawner (process {self.pid}) is gone, exit code {code}" + (f"; it said:\n{said}" if said else "")
 
 
-def _start(requests: socket.socket, mounts: str, errors: int) -> subprocess.Popen[bytes]:
+def _start(requests: socket.socket, paths: Sequence[str], errors: int) -> subprocess.Popen[bytes]:
     package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     interpreter = os.path.realpath(sys.executable)
     owner = os.pidfd_open(os.getpid())
@@ -135,7 +137,7 @@ def _start(requests: socket.socket, mounts: str, errors: int) -> subprocess.Pope
         executable = mount.clone_read_only(interpreter)
         try:
             return subprocess.Popen(
-                [interpreter, "-I", "-S", "-c", _BOOT, package_parent, str(requests.fileno()), str(owner), mounts],
+                [interpreter, "-I", "-S", "-c", _BOOT, package_parent, str(requests.fileno()), str(owner), *paths],
                 executable=f"/proc/self/fd/{executable}",
                 pass_fds=(requests.fileno(), owner, executable),
                 stdin=subprocess.DEVNULL,

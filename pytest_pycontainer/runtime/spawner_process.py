@@ -1,7 +1,7 @@
 """The spawner's own side: a small, single-threaded interpreter that forks a monitor for each container.
 
-It lives in a mount namespace of its own, and ends when its owner does (a pidfd) or closes the socket. Its end closes the
-lifeline that every monitor holds the other side of.
+It lives in a mount namespace of its own, and ends when its owner does (a pidfd) or closes the socket. Its end closes
+the lifeline that every monitor holds the other side of.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Sequence
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
@@ -25,14 +26,17 @@ from pytest_pycontainer.runtime.rootfs import MountPoints
 _BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
 
 
-def main(requests: int, owner: int, mounts: str) -> None:
-    """Serves one engine: ``requests`` is the socket to it, ``owner`` a pidfd of its process. Returns at the end."""
+def main(requests: int, owner: int, mounts: str, hidden: Sequence[str]) -> None:
+    """Serves one engine: ``requests`` is the socket to it, ``owner`` a pidfd of its process. Returns at the end.
+
+    It mounts on ``mounts``; ``hidden`` are paths that no container on the host image sees.
+    """
     close_all_but([requests, owner])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects monitors: nobody waits for them
     with socket.socket(fileno=requests) as engine:
         try:
-            spawner = _Spawner(engine, owner, MountPoints(mounts))
+            spawner = _Spawner(engine, owner, MountPoints(mounts), hidden)
         except StepFailed as failure:
             messages.send(engine, failure.failed)
             return
@@ -45,7 +49,7 @@ def main(requests: int, owner: int, mounts: str) -> None:
 
 
 class _Spawner:
-    def __init__(self, engine: socket.socket, owner: int, points: MountPoints) -> None:
+    def __init__(self, engine: socket.socket, owner: int, points: MountPoints, hidden: Sequence[str]) -> None:
         self._engine = engine
         self._owner = owner
         self._points = points
@@ -53,7 +57,7 @@ class _Spawner:
             namespaces.unshare(namespaces.MOUNT)
             # What the machine unmounts goes here too; what is mounted here stays here.
             mount.set_propagation("/", mount.SLAVE)
-            points.prepare()
+            points.prepare(hidden)
             self._own_pids = namespaces.open_own(namespaces.PID)
             self._own_network = namespaces.open_own(namespaces.NETWORK)
             self._lifeline, self._lifeline_end = os.pipe()
@@ -77,9 +81,9 @@ class _Spawner:
     def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
         with socket.socket(fileno=os.dup(descriptors[0])) as answer:
             try:
-                if isinstance(request, messages.Launch):
+                if isinstance(request, messages.Prepare):
                     with step("start the monitor"):
-                        self._launch(request, descriptors)
+                        self._fork_monitor(descriptors)
                 elif isinstance(request, messages.Copy):
                     with step("start the copy"):
                         if os.fork() == 0:
@@ -90,22 +94,19 @@ class _Spawner:
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
-    def _launch(self, request: messages.Launch, descriptors: list[int]) -> None:
+    def _fork_monitor(self, descriptors: list[int]) -> None:
         # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
         # once our own namespace is the one for children again.
         namespaces.unshare(namespaces.PID)
         try:
             if os.fork() == 0:
-                self._become_monitor(request, descriptors)
+                self._become_monitor(*descriptors)
         finally:
             namespaces.enter(self._own_pids, namespaces.PID)
 
-    def _become_monitor(self, request: messages.Launch, descriptors: list[int]) -> NoReturn:
-        channel, control, lock = descriptors
-        lifelines = Lifelines(self._owner, self._lifeline, lock)
-        run_monitor(
-            request.spec, socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points
-        )
+    def _become_monitor(self, channel: int, control: int) -> NoReturn:
+        lifelines = Lifelines(self._owner, self._lifeline)
+        run_monitor(socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points)
 
     def _open_network_namespace(self, answer: socket.socket) -> None:
         with step("make a network namespace"):

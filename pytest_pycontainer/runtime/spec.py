@@ -9,16 +9,14 @@ from dataclasses import dataclass
 class Rootfs:
     """A container's root: an overlay of read-only layers and one writable upper directory.
 
-    ``layers`` are directories, topmost first. With ``host``, this machine's root file system lies below them, without
-    ``hidden`` (absolute paths: what of it no container may see, such as the store). ``upper`` and ``work`` are empty
-    directories on one file system; without ``upper`` the root is read-only.
+    ``layers`` are directories, topmost first. With ``host``, this machine's root file system lies below them. ``upper``
+    and ``work`` are empty directories on one file system; without ``upper`` the root is read-only.
     """
 
     layers: tuple[str, ...]
     host: bool
     upper: str | None
     work: str | None
-    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
