@@ -34,6 +34,7 @@ _ZOMBIE = "Z"
 
 
 _MACHINE_BEFORE = pytest.StashKey["Belongings"]()
+_LEFT = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -83,8 +84,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """The last look, in the process that outlives all workers."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
-    if left := left_since(session.config.stash[_MACHINE_BEFORE], machine):
-        raise pytest.UsageError("the test session left behind:\n  " + "\n  ".join(left))
+    session.config.stash[_LEFT] = left = left_since(session.config.stash[_MACHINE_BEFORE], machine)
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_LEFT, []):
+        terminalreporter.section("left behind by the test session", red=True)
+        terminalreporter.line("\n".join(left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +125,10 @@ def own() -> Belongings:
 
 def machine() -> Belongings:
     """The machine's: interfaces, tables and cgroups that carry our name."""
-    cgroups = (path for parent in _cgroup_parents() for path in parent.iterdir() if path.is_dir())
     return Belongings(
         interfaces=frozenset(path.name for path in Path("/sys/class/net").glob("pyc*")),
         tables=frozenset(name for name in _tables() if name.startswith("pyc")),
-        cgroups=frozenset(map(str, cgroups)),
+        cgroups=frozenset(_cgroups()),
     )
 
 
@@ -172,14 +179,12 @@ def _tables() -> Iterator[str]:
         netfilter.close()
 
 
-def _cgroup_parents() -> Iterator[Path]:
-    """The directories that containers' cgroups are made in, one for each hierarchy that this process is in."""
+def _cgroups() -> Iterator[str]:
+    """Our directories below the one that this process is in, in each hierarchy."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         path = line.split(":", 2)[2].lstrip("/")
         for hierarchy in (Path("/sys/fs/cgroup"), *_list("/sys/fs/cgroup")):
-            parent = hierarchy / path / "pycontainer"
-            if parent.is_dir():
-                yield parent
+            yield from map(str, (hierarchy / path).glob("pycontainer*"))
 
 
 def _await_end_of_a_child(seconds: float) -> None:
