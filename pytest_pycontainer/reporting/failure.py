@@ -82,9 +82,10 @@ def _hide_internals(
     inside = [index for index, entry in enumerate(raised.traceback) if _OURS in Path(entry.path).parents]
     if config.getoption("fulltrace") or style not in ("long", "short") or not inside:
         return
-    raised.traceback = raised.traceback[: inside[-1]].filter(lambda entry: _is_callers(Path(entry.path)))
+    callers = raised.traceback[: inside[-1]].filter(lambda entry: _is_callers(Path(entry.path)))
+    raised.traceback = callers or raised.traceback
     report.longrepr = raised.getrepr(
-        style=style if raised.traceback else "value",
+        style=style if callers else "value",
         showlocals=config.getoption("showlocals"),
         funcargs=report.when == "call",
         chain=False,
