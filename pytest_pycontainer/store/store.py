@@ -113,11 +113,15 @@ class Store:
     def image(self, reference: str) -> StoredImage:
         """The image of a name, an ID, or the beginning of an ID; ``host`` is this machine as it is now.
 
-        Raises ImageNotFoundError, with near names; InvalidReferenceError for text that can be neither.
+        ``scratch`` is the image with nothing in it. Raises ImageNotFoundError, with near names; InvalidReferenceError
+        for text that can be none of these.
         """
         if reference == HOST:
             with storing("read this machine's package databases for", Path(HOST)):
                 config = host_config(host_identity())
+            return StoredImage(self.put_image(config), config)
+        if reference == SCRATCH:
+            config = ImageConfig.scratch()
             return StoredImage(self.put_image(config), config)
         image_id = self._find(reference)
         try:
@@ -161,9 +165,7 @@ class Store:
 
         Raises InvalidReferenceError for no name, ``host`` and ``scratch``; ImageNotFoundError for an unknown image.
         """
-        if reference in (HOST, SCRATCH):
-            raise InvalidReferenceError(reference, "that name is taken: it stands for an image that is always there")
-        name = Reference.parse(reference)
+        name = parse_tag(reference)
         if not self._blob(image_id).exists():
             raise ImageNotFoundError(image_id)
         record = json.dumps({"reference": str(name), "image": image_id}).encode()
@@ -241,6 +243,13 @@ class Store:
 
     def _layer(self, diff_id: str) -> Path:
         return self.layers / digests.hexadecimal(diff_id)
+
+
+def parse_tag(reference: str) -> Reference:
+    """The name that an image can be given. Raises InvalidReferenceError for no name, ``host`` and ``scratch``."""
+    if reference in (HOST, SCRATCH):
+        raise InvalidReferenceError(reference, "that name is taken: it stands for an image that is always there")
+    return Reference.parse(reference)
 
 
 def _stored_layers(config: ImageConfig) -> list[str]:

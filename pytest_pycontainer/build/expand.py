@@ -1,0 +1,136 @@
+r"""Variables, quotes and escapes in a Dockerfile's words (Dockerfile reference, "Environment replacement").
+
+``$x`` and ``${x}``, with ``-``, ``+`` and ``?`` (and ``:-``, ``:+``, ``:?``) for a variable that is unset (or empty).
+Single quotes keep everything; in double quotes the escape character works before ``"``, ``$`` and itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A name, a positional parameter, or one of the shell's special ones (which are never set here).
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?\-$!]")
+
+
+class ExpansionProblem(ValueError):  # noqa: N818  (becomes a DockerfileError where the line is known)
+    """A word that can't be expanded: ``problem``, and its ``offset`` in the word."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(offset, problem)
+        self.offset = offset
+        self.problem = problem
+
+
+def expand(word: str, variables: Mapping[str, str], escape: str = "\\") -> str:
+    """``word`` with variables replaced (by nothing where unset) and quotes and escapes taken away.
+
+    Raises ExpansionProblem for an open quote or brace, an unknown modifier, and ``${x?message}`` where x is unset.
+    """
+    expansion = _Expansion(word, variables, escape)
+    return expansion.until("")
+
+
+class _Expansion:
+    def __init__(self, word: str, variables: Mapping[str, str], escape: str) -> None:
+        self._word = word
+        self._variables = variables
+        self._escape = escape
+        self._at = 0
+
+    def until(self, end: str) -> str:
+        """Expands up to the character ``end``, which is taken too; to the word's end for ""."""
+        out: list[str] = []
+        while self._at < len(self._word):
+            character = self._word[self._at]
+            if character == end:
+                self._at += 1
+                return "".join(out)
+            out.append(self._next(character))
+        if end:
+            raise ExpansionProblem(len(self._word), f"expected {end} before the end of the word")
+        return "".join(out)
+
+    def _next(self, character: str) -> str:
+        if character == "'":
+            return self._single_quoted()
+        if character == '"':
+            return self._double_quoted()
+        if character == "$":
+            return self._variable()
+        if character == self._escape:
+            escaped = self._word[self._at + 1 : self._at + 2]
+            self._at += 2
+            return escaped
+        self._at += 1
+        return character
+
+    def _single_quoted(self) -> str:
+        close = self._word.find("'", self._at + 1)
+        if close < 0:
+            raise ExpansionProblem(self._at, "this single quote has no end")
+        quoted = self._word[self._at + 1 : close]
+        self._at = close + 1
+        return quoted
+
+    def _double_quoted(self) -> str:
+        opened = self._at
+        self._at += 1
+        out: list[str] = []
+        while self._at < len(self._word):
+            character = self._word[self._at]
+            if character == '"':
+                self._at += 1
+                return "".join(out)
+            following = self._word[self._at + 1 : self._at + 2]
+            if character == "$":
+                out.append(self._variable())
+            elif character == self._escape and following and following in ('"', "$", self._escape):
+                out.append(following)
+                self._at += 2
+            else:
+                out.append(character)
+                self._at += 1
+        raise ExpansionProblem(opened, "this double quote has no end")
+
+    def _variable(self) -> str:
+        dollar = self._at
+        self._at += 1
+        if self._word[self._at : self._at + 1] != "{":
+            name = self._name()
+            return self._variables.get(name, "") if name else "$"
+        self._at += 1
+        name = self._name()
+        if not name:
+            raise ExpansionProblem(dollar, "expected a variable's name after ${")
+        value = self._variables.get(name)
+        modifier = self._word[self._at : self._at + 1]
+        self._at += 1
+        if modifier == "}":
+            return value or ""
+        if modifier == ":":
+            modifier = self._word[self._at : self._at + 1]
+            self._at += 1
+            value = value or None  # with a colon, empty counts as unset
+        if not modifier:
+            raise ExpansionProblem(dollar, "this ${ has no }")
+        if modifier not in "-+?":
+            raise ExpansionProblem(
+                self._at - 1, f"unknown modifier {modifier!r}; known are -, + and ?, and those after a :"
+            )
+        word = self.until("}")
+        if modifier == "+":
+            return "" if value is None else word
+        if value is None and modifier == "?":
+            raise ExpansionProblem(dollar, f"{name}: {word or 'it must be set'}")
+        return word if value is None else value
+
+    def _name(self) -> str:
+        match = _NAME.match(self._word, self._at)
+        if match is None:
+            return ""
+        self._at = match.end()
+        return match[0]

@@ -1,0 +1,140 @@
+"""Wildcards: those of COPY sources (Go's ``filepath.Match``) and those of .dockerignore (moby's patternmatcher)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from itertools import groupby
+
+from pytest_pycontainer.errors import DockerfileError
+
+_WILDCARDS = frozenset("*?[\\")
+
+
+class PatternProblem(ValueError):  # noqa: N818  (becomes an error where the line is known)
+    """A pattern that has no meaning: ``problem`` at ``offset``."""
+
+    def __init__(self, offset: int, problem: str) -> None:
+        super().__init__(offset, problem)
+        self.offset = offset
+        self.problem = problem
+
+
+def has_wildcards(path: str) -> bool:
+    return not _WILDCARDS.isdisjoint(path)
+
+
+def compile_name(pattern: str) -> re.Pattern[str]:
+    r"""What one name in a path must match: ``*``, ``?``, ``[a-z]``, ``[^a-z]``, and ``\`` before a literal.
+
+    Raises PatternProblem.
+    """
+    return re.compile(_translate(pattern, double_star=False), re.DOTALL)
+
+
+def _translate(pattern: str, *, double_star: bool) -> str:
+    out: list[str] = []
+    at = 0
+    while at < len(pattern):
+        character = pattern[at]
+        if character == "*":
+            stars = 2 if double_star and pattern.startswith("**", at) else 1
+            at += stars
+            if stars == 1:
+                out.append("[^/]*")
+            else:
+                at += pattern.startswith("/", at)
+                out.append("(?:.*/)?" if at < len(pattern) else ".*")
+            continue
+        if character == "?":
+            out.append("[^/]")
+        elif character == "[":
+            text, at = _translate_class(pattern, at)
+            out.append(text)
+            continue
+        elif character == "\\":
+            at += 1
+            if at == len(pattern):
+                raise PatternProblem(at - 1, "nothing follows this backslash")
+            out.append(re.escape(pattern[at]))
+        else:
+            out.append(re.escape(character))
+        at += 1
+    return "".join(out)
+
+
+def _translate_class(pattern: str, opened: int) -> tuple[str, int]:
+    """A bracket expression as a regular one, and the place after it."""
+    at = opened + 1
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges: list[str] = []
+    while not (ranges and pattern.startswith("]", at)):
+        low, at = _class_character(pattern, opened, at)
+        high = low
+        if pattern.startswith("-", at):
+            high, at = _class_character(pattern, opened, at + 1)
+        if low > high:
+            raise PatternProblem(opened, f"the range {low}-{high} is empty")
+        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
+    return f"[{'^' if negated else ''}{''.join(ranges)}{'/' if negated else ''}]", at + 1
+
+
+def _class_character(pattern: str, opened: int, at: int) -> tuple[str, int]:
+    escaped = pattern.startswith("\\", at)
+    at += escaped
+    if at >= len(pattern):
+        raise PatternProblem(opened, "this [ has no ]")
+    if pattern[at] in "-]" and not escaped:
+        raise PatternProblem(opened, f"expected a character or a range before {pattern[at]}")
+    return pattern[at], at + 1
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreRules:
+    """A .dockerignore: in the order written, what each group of like-minded patterns excludes or takes back in."""
+
+    groups: tuple[tuple[bool, re.Pattern[str]], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, file: str) -> IgnoreRules:
+        """Reads a .dockerignore. Raises DockerfileError, which names ``file`` and the line."""
+        rules: list[tuple[bool, str]] = []
+        for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+            pattern = line.strip()
+            if line.startswith("#") or not pattern:
+                continue
+            excludes = not pattern.startswith("!")
+            pattern = pattern.removeprefix("!").strip()
+            column = line.rindex(pattern) + 1
+            if not pattern:
+                raise DockerfileError(file, number, column, line, "expected a pattern after !")
+            # As Go's filepath.Clean, then relative to the context.
+            cleaned = posixpath.normpath(pattern).lstrip("/")
+            if cleaned in ("", "."):
+                continue
+            try:
+                rules.append((excludes, _translate(cleaned, double_star=True)))
+                re.compile(rules[-1][1])
+            except PatternProblem as problem:
+                raise DockerfileError(file, number, column + problem.offset, line, problem.problem) from None
+        return cls(
+            tuple(
+                # What lies below a match matches too.
+                (excludes, re.compile(f"(?:{'|'.join(pattern for _, pattern in group)})(?:/.*)?", re.DOTALL))
+                for excludes, group in groupby(rules, key=lambda rule: rule[0])
+            )
+        )
+
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether something below an excluded directory may be taken back in."""
+        return any(not excludes for excludes, _ in self.groups)
+
+    def excludes(self, path: str) -> bool:
+        """Whether ``path``, relative to the context, is left out: the last pattern that matches decides."""
+        for excludes, pattern in reversed(self.groups):
+            if pattern.fullmatch(path):
+                return excludes
+        return False
