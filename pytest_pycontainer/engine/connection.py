@@ -18,10 +18,10 @@ from pytest_pycontainer.errors import (
     ContainerStartError,
     SpawnerError,
 )
-from pytest_pycontainer.runtime import cgroups, messages
+from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.process import EXECUTE_STEP
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import ContainerSpec
+from pytest_pycontainer.runtime.spec import ContainerSpec, Place
 
 KILLED = 128 + signal.SIGKILL
 _STEP_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Connection:
     monitor takes it for the end of its owner.
     """
 
-    def __init__(self, spawner: Spawner) -> None:
+    def __init__(self, spawner: Spawner, place: Place, container_lock: int) -> None:
         self._name = "a container"
         self._command = ""
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class Connection:
         self._control, monitor_end = socket.socketpair()
         try:
             with init_end, monitor_end:
-                spawner.prepare(init_end, monitor_end)
+                spawner.prepare(place, init_end, monitor_end, container_lock)
         except BaseException:
             self.close()
             raise
@@ -67,22 +67,17 @@ class Connection:
         doing = "making its namespaces"
         received = self._hear_from_init(doing)
         if received is None:
-            raise SpawnerError(f"start {self._name}", f"init or its monitor died while {doing}")
+            raise SpawnerError("start a container", f"init or its monitor died while {doing}")
         answer, descriptors = received
         if isinstance(answer, messages.Failed):
             raise_failed(self._name, self._command, answer)
         self.pidfd, network, route = descriptors
         return network, socket.socket(fileno=route)
 
-    def launch(self, spec: ContainerSpec, name: str, container_lock: int) -> None:
-        """Tells the container what it is to be. Raises OSError when its cgroup can't be made.
-
-        The monitor comes first: it removes the cgroup, so it has to know of it before there is one.
-        """
+    def launch(self, spec: ContainerSpec, name: str) -> None:
+        """Tells init what it is to be; does not wait. What fails of that is found by ``start``."""
         self._name, self._command = name, spec.process.command[0]
-        with suppress(BrokenPipeError, ConnectionResetError):  # then it has ended, which start() will find
-            messages.send(self._control, messages.Launch(spec), [container_lock])
-            cgroups.make(spec.cgroup)
+        with suppress(BrokenPipeError, ConnectionResetError):
             messages.send(self._channel, messages.Launch(spec))
 
     def start(self) -> None:

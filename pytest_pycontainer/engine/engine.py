@@ -152,7 +152,7 @@ class Engine:
         with ExitStack() as undone:
             undone.enter_context(container)
             container.start()
-            self._resources.prepare_spare()
+            self._resources.prepare_next()
             if wait is not None:
                 wait.until_ready(container, timeout)
             undone.pop_all()

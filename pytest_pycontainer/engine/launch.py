@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_pycontainer.engine import defaults
@@ -15,15 +15,14 @@ from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.records import ContainerRecord
+from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.network.names import hosts_file
-from pytest_pycontainer.runtime.cgroups import Limits
-from pytest_pycontainer.runtime.spec import ContainerSpec, ProcessSpec, Rootfs
+from pytest_pycontainer.runtime.cgroups import Limits, Setting, apply
+from pytest_pycontainer.runtime.spec import ContainerSpec, ProcessSpec
 
-_ID_BYTES = 32
 _SHORT = 12
 
 
@@ -56,74 +55,66 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
 
     The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
     """
-    container_id = secrets.token_hex(_ID_BYTES)
-    cgroup = resources.cgroups.plan(container_id, plan.limits)
     network = resources.network if plan.network else None
-    record = ContainerRecord(
-        container_id,
-        plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}",
-        plan.image.name,
-        plan.command,
-        time.time(),
-        tuple(directory.path for directory in cgroup),
-    )
-    directory, lock = resources.records.add(record)
-    attachment: Attachment | None = None
-    connection: Connection | None = None
-    try:
-        attachment = Attachment(network, plan.ports) if network is not None else None
+    with ExitStack() as undone:
+        prepared = resources.take_prepared()
+        undone.callback(prepared.discard, resources.records)
+        container_id, directory = prepared.reservation.record.id, prepared.reservation.directory
+        settings = resources.cgroups.settings(container_id, plan.limits)
+        name = plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}"
+        record = replace(
+            prepared.reservation.record,
+            name=name,
+            image=plan.image.name,
+            command=plan.command,
+            created_at=time.time(),
+        )
+        resources.records.name(prepared.reservation, record)
+        undone.pop_all()
+        undone.callback(resources.records.remove, record, prepared.reservation.lock)
+        undone.callback(prepared.connection.abandon)
+        attachment = undone.enter_context(closing(Attachment(network, plan.ports))) if network is not None else None
         hostname = plan.hostname or container_id[:_SHORT]
         spec = ContainerSpec(
-            id=container_id,
-            directory=str(directory),
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
-            cgroup=cgroup,
             files=_write_files(directory, hostname, attachment, resources),
             masked_paths=defaults.MASKED_PATHS,
             read_only_paths=defaults.READ_ONLY_PATHS,
             shm_bytes=defaults.SHM_BYTES,
             reaper=plan.reaper,
         )
-        connection = resources.take_connection()
-        _launch(connection, spec, record.name, lock, attachment)
-    except BaseException:
-        if connection is not None:
-            connection.abandon()
-        if attachment is not None:
-            attachment.close()
-        resources.records.remove(record, lock)
-        raise
+        _launch(prepared.connection, spec, name, settings, attachment)
+        undone.pop_all()
     return Container(
         record,
         plan.image,
         spec.process,
         plan.stop_signal,
         directory=directory,
-        lock=lock,
+        lock=prepared.reservation.lock,
         records=resources.records,
-        connection=connection,
+        connection=prepared.connection,
         attachment=attachment,
         forget=forget,
     )
 
 
-def writable_root(layers: tuple[Path, ...], host: bool, directory: Path) -> Rootfs:
-    """A root over ``layers`` that is written to below ``directory``, where its two directories are made."""
-    upper, work = directory / "upper", directory / "work"
-    upper.mkdir(0o755)
-    work.mkdir(0o700)
-    return Rootfs(tuple(map(str, layers)), host, str(upper), str(work))
-
-
-def _launch(connection: Connection, spec: ContainerSpec, name: str, lock: int, attachment: Attachment | None) -> None:
+def _launch(
+    connection: Connection,
+    spec: ContainerSpec,
+    name: str,
+    settings: tuple[Setting, ...],
+    attachment: Attachment | None,
+) -> None:
     namespace, route_socket = connection.await_created()
     try:
         try:
-            connection.launch(spec, name, lock)
+            apply(settings)
         except OSError as error:
-            raise ContainerStartError(name, "make the cgroup", error.strerror or str(error)) from error
+            raise ContainerStartError(name, "limit its cgroup", error.strerror or str(error)) from error
+        connection.launch(spec, name)
         if attachment is not None:
             attachment.attach(namespace, route_socket)
     finally:

@@ -28,14 +28,26 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """What is known of a container before it is made; ``cgroup`` holds the directories that must not outlive it."""
+    """What is known of a container before it is made; ``cgroup`` holds the directories that must not outlive it.
+
+    One that is made ahead has no name yet: nobody but the sweeper sees it.
+    """
 
     id: str
-    name: str
-    image: str
-    command: tuple[str, ...]
-    created_at: float
     cgroup: tuple[str, ...]
+    name: str = ""
+    image: str = ""
+    command: tuple[str, ...] = ()
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A container's directory, with the descriptor that holds its lock."""
+
+    record: ContainerRecord
+    directory: Path
+    lock: int
 
 
 class ContainerRecords:
@@ -57,29 +69,37 @@ class ContainerRecords:
                 if not name.exists():
                     name.unlink()
 
-    def add(self, record: ContainerRecord) -> tuple[Path, int]:
-        """Makes a container's directory; returns it with the descriptor that holds its lock.
-
-        Raises NameInUseError if another container, of any process, has the name.
-        """
-        directory = self._containers / record.id
+    def reserve(self, container_id: str, cgroup: tuple[str, ...]) -> Reservation:
+        """Makes a container's directory, before anything else of it is made. Raises StoreError."""
+        record = ContainerRecord(container_id, cgroup)
+        directory = self._containers / container_id
         with self._locked():
-            self._claim_name(record)
             directory.mkdir(0o700)
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (directory / _RECORD).write_text(json.dumps(asdict(record)))
-        return directory, lock
+            _write_record(directory, record)
+        return Reservation(record, directory, lock)
+
+    def name(self, reservation: Reservation, record: ContainerRecord) -> None:
+        """Gives a reserved container its name and the rest of its record.
+
+        Raises NameInUseError if another container, of any process, has the name; StoreError.
+        """
+        with self._locked():
+            self._claim_name(record)
+            _write_record(reservation.directory, record)
 
     def remove(self, record: ContainerRecord, lock: int) -> None:
         """Removes the directory of a container that has ended, its name, and its lock. Raises StoreError."""
+        directory = self._containers / record.id
         try:
             # The name first: once the directory is gone anybody may take the name, and it is no longer ours to remove.
-            (self._names / record.name).unlink(missing_ok=True)
+            if record.name:
+                (self._names / record.name).unlink(missing_ok=True)
             cgroups.remove(record.cgroup)
-            remove_tree(self._containers / record.id)
+            remove_tree(directory)
         except OSError as error:
-            raise StoreError("remove the container in", str(self._containers / record.id), str(error)) from error
+            raise StoreError("remove the container in", str(directory), str(error)) from error
         finally:
             os.close(lock)
 
@@ -88,7 +108,7 @@ class ContainerRecords:
         found = []
         for directory in sorted(self._containers.iterdir()) if self._containers.exists() else ():
             record = _read_record(directory)
-            if record is not None:
+            if record is not None and record.name:
                 found.append((record, directory))
         return found
 
@@ -134,6 +154,12 @@ class ContainerRecords:
             raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
         except OSError as error:
             raise StoreError("change the containers in", str(self._containers), str(error)) from error
+
+
+def _write_record(directory: Path, record: ContainerRecord) -> None:
+    temporary = directory / f"{_RECORD}.new"
+    temporary.write_text(json.dumps(asdict(record)))
+    temporary.replace(directory / _RECORD)
 
 
 def _read_record(directory: Path) -> ContainerRecord | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
-from pytest_pycontainer.engine.connection import Connection
+from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.records import ContainerRecords
 from pytest_pycontainer.engine.requirements import missing_requirements
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError
@@ -31,7 +32,7 @@ class Resources:
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
         self._network: Network | None = None
-        self._spare: Connection | None = None
+        self._spare: PreparedContainer | None = None
         self._closed = False
 
     @cached_property
@@ -78,17 +79,17 @@ class Resources:
                 self._spawner = Spawner(str(mounts), hidden)
             return self._spawner
 
-    def take_connection(self) -> Connection:
-        """A container without content: the one prepared ahead, if there is one. It is the caller's."""
+    def take_prepared(self) -> PreparedContainer:
+        """A container without content: the one made ahead, if there is one. It is the caller's."""
         with self._lock:
             spare, self._spare = self._spare, None
-        return spare or Connection(self.spawner)
+        return spare or PreparedContainer.make(self.spawner, self.records, self.cgroups)
 
-    def prepare_spare(self) -> None:
-        """Has the next container's namespaces made, without waiting for them."""
+    def prepare_next(self) -> None:
+        """Has the next container made ahead, without waiting for it."""
         with self._lock:
             if self._spare is None and not self._closed:
-                self._spare = Connection(self.spawner)
+                self._spare = PreparedContainer.make(self.spawner, self.records, self.cgroups)
 
     @property
     def network(self) -> Network:
@@ -103,14 +104,13 @@ class Resources:
         """Lets go of everything. Containers have to be removed before."""
         with self._lock:
             self._closed = True
-            if self._spare is not None:
-                self._spare.close()
-            try:
-                if self._network is not None:
-                    self._network.close()
-            finally:
+            with ExitStack() as closing:
                 if self._spawner is not None:
-                    self._spawner.close()
+                    closing.callback(self._spawner.close)
+                if self._network is not None:
+                    closing.callback(self._network.close)
+                if self._spare is not None:
+                    closing.callback(self._spare.discard, self.records)
 
     def _require_open(self) -> None:
         if self._closed:

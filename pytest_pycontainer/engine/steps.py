@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, StepResult
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.launch import Plan, launch, writable_root
-from pytest_pycontainer.engine.records import ContainerRecord
+from pytest_pycontainer.engine.launch import Plan, launch
+from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import ImageConfig
@@ -46,7 +44,7 @@ class RuntimeSteps:
                 output(f"{error}\n")
                 code = error.exit_code
             else:
-                self._resources.prepare_spare()
+                self._resources.prepare_next()
                 _print(container, output)
                 code = container.wait()
             yield StepResult(code, container.upper)
@@ -54,16 +52,16 @@ class RuntimeSteps:
     @contextmanager
     def copy(self, base: Base, step: CopyStep) -> Iterator[StepResult]:
         """Copies files into the base's file system."""
-        record = ContainerRecord(_id := secrets.token_hex(32), f"copy-{_id[:12]}", "build", (), time.time(), ())
-        directory, lock = self._resources.records.add(record)
+        reservation = self._resources.records.reserve(new_id(), ())
         try:
-            root = writable_root(base.layers, base.host, directory)
+            make_upper(reservation.directory)
+            root = writable_root(base.layers, base.host, reservation.directory)
             failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
             if failed is not None:
                 raise ContainerStartError("build", failed.step, failed.detail)
-            yield StepResult(0, directory / "upper")
+            yield StepResult(0, reservation.directory / "upper")
         finally:
-            self._resources.records.remove(record, lock)
+            self._resources.records.remove(reservation.record, reservation.lock)
 
 
 def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:

@@ -1,7 +1,7 @@
 """A container's cgroup, on version 1, version 2 and hybrid machines (``man 7 cgroups``).
 
-``Cgroups.plan`` works out the directories and settings without touching anything, so that they can be recorded
-before they are made: a directory is the one thing here that the kernel does not free by itself.
+``Cgroups`` works out directories and settings without touching anything, so that they can be recorded before they are
+made: a directory is the one thing here that the kernel does not free by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 
 from pytest_pycontainer.errors import UnsupportedLimitError
-from pytest_pycontainer.runtime.spec import CgroupDirectory
 
 _NAME = "pycontainer-{}"
 _SUBTREE_CONTROL = "cgroup.subtree_control"
@@ -23,6 +22,7 @@ _DEVICES_ALLOWED = (
     "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
     "c 5:2 rwm", "c 136:* rwm",
 )  # fmt: skip
+_VERSION_1_MEMORY = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 _VERSION_1_CONTROLLERS = ("memory", "pids", "devices")
 
 
@@ -32,6 +32,15 @@ class Limits:
 
     memory: int | None = None
     pids: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What to write to a cgroup's file; an ``optional`` one is left out where the machine has no such file."""
+
+    path: str
+    value: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,43 +83,35 @@ class Cgroups:
             own_controllers = _grantable(version_2)
         return cls(tuple(sorted(version_1.items())), version_2, own_controllers)
 
-    def plan(self, container_id: str, limits: Limits) -> tuple[CgroupDirectory, ...]:
-        """The directories for one container. Raises UnsupportedLimitError for a limit that can't be set here."""
+    def directories(self, container_id: str) -> tuple[str, ...]:
+        """The directories of one container's cgroup, one for each hierarchy."""
+        parents = [directory for _, directory in self.version_1] if self.version_2 is None else [self.version_2]
+        return tuple(os.path.join(parent, _NAME.format(container_id)) for parent in parents)
+
+    def settings(self, container_id: str, limits: Limits) -> tuple[Setting, ...]:
+        """What to write for these limits. Raises UnsupportedLimitError for one that no controller here can set."""
+        found = []
+        unified = self.version_2 is not None
+        if limits.memory is not None:
+            memory = self._directory("memory", limits.memory, container_id)
+            # As Docker: with a memory limit alone, as much swap again (version 1 counts both together).
+            limit, swap = ("memory.max", "memory.swap.max") if unified else _VERSION_1_MEMORY
+            both = limits.memory if unified else limits.memory * 2
+            found.append(Setting(os.path.join(memory, limit), str(limits.memory)))
+            found.append(Setting(os.path.join(memory, swap), str(both), optional=True))
+        if limits.pids is not None:
+            pids = self._directory("pids", limits.pids, container_id)
+            found.append(Setting(os.path.join(pids, "pids.max"), str(limits.pids)))
+        return tuple(found)
+
+    def _directory(self, controller: str, value: int, container_id: str) -> str:
         if self.version_2 is not None:
-            return (self._plan_version_2(container_id, limits),)
-        available = dict(self.version_1)
-        settings: dict[str, list[tuple[str, str]]] = {name: [] for name in available}
-        if limits.memory is not None:
-            memory = self._require("memory", limits.memory, available)
-            settings[memory].append(("memory.limit_in_bytes", str(limits.memory)))
-            if os.path.exists(os.path.join(available[memory], "memory.memsw.limit_in_bytes")):
-                # As Docker: with a memory limit alone, as much swap again.
-                settings[memory].append(("memory.memsw.limit_in_bytes", str(limits.memory * 2)))
-        if limits.pids is not None:
-            settings[self._require("pids", limits.pids, available)].append(("pids.max", str(limits.pids)))
-        if "devices" in settings:
-            settings["devices"] += [("devices.deny", "a"), *(("devices.allow", rule) for rule in _DEVICES_ALLOWED)]
-        return tuple(
-            CgroupDirectory(os.path.join(directory, _NAME.format(container_id)), tuple(settings[name]))
-            for name, directory in self.version_1
-        )
-
-    def _plan_version_2(self, container_id: str, limits: Limits) -> CgroupDirectory:
-        available = dict.fromkeys(self.version_2_controllers, "")
-        settings: list[tuple[str, str]] = []
-        if limits.memory is not None:
-            self._require("memory", limits.memory, available)
-            settings.append(("memory.max", str(limits.memory)))
-        if limits.pids is not None:
-            self._require("pids", limits.pids, available)
-            settings.append(("pids.max", str(limits.pids)))
-        assert self.version_2 is not None
-        return CgroupDirectory(os.path.join(self.version_2, _NAME.format(container_id)), tuple(settings))
-
-    def _require(self, controller: str, value: int, available: dict[str, str]) -> str:
+            available = dict.fromkeys(self.version_2_controllers, self.version_2)
+        else:
+            available = dict(self.version_1)
         if controller not in available:
             raise UnsupportedLimitError(controller, value, tuple(sorted(available)))
-        return controller
+        return os.path.join(available[controller], _NAME.format(container_id))
 
 
 def _below(point: str, root: str, path: str) -> str:
@@ -142,9 +143,9 @@ def _words(path: str) -> frozenset[str]:
         return frozenset()
 
 
-def hierarchies(plan: tuple[CgroupDirectory, ...]) -> tuple[str, ...]:
-    """The names under which the plan's hierarchies appear in a container: controllers, or ``cgroup2`` alone."""
-    return tuple(_hierarchy(os.path.dirname(directory.path)) for directory in plan)
+def hierarchies(directories: tuple[str, ...]) -> tuple[str, ...]:
+    """The names under which the hierarchies appear in a container: controllers, or ``cgroup2`` alone."""
+    return tuple(_hierarchy(os.path.dirname(directory)) for directory in directories)
 
 
 def _hierarchy(directory: str) -> str:
@@ -158,26 +159,39 @@ def _hierarchy(directory: str) -> str:
     return "cgroup2"
 
 
-def make(plan: tuple[CgroupDirectory, ...]) -> None:
-    """Makes the directories and writes their settings. Raises OSError."""
-    for directory in plan:
-        os.mkdir(directory.path)
-        for name, value in directory.settings:
-            path = os.path.join(directory.path, name)
-            try:
-                if not os.path.exists(path):
-                    # Version 2, and nobody has asked the parent for this controller yet.
-                    parent = os.path.dirname(directory.path)
-                    _write(os.path.join(parent, _SUBTREE_CONTROL), f"+{name.partition('.')[0]}")
-                _write(path, value)
-            except OSError as error:
-                raise OSError(error.errno, f"{error.strerror} (writing {value!r} to {path})") from error
+def make(directories: tuple[str, ...]) -> None:
+    """Makes a container's directories, with Docker's device rules where devices are a controller. Raises OSError."""
+    for directory in directories:
+        os.mkdir(directory)
+        if os.path.exists(os.path.join(directory, "devices.deny")):
+            _write(os.path.join(directory, "devices.deny"), "a")
+            for rule in _DEVICES_ALLOWED:
+                _write(os.path.join(directory, "devices.allow"), rule)
 
 
-def join(plan: tuple[CgroupDirectory, ...]) -> None:
-    """Moves this process into the container's cgroup. Raises OSError."""
-    for directory in plan:
-        _write(os.path.join(directory.path, "cgroup.procs"), "0")
+def apply(settings: tuple[Setting, ...]) -> None:
+    """Writes settings of a cgroup that has been made. Raises OSError, naming the file."""
+    for setting in settings:
+        try:
+            if not os.path.exists(setting.path):
+                if setting.optional:
+                    continue
+                # Version 2, and nobody has asked the parent for this controller yet.
+                directory, file = os.path.split(setting.path)
+                _write(os.path.join(os.path.dirname(directory), _SUBTREE_CONTROL), f"+{file.partition('.')[0]}")
+            _write(setting.path, setting.value)
+        except OSError as error:
+            detail = f"{error.strerror} (writing {setting.value!r} to {setting.path})"
+            raise OSError(error.errno, detail) from error
+
+
+def join(directories: tuple[str, ...]) -> None:
+    """Moves this process into the container's cgroup. Raises OSError.
+
+    The kernel waits for a grace period (milliseconds) when no process has been moved for a while.
+    """
+    for directory in directories:
+        _write(os.path.join(directory, "cgroup.procs"), "0")
 
 
 def _write(path: str, value: str) -> None:
@@ -188,12 +202,12 @@ def _write(path: str, value: str) -> None:
         os.close(descriptor)
 
 
-def ran_out_of_memory(plan: tuple[CgroupDirectory, ...]) -> bool:
+def ran_out_of_memory(directories: tuple[str, ...]) -> bool:
     """Whether the kernel ended a process of the container for want of memory."""
-    for directory in plan:
+    for directory in directories:
         for name in ("memory.oom_control", "memory.events"):
             try:
-                with open(os.path.join(directory.path, name)) as file:
+                with open(os.path.join(directory, name)) as file:
                     counts = dict(line.split() for line in file)
             except FileNotFoundError:
                 continue
@@ -202,14 +216,14 @@ def ran_out_of_memory(plan: tuple[CgroupDirectory, ...]) -> bool:
     return False
 
 
-def remove(paths: tuple[str, ...]) -> None:
+def remove(directories: tuple[str, ...]) -> None:
     """Ends whatever still runs in these cgroup directories and removes them. Raises OSError when that fails.
 
     What was sent SIGKILL leaves its cgroup a moment later, and version 1 tells nobody when: this asks again, for a
     second at most.
     """
     deadline = time.monotonic() + _REMOVAL_SECONDS
-    for path in paths:
+    for path in directories:
         while True:
             try:
                 os.rmdir(path)

@@ -12,7 +12,7 @@ from pytest_pycontainer.kernel import credentials, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
-from pytest_pycontainer.runtime.spec import CgroupDirectory, ProcessSpec
+from pytest_pycontainer.runtime.spec import ProcessSpec
 
 _JOINED = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
 _FAILED = 125
@@ -20,7 +20,7 @@ _FAILED = 125
 
 def run_execute(
     process: ProcessSpec,
-    cgroup: tuple[CgroupDirectory, ...],
+    cgroup: tuple[str, ...],
     init: int,
     answer: socket.socket,
     streams: Sequence[int],

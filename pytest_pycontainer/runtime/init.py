@@ -1,7 +1,7 @@
 """Init: the process that becomes PID 1 of a container.
 
-Order, as in the OCI runtimes: namespaces → wait for the launch → cgroup and its namespace → host name → root →
-pivot_root → masks → wait for the start → descriptors → ids → capabilities → exec.
+Order, as in the OCI runtimes: cgroup → namespaces → wait for the launch → host name → root → pivot_root → masks →
+wait for the start → descriptors → ids → capabilities → exec.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
 from pytest_pycontainer.runtime.spec import ContainerSpec
 
-_OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS
+_OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 # As Docker sets them: everybody in a container may open low ports and send pings.
@@ -32,8 +32,8 @@ _FAILED = 125
 _Expected = TypeVar("_Expected", messages.Launch, messages.Start)
 
 
-def run_init(channel: socket.socket, points: MountPoints) -> NoReturn:
-    """Makes namespaces, sets up the container that it is told to be, waits for ``Start``, and becomes its command.
+def run_init(cgroup: tuple[str, ...], channel: socket.socket, points: MountPoints) -> NoReturn:
+    """Joins ``cgroup``, makes namespaces, sets up what it is told to, waits for ``Start``, and becomes the command.
 
     ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, ``Launch`` and ``Start`` come in, and its
     closing says that the command runs.
@@ -41,11 +41,9 @@ def run_init(channel: socket.socket, points: MountPoints) -> NoReturn:
     try:
         os.setsid()
         reset_signals()
-        _make_namespaces(channel)
-        launch = _await(channel, messages.Launch)
-        spec = launch.spec
-        _enter_cgroup(spec)
-        _enter_root(spec, points)
+        _make_namespaces(cgroup, channel)
+        spec = _await(channel, messages.Launch).spec
+        _enter_root(spec, cgroup, points)
         _await(channel, messages.Start)
         close_all_but([channel.fileno()])
         if spec.reaper:
@@ -67,7 +65,10 @@ def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
     return message
 
 
-def _make_namespaces(channel: socket.socket) -> None:
+def _make_namespaces(cgroup: tuple[str, ...], channel: socket.socket) -> None:
+    with step("join the cgroup"):
+        # First: what it is in when it gets a cgroup namespace is the top that it will see.
+        cgroups.join(cgroup)
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES)
         credentials.join_new_keyring()
@@ -85,18 +86,12 @@ def _make_namespaces(channel: socket.socket) -> None:
         os.close(network)
 
 
-def _enter_cgroup(spec: ContainerSpec) -> None:
-    with step("join the cgroup"):
-        cgroups.join(spec.cgroup)
-        namespaces.unshare(namespaces.CGROUP)  # after joining: what it is in now becomes the top that it sees
+def _enter_root(spec: ContainerSpec, cgroup: tuple[str, ...], points: MountPoints) -> None:
     with step("set the host name"):
         socket.sethostname(spec.hostname)
-
-
-def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
-    mount_system_directories(root, spec.shm_bytes, cgroups.hierarchies(spec.cgroup))
+    mount_system_directories(root, spec.shm_bytes, cgroups.hierarchies(cgroup))
     for source, path in spec.files:
         with step(f"mount {path}"):
             target = open_mount_target(root, path, directory=False)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, ProcessSpec
+from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, Place, ProcessSpec
 
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
@@ -21,15 +21,18 @@ _DESCRIPTORS_AT_MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Engine → spawner, with init's channel and the monitor's control socket: make a container without content.
+    """Engine → spawner, with init's channel, the monitor's control socket and the container's lock: make a container
+    without content.
 
     It costs the most and needs to know the least, so it is done ahead.
     """
 
+    place: Place
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Engine → monitor, with the container's lock, and then engine → init: what the container is to be."""
+    """Engine → init: what the container is to be."""
 
     spec: ContainerSpec
 

@@ -4,8 +4,7 @@ One process a container, PID 1 of a PID namespace of its own that the container'
 ends, the kernel ends the whole container with it. It goes on until init is gone, and ends init itself when its owner
 goes: the owner's process ends, the spawner's does, or the engine closes its end of the control socket.
 
-It is made ahead of the container, with an init that has namespaces and nothing else; the engine tells both what they
-are to be. The descriptor of the container's lock comes with that, and is held to the end.
+It is made ahead of the container, with an init that has namespaces and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.removal import remove_tree
 from pytest_pycontainer.runtime.rootfs import MountPoints
-from pytest_pycontainer.runtime.spec import ContainerSpec, ProcessSpec
+from pytest_pycontainer.runtime.spec import Place, ProcessSpec
 from pytest_pycontainer.runtime.state import ContainerState, write_state
 
 _READ_SIZE = 256 * 1024
@@ -37,20 +36,27 @@ _FAILED = 125
 
 @dataclass(frozen=True, slots=True)
 class Lifelines:
-    """What a monitor lives by: descriptors that become readable when the owner, or the spawner, is gone."""
+    """What a monitor lives by: descriptors that become readable when the owner, or the spawner, is gone.
+
+    ``container_lock`` is held for as long as engine or monitor live: who can lock it knows that both are gone.
+    """
 
     owner: int
     spawner: int
+    container_lock: int
 
 
-def run_monitor(control: socket.socket, channel: socket.socket, lifelines: Lifelines, points: MountPoints) -> NoReturn:
-    """Makes a container's processes, learns what it is to be, and stays with it to its end. Never returns."""
+def run_monitor(
+    place: Place, control: socket.socket, channel: socket.socket, lifelines: Lifelines, points: MountPoints
+) -> NoReturn:
+    """Makes a container's cgroup and init, and stays with it to its end. Never returns."""
     code = _FAILED
+    keep = (control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner, lifelines.container_lock)
     try:
-        close_all_but([control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner])
+        close_all_but(keep)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            monitor = _Monitor(control, lifelines, channel, points)
+            monitor = _Monitor(place, control, lifelines, channel, points)
         except StepFailed as failure:
             _tell(channel, failure.failed)
         else:
@@ -63,15 +69,24 @@ def run_monitor(control: socket.socket, channel: socket.socket, lifelines: Lifel
 
 class _Monitor:
     def __init__(
-        self, control: socket.socket, lifelines: Lifelines, channel: socket.socket, points: MountPoints
+        self,
+        place: Place,
+        control: socket.socket,
+        lifelines: Lifelines,
+        channel: socket.socket,
+        points: MountPoints,
     ) -> None:
-        self._spec: ContainerSpec | None = None  # until the engine sends it
-        self._log = -1
+        self._place = place
         self._control = control
         self._orphaned = False
         self._answers: dict[int, tuple[int, socket.socket]] = {}  # an exec's pidfd → its pid and who waits for it
         self._state = ContainerState()
         self._owners = {lifelines.owner, lifelines.spawner}
+        with step("make the cgroup"):
+            cgroups.make(place.cgroup)
+        with step("open the log"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._log = os.open(os.path.join(place.directory, logs.FILE_NAME), flags, 0o600)
         self._streams, self._started = self._fork_init(channel, points)
         self._poll = select.poll()
         for descriptor in (control.fileno(), *self._owners, self._init, self._started, *self._streams):
@@ -91,7 +106,7 @@ class _Monitor:
                 for number, descriptor in enumerate((null, output_end, errors_end)):
                     os.dup2(descriptor, number)
                 close_all_but([channel.fileno(), started_end])
-                run_init(channel, points)
+                run_init(self._place.cgroup, channel, points)
             for descriptor in (output_end, errors_end, started_end):
                 os.close(descriptor)
             self._init = os.pidfd_open(self._init_pid)
@@ -128,10 +143,8 @@ class _Monitor:
             self._poll.unregister(descriptor)
 
     def _record_start(self) -> None:
-        if self._spec is None:
-            return  # init has ended without becoming anything
         self._state = ContainerState("running", _pid_on_this_machine(self._init), time.time())
-        write_state(self._spec.directory, self._state)
+        write_state(self._place.directory, self._state)
 
     def _end(self, descriptor: int) -> None:
         """The owner is gone, and so must the container be."""
@@ -145,15 +158,10 @@ class _Monitor:
             self._end(self._control.fileno())
             return
         request, descriptors = received
-        if isinstance(request, messages.Launch):
-            # The descriptor that came along holds the container's lock: it is kept open to the end.
-            self._spec = request.spec
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._log = os.open(os.path.join(request.spec.directory, logs.FILE_NAME), flags, 0o600)
-        elif isinstance(request, messages.Execute) and self._spec is not None:
-            self._execute(request.process, self._spec, descriptors)
+        assert isinstance(request, messages.Execute)
+        self._execute(request.process, descriptors)
 
-    def _execute(self, process: ProcessSpec, spec: ContainerSpec, descriptors: list[int]) -> None:
+    def _execute(self, process: ProcessSpec, descriptors: list[int]) -> None:
         answer = socket.socket(fileno=descriptors[0])
         try:
             with step("start a process in the container"):
@@ -161,7 +169,7 @@ class _Monitor:
                 namespaces.enter(self._init, namespaces.PID)
                 pid = os.fork()
                 if pid == 0:
-                    run_execute(process, spec.cgroup, self._init, answer, descriptors[1:])
+                    run_execute(process, self._place.cgroup, self._init, answer, descriptors[1:])
                 namespaces.enter(self._own_namespace, namespaces.PID)
                 pidfd = os.pidfd_open(pid)
         except StepFailed as failure:
@@ -183,11 +191,9 @@ class _Monitor:
             _tell(answer, messages.Exited(exit_code(status)))
 
     def _finish(self, code: int) -> None:
-        if self._spec is None:
-            return
         self._pump_rest()
-        out_of_memory = cgroups.ran_out_of_memory(self._spec.cgroup)
-        cgroups.remove(tuple(directory.path for directory in self._spec.cgroup))
+        out_of_memory = cgroups.ran_out_of_memory(self._place.cgroup)
+        cgroups.remove(self._place.cgroup)
         if not self._orphaned:
             self._state = replace(
                 self._state,
@@ -197,10 +203,10 @@ class _Monitor:
                 exit_code=code,
                 out_of_memory=out_of_memory,
             )
-            write_state(self._spec.directory, self._state)
+            write_state(self._place.directory, self._state)
             if _tell(self._control, messages.Exited(code, out_of_memory)):
                 return
-        remove_tree(self._spec.directory)
+        remove_tree(self._place.directory)
 
     def _pump_rest(self) -> None:
         """Nobody in the container is left to write: what is in the pipes is all there is."""

@@ -21,6 +21,7 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.spec import Place
 
 # Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
 _BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
@@ -83,7 +84,7 @@ class _Spawner:
             try:
                 if isinstance(request, messages.Prepare):
                     with step("start the monitor"):
-                        self._fork_monitor(descriptors)
+                        self._fork_monitor(request.place, descriptors)
                 elif isinstance(request, messages.Copy):
                     with step("start the copy"):
                         if os.fork() == 0:
@@ -94,19 +95,23 @@ class _Spawner:
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
-    def _fork_monitor(self, descriptors: list[int]) -> None:
+    def _fork_monitor(self, place: Place, descriptors: list[int]) -> None:
         # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
         # once our own namespace is the one for children again.
         namespaces.unshare(namespaces.PID)
         try:
-            if os.fork() == 0:
-                self._become_monitor(*descriptors)
+            child = os.fork()
+            if child == 0:
+                self._become_monitor(place, *descriptors)
         finally:
             namespaces.enter(self._own_pids, namespaces.PID)
 
-    def _become_monitor(self, channel: int, control: int) -> NoReturn:
-        lifelines = Lifelines(self._owner, self._lifeline)
-        run_monitor(socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points)
+    def _become_monitor(self, place: Place, channel: int, control: int, lock: int) -> NoReturn:
+        try:
+            lifelines = Lifelines(self._owner, self._lifeline, lock)
+            run_monitor(place, socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points)
+        finally:
+            os._exit(1)  # whatever happens, there is one spawner
 
     def _open_network_namespace(self, answer: socket.socket) -> None:
         with step("make a network namespace"):

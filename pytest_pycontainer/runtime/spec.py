@@ -20,11 +20,11 @@ class Rootfs:
 
 
 @dataclass(frozen=True, slots=True)
-class CgroupDirectory:
-    """One directory of a cgroup hierarchy, and the files to write once it is made."""
+class Place:
+    """Where a container's things are: its directory in the store (record, log, upper) and its cgroup's directories."""
 
-    path: str
-    settings: tuple[tuple[str, str], ...] = ()
+    directory: str
+    cgroup: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,15 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """Everything init and the monitor need to know of one container.
+    """What init makes of a container.
 
-    ``directory`` is the container's own in the store (record, log, upper); ``files`` are (file on this machine, path
-    in the container) shown by bind mounts; ``shm_bytes`` is the size of /dev/shm; with ``reaper`` PID 1 is ours and
-    runs the command as its child.
+    ``files`` are (file on this machine, path in the container) shown by bind mounts; ``shm_bytes`` is the size of
+    /dev/shm; with ``reaper`` PID 1 is ours and runs the command as its child.
     """
 
-    id: str
-    directory: str
     hostname: str
     rootfs: Rootfs
     process: ProcessSpec
-    cgroup: tuple[CgroupDirectory, ...]
     files: tuple[tuple[str, str], ...]
     masked_paths: tuple[str, ...]
     read_only_paths: tuple[str, ...]

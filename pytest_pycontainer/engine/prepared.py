@@ -1,0 +1,58 @@
+"""Containers without content: everything that takes long and needs to know nothing, made ahead."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_pycontainer.engine.connection import Connection
+from pytest_pycontainer.engine.records import ContainerRecords, Reservation
+from pytest_pycontainer.runtime.cgroups import Cgroups
+from pytest_pycontainer.runtime.spawner import Spawner
+from pytest_pycontainer.runtime.spec import Place, Rootfs
+
+_ID_BYTES = 32
+
+
+def new_id() -> str:
+    """A container's id: 64 hexadecimal digits."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedContainer:
+    """A container that has a place, a cgroup, processes and namespaces, and waits to be told what it is."""
+
+    reservation: Reservation
+    connection: Connection
+
+    @classmethod
+    def make(cls, spawner: Spawner, records: ContainerRecords, cgroups: Cgroups) -> PreparedContainer:
+        """Has one made, without waiting for it. Raises StoreError and SpawnerError."""
+        container_id = new_id()
+        reservation = records.reserve(container_id, cgroups.directories(container_id))
+        try:
+            place = Place(str(reservation.directory), reservation.record.cgroup)
+            connection = Connection(spawner, place, reservation.lock)
+            make_upper(reservation.directory)
+        except BaseException:
+            records.remove(reservation.record, reservation.lock)
+            raise
+        return cls(reservation, connection)
+
+    def discard(self, records: ContainerRecords) -> None:
+        """Ends it, and removes what it has."""
+        self.connection.abandon()
+        records.remove(self.reservation.record, self.reservation.lock)
+
+
+def make_upper(directory: Path) -> None:
+    """Makes the two directories in which an overlay keeps what is written."""
+    (directory / "upper").mkdir(0o755)
+    (directory / "work").mkdir(0o700)
+
+
+def writable_root(layers: tuple[Path, ...], host: bool, directory: Path) -> Rootfs:
+    """A root over ``layers``, topmost first, that is written to in a container's directory."""
+    return Rootfs(tuple(map(str, layers)), host, str(directory / "upper"), str(directory / "work"))
