@@ -60,6 +60,9 @@ class NetlinkError(OSError):
         self.step = step
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[NetlinkError], tuple[object, ...]]:
+        return type(self), (self.errno, self.step, self.detail)
+
     def __str__(self) -> str:
         return f"{self.step}: {self.detail}"
 

@@ -77,12 +77,14 @@ class Network:
     def open(cls, state: Path, switch: NetworkNamespace, *, pool: str = "10.213.0.0/16") -> Network:
         """Makes the bridge in ``switch``, and the way from it to this machine and beyond.
 
-        ``switch`` is borrowed and must outlive the network. ``state`` is a directory that all engines of this machine
-        share; it need not exist. Subnets of /24 are cut from ``pool``. Raises NoFreeSubnetError, NetworkAttachError,
-        InvalidSpecError for the pool.
+        ``switch`` is the network's from now on, and closed with it or when this fails. ``state`` is a directory that
+        all engines of this machine share; it need not exist. Subnets of /24 are cut from ``pool``. Raises
+        NoFreeSubnetError, NetworkAttachError, InvalidSpecError for the pool.
         """
-        parsed_pool = parse_pool(pool)
         with ExitStack() as resources:
+            resources.callback(os.close, switch.descriptor)
+            resources.callback(switch.route_socket.close)
+            parsed_pool = parse_pool(pool)
             machine = NetlinkSocket.open(rtnetlink.ROUTE)
             resources.callback(machine.close)
             netfilter = NetlinkSocket.open(nftables.NETFILTER)
@@ -97,7 +99,6 @@ class Network:
                 resources.callback(forwarding.release)
                 switch_socket = NetlinkSocket(switch.route_socket)
                 switch_socket.request(_create_bridge(mtu))
-                resources.callback(_delete, switch_socket, rtnetlink.delete_link(_BRIDGE_INDEX, _BRIDGE))
                 for subnet in free_subnets(parsed_pool, taken):
                     guarded = device.name if device and forwarding.ours else None
                     if _claim(subnet, mtu, guarded, machine, switch_socket, netfilter, resources):
@@ -106,7 +107,8 @@ class Network:
                     raise NoFreeSubnetError(pool)
                 forwarding.turn_on()
             network = cls(AddressPool(subnet), mtu, _name(subnet), switch_socket, netfilter)
-            network._resources = resources.pop_all()
+            network._resources.callback(network._free_ports)
+            network._resources.push(resources.pop_all())
             return network
 
     def allocate(self) -> ipaddress.IPv4Address:
@@ -187,12 +189,12 @@ class Network:
                 nftables.commit(self._netfilter, [rules.unpublish(self.interface, port)])
 
     def close(self) -> None:
-        """Takes everything away: ports, table, uplink, bridge, forwarding. Again is harmless."""
+        """Takes everything away: uplink, table, forwarding, ports. Again is harmless.
+
+        The bridge goes with the switch namespace, when the last container's interface has left it.
+        """
         with self._lock, _refusals():
             self._closed = True
-            for reservation in self._reserved.values():
-                reservation.close()
-            self._reserved.clear()
             self._resources.close()
 
     def __enter__(self) -> Network:
@@ -202,6 +204,11 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _free_ports(self) -> None:
+        for reservation in self._reserved.values():
+            reservation.close()
+        self._reserved.clear()
 
     def _check_open(self, doing: str) -> None:
         if self._closed:

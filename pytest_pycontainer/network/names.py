@@ -1,4 +1,4 @@
-"""The two files by which a container finds names: /etc/hosts and /etc/resolv.conf. Text in, text out."""
+"""The two files by which a container finds names: /etc/hosts and /etc/resolv.conf."""
 
 from __future__ import annotations
 
@@ -51,6 +51,16 @@ def resolv_conf_to_read(machines: str) -> Path:
     """Which file of the machine to pass to ``resolv_conf``, given the text of its /etc/resolv.conf."""
     servers = [server for line in machines.splitlines() if (server := _name_server(line)) is not None]
     return RESOLVED_RESOLV_CONF if servers and set(servers) == {_RESOLVED_STUB} else MACHINE_RESOLV_CONF
+
+
+def machine_resolv_conf() -> str:
+    """/etc/resolv.conf for a container on this machine; empty if the machine has none. Raises OSError."""
+    try:
+        text = MACHINE_RESOLV_CONF.read_text()
+        chosen = resolv_conf_to_read(text)
+        return resolv_conf(text if chosen == MACHINE_RESOLV_CONF else chosen.read_text())
+    except FileNotFoundError:
+        return ""
 
 
 def _name_server(line: str) -> str | None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import re
 import socket
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pytest_pycontainer.errors import InvalidSpecError, PortInUseError
+from pytest_pycontainer.kernel import sockdiag
+from pytest_pycontainer.kernel.netlink import NetlinkError
 
 TRANSPORTS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _SOCKET_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_TIME_WAIT = "06"  # include/net/tcp_states.h
 _LARGEST_PORT = 65535
 
 
@@ -82,35 +80,18 @@ def _raise_unavailable(error: OSError, host_address: str, host_port: int, protoc
 
 def owner(host_address: str, host_port: int, protocol: str) -> str:
     """Who holds the port, as ``name (pid N)``; empty if that can't be known, as of another user's process."""
-    entries = list(_sockets_at(host_address, host_port, protocol))
-    for _, inode in entries:
-        if found := _process_with_socket(inode):
+    wanted = ipaddress.IPv4Address(host_address)
+    try:
+        sockets = sockdiag.bound_sockets(TRANSPORTS[protocol])
+        in_the_way = [held for held in sockets if held.port == host_port and _overlap(wanted, held.address)]
+    except NetlinkError:
+        return ""
+    for held in in_the_way:
+        if found := _process_with_socket(held.inode):
             return found
-    if entries and all(state == _TIME_WAIT for state, _ in entries):
+    if in_the_way and all(held.state == sockdiag.TIME_WAIT for held in in_the_way):
         return "connections that ended less than a minute ago"
     return ""
-
-
-def _sockets_at(host_address: str, host_port: int, protocol: str) -> Iterator[tuple[str, int]]:
-    """State and inode of each socket in the way (``man 5 proc``, /proc/net/tcp)."""
-    wanted = ipaddress.IPv4Address(host_address)
-    for table in (protocol, f"{protocol}6"):
-        path = Path("/proc/thread-self/net") / table
-        if not path.exists():  # a kernel without IPv6
-            continue
-        for line in path.read_text().splitlines()[1:]:
-            fields = line.split()
-            digits, port = fields[1].split(":")
-            if int(port, 16) == host_port and _overlap(wanted, _address(digits)):
-                yield fields[3], int(fields[9])
-
-
-def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address as the kernel prints it: 32-bit words in this machine's order."""
-    words = re.findall("........", digits)
-    packed = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
-    address = ipaddress.ip_address(packed)
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _overlap(wanted: ipaddress.IPv4Address, held: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_pycontainer.errors import InvalidSpecError, NetworkAttachError
+from pytest_pycontainer.network.addresses import AddressPool, free_subnets, parse_pool
+
+SUBNET = IPv4Network("10.213.7.0/24")
+
+
+@pytest.mark.parametrize("pool", ["nonsense", "10.213.0.1/16", "fd00::/8", "10.213.0.0/25", ""])
+def test_a_pool_must_be_an_ipv4_network_that_holds_a_subnet(pool: str) -> None:
+    with pytest.raises(InvalidSpecError, match="pool of subnets"):
+        parse_pool(pool)
+
+
+def test_subnets_that_the_machine_uses_are_passed_over() -> None:
+    taken = [IPv4Network(text) for text in ("10.213.0.0/24", "10.213.1.128/32", "10.213.2.0/23", "192.0.2.0/24")]
+    assert next(free_subnets(parse_pool("10.213.0.0/16"), taken)) == IPv4Network("10.213.4.0/24")
+
+
+def test_default_routes_even_in_two_halves_take_no_subnet() -> None:
+    taken = [IPv4Network(text) for text in ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1")]
+    assert next(free_subnets(parse_pool("10.213.0.0/16"), taken)) == IPv4Network("10.213.0.0/24")
+
+
+_networks = st.tuples(st.integers(0, 2**32 - 1), st.integers(2, 32)).map(lambda pair: IPv4Network(pair, strict=False))
+
+
+@given(st.lists(_networks))
+def test_no_free_subnet_overlaps_what_is_taken(taken: list[IPv4Network]) -> None:
+    for subnet in free_subnets(parse_pool("10.0.0.0/20"), taken):
+        assert not any(subnet.overlaps(other) for other in taken)
+
+
+def test_an_address_rests_before_it_is_given_out_again() -> None:
+    pool = AddressPool(SUBNET)
+    first = pool.allocate()
+    assert (pool.gateway, first) == (IPv4Address("10.213.7.1"), IPv4Address("10.213.7.2"))
+    pool.release(first)
+    others = [pool.allocate() for _ in range(252)]
+    assert first not in others
+    assert others[-1] == IPv4Address("10.213.7.254")
+    assert pool.allocate() == first
+
+
+def test_when_all_addresses_are_used_the_error_says_so() -> None:
+    pool = AddressPool(SUBNET)
+    given_out = {pool.allocate() for _ in range(253)}
+    assert len(given_out) == 253
+    with pytest.raises(NetworkAttachError, match=r"all 253 of 10\.213\.7\.0/24 are in use"):
+        pool.allocate()
+    pool.release(IPv4Address("10.213.7.99"))
+    assert pool.allocate() == IPv4Address("10.213.7.99")
