@@ -15,7 +15,7 @@ from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.execution import ExecResult, execute_in
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.log import follow_log, read_log
-from pytest_pycontainer.engine.records import ContainerRecord, ContainerRecords
+from pytest_pycontainer.engine.records import ContainerRecord, ContainerRecords, Reservation
 from pytest_pycontainer.errors import (
     ContainerNotFoundError,
     ContainerNotRunningError,
@@ -47,8 +47,7 @@ class Container:
         process: ProcessSpec,
         stop_signal: str,
         *,
-        directory: Path,
-        lock: int,
+        reservation: Reservation,
         records: ContainerRecords,
         connection: Connection,
         attachment: Attachment | None,
@@ -57,8 +56,8 @@ class Container:
         self._record = record
         self._process = process
         self._stop_signal = stop_signal
-        self._directory = directory
-        self._container_lock = lock
+        self._reservation = reservation
+        self._directory = reservation.directory
         self._records = records
         self._connection = connection
         self._attachment = attachment
@@ -206,7 +205,7 @@ class Container:
             finally:
                 self._connection.close()
                 self._forget(self)
-                self._records.remove(self._record, self._container_lock)
+                self._records.remove(self._reservation, self.name)
 
     # What it does
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_pycontainer.engine import defaults
@@ -16,6 +16,7 @@ from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.prepared import writable_root
+from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.kernel.credentials import capability_mask
@@ -59,20 +60,13 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     with ExitStack() as undone:
         prepared = resources.take_prepared()
         undone.callback(prepared.discard, resources.records)
-        container_id, directory = prepared.reservation.record.id, prepared.reservation.directory
+        container_id, directory = prepared.reservation.id, prepared.reservation.directory
         settings = resources.cgroups.settings(container_id, plan.limits)
         name = plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}"
-        record = replace(
-            prepared.reservation.record,
-            name=name,
-            image=plan.image.name,
-            command=plan.command,
-            created_at=time.time(),
-        )
-        resources.records.name(prepared.reservation, record)
+        record = ContainerRecord(container_id, name, plan.image.name, plan.command, time.time())
+        resources.records.add(record)
         undone.pop_all()
-        undone.callback(resources.records.remove, record, prepared.reservation.lock)
-        undone.callback(prepared.connection.abandon)
+        undone.callback(prepared.discard, resources.records, name)
         attachment = undone.enter_context(closing(Attachment(network, plan.ports))) if network is not None else None
         hostname = plan.hostname or container_id[:_SHORT]
         spec = ContainerSpec(
@@ -92,8 +86,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         plan.image,
         spec.process,
         plan.stop_signal,
-        directory=directory,
-        lock=prepared.reservation.lock,
+        reservation=prepared.reservation,
         records=resources.records,
         connection=prepared.connection,
         attachment=attachment,

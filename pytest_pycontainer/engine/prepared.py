@@ -33,18 +33,18 @@ class PreparedContainer:
         container_id = new_id()
         reservation = records.reserve(container_id, cgroups.directories(container_id))
         try:
-            place = Place(str(reservation.directory), reservation.record.cgroup)
+            place = Place(str(reservation.directory), reservation.cgroup)
             connection = Connection(spawner, place, reservation.lock)
             make_upper(reservation.directory)
         except BaseException:
-            records.remove(reservation.record, reservation.lock)
+            records.remove(reservation)
             raise
         return cls(reservation, connection)
 
-    def discard(self, records: ContainerRecords) -> None:
-        """Ends it, and removes what it has."""
+    def discard(self, records: ContainerRecords, name: str | None = None) -> None:
+        """Ends it, and removes what it has, and the name that it was given."""
         self.connection.abandon()
-        records.remove(self.reservation.record, self.reservation.lock)
+        records.remove(self.reservation, name)
 
 
 def make_upper(directory: Path) -> None:

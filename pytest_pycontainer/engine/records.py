@@ -1,6 +1,6 @@
 """Containers on disk: one directory each, made before anything of the container, and what sweeps those left behind.
 
-A container's directory holds its record, its lock, its log, its state and its writable layer. Its lock is held
+A container's directory holds its lock, its cgroup's name, its record, log, state and writable layer. Its lock is held
 (``flock``) by the engine and the monitor for as long as either lives: a directory whose lock is free belongs to
 nobody. Making and sweeping happen under one lock for the whole store, for a moment each.
 """
@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,31 +23,29 @@ from pytest_pycontainer.runtime.removal import remove_tree
 
 _LOCK_SECONDS = 60.0
 _RECORD = "container.json"
+_CGROUP = "cgroup.json"
 _LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """What is known of a container before it is made; ``cgroup`` holds the directories that must not outlive it.
-
-    One that is made ahead has no name yet: nobody but the sweeper sees it.
-    """
+    """What any process may know of a container; ``created_at`` is in seconds since the epoch."""
 
     id: str
-    cgroup: tuple[str, ...]
-    name: str = ""
-    image: str = ""
-    command: tuple[str, ...] = ()
-    created_at: float = 0.0
+    name: str
+    image: str
+    command: tuple[str, ...]
+    created_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A container's directory, with the descriptor that holds its lock."""
+    """A container's directory, the descriptor that holds its lock, and the cgroup directories that go with it."""
 
-    record: ContainerRecord
+    id: str
     directory: Path
     lock: int
+    cgroup: tuple[str, ...]
 
 
 class ContainerRecords:
@@ -71,44 +69,45 @@ class ContainerRecords:
 
     def reserve(self, container_id: str, cgroup: tuple[str, ...]) -> Reservation:
         """Makes a container's directory, before anything else of it is made. Raises StoreError."""
-        record = ContainerRecord(container_id, cgroup)
         directory = self._containers / container_id
         with self._locked():
             directory.mkdir(0o700)
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write_record(directory, record)
-        return Reservation(record, directory, lock)
+            (directory / _CGROUP).write_text(json.dumps(cgroup))
+        return Reservation(container_id, directory, lock, cgroup)
 
-    def name(self, reservation: Reservation, record: ContainerRecord) -> None:
-        """Gives a reserved container its name and the rest of its record.
+    def add(self, record: ContainerRecord) -> None:
+        """Gives a reserved container its name and its record, once.
 
         Raises NameInUseError if another container, of any process, has the name; StoreError.
         """
+        path = self._containers / record.id / _RECORD
         with self._locked():
             self._claim_name(record)
-            _write_record(reservation.directory, record)
+            temporary = path.with_suffix(".new")
+            temporary.write_text(json.dumps(asdict(record)))
+            temporary.rename(path)
 
-    def remove(self, record: ContainerRecord, lock: int) -> None:
-        """Removes the directory of a container that has ended, its name, and its lock. Raises StoreError."""
-        directory = self._containers / record.id
+    def remove(self, reservation: Reservation, name: str | None = None) -> None:
+        """Removes the directory of a container that has ended, its cgroup, name and lock. Raises StoreError."""
         try:
             # The name first: once the directory is gone anybody may take the name, and it is no longer ours to remove.
-            if record.name:
-                (self._names / record.name).unlink(missing_ok=True)
-            cgroups.remove(record.cgroup)
-            remove_tree(directory)
+            if name is not None:
+                (self._names / name).unlink(missing_ok=True)
+            cgroups.remove(reservation.cgroup)
+            remove_tree(reservation.directory)
         except OSError as error:
-            raise StoreError("remove the container in", str(directory), str(error)) from error
+            raise StoreError("remove the container in", str(reservation.directory), str(error)) from error
         finally:
-            os.close(lock)
+            os.close(reservation.lock)
 
     def read(self) -> list[tuple[ContainerRecord, Path]]:
         """The containers that any process has now, with their directories."""
         found = []
         for directory in sorted(self._containers.iterdir()) if self._containers.exists() else ():
             record = _read_record(directory)
-            if record is not None and record.name:
+            if record is not None:
                 found.append((record, directory))
         return found
 
@@ -137,9 +136,9 @@ class ContainerRecords:
         except BlockingIOError:
             return False
         else:
-            record = _read_record(directory)
-            if record is not None:
-                cgroups.remove(record.cgroup)
+            # Where that is not written yet, nothing but the directory has been made.
+            with suppress(FileNotFoundError, json.JSONDecodeError):
+                cgroups.remove(tuple(json.loads((directory / _CGROUP).read_text())))
             remove_tree(directory)
             return True
         finally:
@@ -156,16 +155,10 @@ class ContainerRecords:
             raise StoreError("change the containers in", str(self._containers), str(error)) from error
 
 
-def _write_record(directory: Path, record: ContainerRecord) -> None:
-    temporary = directory / f"{_RECORD}.new"
-    temporary.write_text(json.dumps(asdict(record)))
-    temporary.replace(directory / _RECORD)
-
-
 def _read_record(directory: Path) -> ContainerRecord | None:
-    """The record; None while it is not written, or when the container goes in this moment."""
+    """The record; None while there is none, or when the container goes in this moment."""
     try:
         fields = json.loads((directory / _RECORD).read_text())
-        return ContainerRecord(**{**fields, "command": tuple(fields["command"]), "cgroup": tuple(fields["cgroup"])})
-    except (FileNotFoundError, json.JSONDecodeError):
+    except FileNotFoundError:
         return None
+    return ContainerRecord(**{**fields, "command": tuple(fields["command"])})

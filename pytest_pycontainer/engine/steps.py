@@ -61,7 +61,7 @@ class RuntimeSteps:
                 raise ContainerStartError("build", failed.step, failed.detail)
             yield StepResult(0, reservation.directory / "upper")
         finally:
-            self._resources.records.remove(reservation.record, reservation.lock)
+            self._resources.records.remove(reservation)
 
 
 def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:

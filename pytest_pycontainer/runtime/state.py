@@ -1,4 +1,8 @@
-"""What the monitor leaves on disk for any process to read: a container's state, as JSON, written by rename."""
+"""What the monitor leaves on disk for any process to read: that a container runs, and how it ended.
+
+Two files, each written once and appearing whole. Never one that is replaced: ext4 answers a rename over an existing
+file by writing the new one's data out at once (``auto_da_alloc``), which takes milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Final
 
-_FILE_NAME: Final = "state.json"
+_FILE_NAMES: Final = {"exited": "exited.json", "running": "running.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +30,19 @@ class ContainerState:
 
 
 def write_state(directory: str | os.PathLike[str], state: ContainerState) -> None:
-    """Replaces the state in a container's directory. Raises OSError."""
-    path = os.path.join(directory, _FILE_NAME)
+    """Adds a state, *running* or *exited*, to a container's directory. Raises OSError."""
+    path = os.path.join(directory, _FILE_NAMES[state.status])
     with open(f"{path}.new", "w") as file:
         json.dump(asdict(state), file)
-    os.replace(f"{path}.new", path)
+    os.rename(f"{path}.new", path)
 
 
 def read_state(directory: str | os.PathLike[str]) -> ContainerState:
-    """The state in a container's directory; *created* while the monitor has not written one."""
-    try:
-        with open(os.path.join(directory, _FILE_NAME)) as file:
-            return ContainerState(**json.load(file))
-    except FileNotFoundError:
-        return ContainerState()
+    """The latest state in a container's directory; *created* while the monitor has not written one."""
+    for name in _FILE_NAMES.values():
+        try:
+            with open(os.path.join(directory, name)) as file:
+                return ContainerState(**json.load(file))
+        except FileNotFoundError:
+            continue
+    return ContainerState()
