@@ -12,7 +12,7 @@ import pytest
 from pytest_pycontainer.errors import ContainerNotFoundError, PycontainerError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
@@ -46,22 +46,25 @@ class FailureReports:
         if report.failed:
             if call.excinfo is not None and isinstance(call.excinfo.value, PycontainerError):
                 _hide_internals(report, call.excinfo, item.config)
-            report.sections += [_section(container) for container in self._containers_of(item)]
+            report.sections += [_section(title, container) for title, container in self._containers_of(item)]
         return report
 
     def _containers(self) -> dict[str, Container]:
         return {container.id: container for container in self.engine.containers()} if self.engine is not None else {}
 
-    def _containers_of(self, item: pytest.Item) -> list[Container]:
-        """Those that the test's fixtures are, and those that were started since its set-up began."""
-        running = self._containers()
-        values = getattr(item, "funcargs", {}).values()
-        used = [value for value in values if getattr(value, "id", None) in running]
-        earlier = item.stash.get(_EARLIER, frozenset()) | {container.id for container in used}
-        return used + [container for container_id, container in running.items() if container_id not in earlier]
+    def _containers_of(self, item: pytest.Item) -> Iterator[tuple[str, Container]]:
+        """What to call them, and those that the test's fixtures are or that were started since its set-up began."""
+        containers = self._containers()
+        earlier = set(item.stash.get(_EARLIER, ()))
+        for fixture, value in getattr(item, "funcargs", {}).items():
+            if (container_id := getattr(value, "id", None)) in containers:
+                earlier.add(container_id)
+                yield fixture, value
+        for container_id in containers.keys() - earlier:
+            yield containers[container_id].name, containers[container_id]
 
 
-def _section(container: Container) -> tuple[str, str]:
+def _section(title: str, container: Container) -> tuple[str, str]:
     state = container.status
     if (code := container.exit_code) is not None:
         state += f" with code {code}{', out of memory' if container.out_of_memory else ''}"
@@ -71,7 +74,8 @@ def _section(container: Container) -> tuple[str, str]:
         lines = ["(removed before the test failed)"]
     left_out = [f"({len(lines) - LOG_LINES} earlier lines left out)"] if len(lines) > LOG_LINES else []
     shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
-    return f"Container {container.name}", "\n".join([f"image {container.image.name}, {state}", *shown])
+    image = container.image.tags[0] if container.image.tags else container.image.name
+    return f"Container {title}", "\n".join([f"{container.name}, image {image}, {state}", *shown])
 
 
 def _hide_internals(

@@ -17,21 +17,19 @@ def test_every_scope(
     project: pytest.Pytester, run_pytest: RunPytest, tmp_path: Path, scope: str, containers: int
 ) -> None:
     project.makeconftest(f"""
+        import pytest
         from pytest_pycontainer import build, container
         sleeper_image = build("sleeper", scope="session")
         sleeper = container(sleeper_image, scope={scope!r}, network="none")
+        @pytest.fixture(autouse=True)
+        def record(sleeper):
+            with open({str(tmp_path / "ids")!r}, "a") as ids:
+                print(sleeper.id, file=ids)
     """)
-    record = f"open({str(tmp_path / 'ids')!r}, 'a').write(sleeper.id + '\\n')"
-    module = f"""
-class TestTwo:
-    def test_one(self, sleeper): {record}
-    def test_two(self, sleeper): {record}
-"""
-    function = f"def test_function(sleeper): {record}"
     for package in ("left", "right"):
         directory = project.mkpydir(package)
-        (directory / "test_class.py").write_text(module)
-        (directory / "test_functions.py").write_text(f"{function}\n{function.replace('function', 'other')}")
+        (directory / "test_class.py").write_text("class TestTwo:\n def test_1(self): pass\n def test_2(self): pass")
+        (directory / "test_functions.py").write_text("def test_3(): pass\ndef test_4(): pass")
     run_pytest().assert_outcomes(passed=8)
     ids = (tmp_path / "ids").read_text().split()
     assert len(ids) == 8

@@ -14,7 +14,7 @@ def test_a_failing_test_shows_its_containers(project: pytest.Pytester, run_pytes
         import pytest
         from pytest_pycontainer import container, wait
         chatty = container("host", ["sh", "-c", "seq 100; exec sleep 1000"], name="chatty", wait=wait.log("^100$"))
-        quiet = container("host", ["sh", "-c", "exit 5"], name="quiet")
+        quiet = container("host", ["sh", "-c", "exit 5"], name="silent")
         @pytest.fixture
         def indirect(quiet):
             quiet.wait(10)
@@ -27,12 +27,12 @@ def test_a_failing_test_shows_its_containers(project: pytest.Pytester, run_pytes
     result.stdout.fnmatch_lines(
         [
             "*- Container chatty -*",
-            "image host, running",
+            "chatty, image host, running",
             "(60 earlier lines left out)",
             "61",
             "100",
             "*- Container quiet -*",
-            "image host, exited with code 5",
+            "silent, image host, exited with code 5",
             "(it printed nothing)",
             "*- Container by-hand -*",
         ]
