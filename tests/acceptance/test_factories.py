@@ -18,19 +18,27 @@ def test_every_scope(
 ) -> None:
     project.makeconftest(f"""
         import pytest
-        from pytest_pycontainer import build, container
-        sleeper_image = build("sleeper", scope="session")
-        sleeper = container(sleeper_image, scope={scope!r}, network="none")
         @pytest.fixture(autouse=True)
         def record(sleeper):
             with open({str(tmp_path / "ids")!r}, "a") as ids:
                 print(sleeper.id, file=ids)
     """)
+    declaration = f"""
+from pytest_pycontainer import build, container
+sleeper_image = build("sleeper", scope="session")
+sleeper = container(sleeper_image, scope={scope!r}, network="none")
+"""
+    whole = project.mkpydir("whole")
     for package in ("left", "right"):
-        directory = project.mkpydir(package)
+        directory = whole / package
+        directory.mkdir()
+        (directory / "__init__.py").touch()
+        # A package's fixtures live as long as the package that declares them (pytest's rule).
+        declaring = directory if scope == "package" else whole
+        (declaring / "conftest.py").write_text(declaration)
         (directory / "test_class.py").write_text("class TestTwo:\n def test_1(self): pass\n def test_2(self): pass")
         (directory / "test_functions.py").write_text("def test_3(): pass\ndef test_4(): pass")
-    run_pytest().assert_outcomes(passed=8)
+    run_pytest("-p", "no:randomly").assert_outcomes(passed=8)
     ids = (tmp_path / "ids").read_text().split()
     assert len(ids) == 8
     assert len(set(ids)) == containers
