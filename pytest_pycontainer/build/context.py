@@ -103,7 +103,7 @@ class BuildContext:
             file = self.root.joinpath(*here, name)
             try:
                 is_link = stat.S_ISLNK(file.lstat().st_mode)
-            except OSError:
+            except (OSError, ValueError):  # ValueError for a NUL, which no name has
                 raise SourceMissing(source, f"{source} does not exist in the build context {self.root}") from None
             if not is_link:
                 here.append(name)

@@ -25,7 +25,7 @@ _MODE = re.compile(r"[0-7]{1,4}")
 def plan_copy(
     instruction: Copy, root: BuildContext | Base, expand: Callable[[Word], str], working_directory: str
 ) -> tuple[CopyStep, str]:
-    """The step that a COPY comes to, and what it reads, as Docker shows it: ``file:``, ``dir:`` or ``multi:``, a digest.
+    """The step that a COPY comes to, and a digest of what it reads, as Docker shows it: ``file:…``, ``dir:…`` …
 
     For another stage the digest covers the names alone; what they hold there is that stage's business. Raises
     CopySourceNotFoundError and DockerfileError at the word that is wrong.

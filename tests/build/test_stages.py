@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_pycontainer.build.dockerfile import parse
+from pytest_pycontainer.build.stages import Plan, plan_stages
+from pytest_pycontainer.errors import DockerfileError
+from pytest_pycontainer.image.platform import Platform
+
+
+def plan(text: str, **given: str) -> Plan:
+    return plan_stages(parse(text, "Dockerfile"), given, Platform("linux", "amd64"))
+
+
+def test_stages_stand_on_images_and_on_each_other() -> None:
+    stages = plan(
+        "FROM host AS One\nRUN a\nFROM ONE AS two\nFROM redis:7\nCOPY --from=0 a b\nCOPY --from=nginx c d"
+    ).stages
+    assert [stage.base for stage in stages] == ["host", 0, "redis:7"]
+    assert [len(stage.instructions) for stage in stages] == [1, 0, 2]
+    assert stages[2].copies == (0, "nginx")
+    assert [stage.needs for stage in stages] == [set(), {0}, {0}]
+
+
+@pytest.mark.parametrize(
+    ("target", "needed"),
+    [(None, [0, 2, 3]), ("last", [0, 2, 3]), ("LAST", [0, 2, 3]), ("b", [1]), ("1", [1]), ("c", [0, 2])],
+)
+def test_only_what_the_target_needs_is_built(target: str | None, needed: list[int]) -> None:
+    text = "FROM host AS a\nFROM host AS b\nFROM a AS c\nFROM host AS last\nCOPY --from=c x y"
+    assert [stage.index for stage in plan(text).needed(target)] == needed
+
+
+def test_an_unknown_target() -> None:
+    with pytest.raises(DockerfileError, match=r"no stage 'x' to build \(stages: a\)"):
+        plan("FROM host AS a\nFROM host").needed("x")
+
+
+def test_arguments_before_the_first_stage() -> None:
+    text = 'ARG base=host\nARG tag\nARG whole="${base}:${tag:-1}"\nFROM $whole'
+    assert plan(text).stages[0].base == "host:1"
+    assert plan(text, base="redis", tag="7").stages[0].base == "redis:7"
+    assert plan("FROM a-$TARGETARCH").stages[0].base == "a-amd64"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "problem"),
+    [
+        ("RUN true\nFROM host", 1, 1, "only ARG may stand before"),
+        ("ARG a", 1, 1, "there is no stage"),
+        ("FROM host AS a\nFROM host AS A", 2, 14, "an earlier stage is called a"),
+        ("ARG x\nFROM $x", 2, 6, "empty"),
+        ("FROM ${x", 1, 6, "has no }"),
+        ("FROM host\nCOPY --from=0 a b", 2, 13, "cannot copy from itself"),
+        ("FROM host AS a\nCOPY --from=a a b", 2, 13, "cannot copy from itself"),
+        ("FROM host\nCOPY --from=b a b\nFROM host AS b", 2, 13, "comes later"),
+        ("FROM host\nCOPY --from=7 a b", 2, 13, "no stage 7; stages count from 0 to 0"),
+    ],
+)
+def test_errors_point_at_what_is_wrong(text: str, line: int, column: int, problem: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        plan(text)
+    assert problem in caught.value.problem
+    assert (caught.value.line, caught.value.column) == (line, column)
