@@ -65,12 +65,18 @@ def pycontainer(engine: Engine) -> Engine:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves a process, a descriptor, a mount, an interface, a table or a cgroup."""
     look = _everything if "PYTEST_XDIST_WORKER" not in os.environ else own
+    # The container that an engine makes ahead is nobody's yet, and another one after each test.
+    engine: Engine | None = request.getfixturevalue("engine") if "engine" in request.fixturenames else None
+    if engine is not None:
+        engine.settle()
     before = look()
     yield
     gc.collect()
+    if engine is not None:
+        engine.settle()
     if left := left_since(before, look):
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
 

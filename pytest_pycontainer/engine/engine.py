@@ -163,6 +163,10 @@ class Engine:
         with self._lock:
             return list(self._containers.values())
 
+    def settle(self) -> None:
+        """Lets go of the container that is made ahead for the next ``run``; what is left is what the caller made."""
+        self._resources.discard_next()
+
     def close(self) -> None:
         """Removes its containers and lets go of everything. Closing it again is no error."""
         with ExitStack() as closing:

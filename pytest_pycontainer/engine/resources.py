@@ -91,6 +91,13 @@ class Resources:
             if self._spare is None and not self._closed:
                 self._spare = PreparedContainer.make(self.spawner, self.records, self.cgroups)
 
+    def discard_next(self) -> None:
+        """Ends the container that was made ahead, if there is one."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.discard(self.records)
+
     @property
     def network(self) -> Network:
         """The engine's default network. Raises NetworkError."""
@@ -109,8 +116,7 @@ class Resources:
                     closing.callback(self._spawner.close)
                 if self._network is not None:
                     closing.callback(self._network.close)
-                if self._spare is not None:
-                    closing.callback(self._spare.discard, self.records)
+                closing.callback(self.discard_next)
 
     def _require_open(self) -> None:
         if self._closed:

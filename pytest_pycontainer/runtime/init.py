@@ -40,6 +40,7 @@ def run_init(cgroup: tuple[str, ...], channel: socket.socket, points: MountPoint
     """
     try:
         os.setsid()
+        os.umask(0)  # modes are given in full, those of /dev above all
         reset_signals()
         _make_namespaces(cgroup, channel)
         spec = _await(channel, messages.Launch).spec

@@ -47,12 +47,12 @@ def become(process: ProcessSpec) -> dict[str, str]:
     environment = dict(entry.split("=", 1) for entry in process.environment)
     user = users.look_up(process.user)
     environment.setdefault("HOME", user.home)
+    os.umask(_UMASK)
     directory = process.working_directory or "/"
     with step(f"change to the working directory {directory}"):
         os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
-    os.umask(_UMASK)
     with step("set capabilities and user"):
         credentials.limit_capabilities(process.capabilities)
         os.setgroups(user.groups)

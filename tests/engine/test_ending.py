@@ -1,0 +1,190 @@
+"""Whoever is killed: nothing is left running, and what is left on disk is swept."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pytest_pycontainer import Container, Engine, Settings
+from pytest_pycontainer.errors import SpawnerError
+
+OWNER = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    print("ready", flush=True)
+    while True:
+        container = engine.run("host", ["sh", "-c", "sleep 1000 & sleep 1001 & wait"], ports=[80], name="victim")
+        sys.stdin.read(1) if sys.argv[3] == "wait" else None
+        print(container.pid, container.id, flush=True)
+        container.exec(["sh", "-c", "sleep 1002 >/dev/null 2>&1 &"])
+        if sys.argv[3] == "wait":
+            sys.stdin.read()
+        container.remove(force=True)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, engine: Engine) -> Settings:
+    return Settings(root=tmp_path / "store", state=engine.settings.state)
+
+
+def start_owner(settings: Settings, mode: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(settings.root), str(settings.state), mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def cgroups_of(settings: Settings) -> Iterator[Path]:
+    """The cgroup directories of every container in the store."""
+    for record in (settings.root / "containers").glob("*/cgroup.json"):
+        yield from map(Path, json.loads(record.read_text()))
+
+
+def processes_of(cgroups: list[Path]) -> set[int]:
+    found = set()
+    for directory in cgroups:
+        with suppress(FileNotFoundError):  # one that is just being made, or removed
+            found |= set(map(int, (directory / "cgroup.procs").read_text().split()))
+    return found
+
+
+def await_ends(processes: set[int], seconds: float = 10.0) -> set[int]:
+    """Those of the processes that have not ended within ``seconds``."""
+    descriptors = {}
+    for process in processes:
+        try:
+            descriptors[os.pidfd_open(process)] = process
+        except ProcessLookupError:
+            continue
+    try:
+        deadline = time.monotonic() + seconds
+        waiting = set(descriptors)
+        while waiting and time.monotonic() < deadline:
+            waiting -= set(select.select(waiting, [], [], deadline - time.monotonic())[0])
+        return {descriptors[descriptor] for descriptor in waiting}
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def await_gone(paths: list[Path], seconds: float = 10.0) -> list[Path]:
+    deadline = time.monotonic() + seconds
+    while (left := [path for path in paths if path.exists()]) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return left
+
+
+def monitor_of(container: Container) -> int:
+    status = Path(f"/proc/{container.pid}/status").read_text()
+    return int(status.partition("PPid:")[2].split()[0])
+
+
+def test_sigkill_of_the_owner_ends_everything(settings: Settings) -> None:
+    with start_owner(settings, "wait") as owner:
+        assert owner.stdin is not None
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "ready\n"
+        owner.stdin.write("x")
+        owner.stdin.flush()
+        pid, container_id = owner.stdout.readline().split()
+        cgroups = list(cgroups_of(settings))
+        processes = processes_of(cgroups)
+        assert int(pid) in processes
+        assert len(processes) >= 3
+        owner.send_signal(signal.SIGKILL)
+    assert not await_ends(processes)
+    assert not await_gone([*cgroups, settings.root / "containers" / container_id])
+    with Engine(settings) as engine, engine.run("host", ["true"], name="victim") as c:
+        assert c.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sigkill_of_the_owner_at_any_moment(settings: Settings, seed: int) -> None:
+    with start_owner(settings, "loop") as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "ready\n"
+        time.sleep(random.Random(seed).uniform(0.0, 0.15))  # noqa: S311
+        owner.send_signal(signal.SIGSTOP)  # so that what is looked at is what is there when it is killed
+        cgroups = list(cgroups_of(settings)) if settings.root.exists() else []
+        processes = processes_of(cgroups)
+        owner.send_signal(signal.SIGKILL)
+    assert not await_ends(processes)
+    assert not await_gone(cgroups)
+    with Engine(settings) as engine:
+        with engine.run("host", ["true"], name="victim") as c:
+            assert c.wait(timeout=30) == 0
+        engine.settle()
+        assert list((settings.root / "containers").iterdir()) == []
+
+
+def test_sigkill_of_the_spawner_ends_its_containers(settings: Settings) -> None:
+    with Engine(settings) as engine:
+        c = engine.run("host", ["sh", "-c", "sleep 1000 & wait"])
+        cgroups = list(cgroups_of(settings))
+        processes = processes_of(cgroups)
+        os.kill(engine._resources.spawner.pid, signal.SIGKILL)
+        assert not await_ends(processes)
+        assert c.wait(timeout=10) == 137
+        with pytest.raises(SpawnerError, match="is gone, exit code -9"):
+            engine.create("host", ["true"])
+    assert not await_gone(cgroups)
+
+
+def test_sigkill_of_a_monitor_ends_its_container(engine: Engine) -> None:
+    # A program that has changed its user is not reached by a parent-death signal: the PID namespace is.
+    with engine.run("host", ["sh", "-c", "sleep 1000 & wait"], user="nobody") as c, engine.run("host", ["cat"]):
+        processes = {c.pid, *map(int, Path(f"/proc/{c.pid}/task/{c.pid}/children").read_text().split())}
+        os.kill(monitor_of(c), signal.SIGKILL)
+        assert not await_ends(processes)
+        assert c.wait(timeout=10) == 137
+        assert c.status == "exited"
+
+
+def test_what_a_killed_run_left_is_swept(settings: Settings) -> None:
+    """Owner and monitor killed at once: nobody was left to remove the directory and the cgroup."""
+    with start_owner(settings, "wait") as owner:
+        assert owner.stdin is not None
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        owner.stdin.write("x")
+        owner.stdin.flush()
+        pid = int(owner.stdout.readline().split()[0])
+        cgroups = list(cgroups_of(settings))
+        processes = processes_of(cgroups)
+        monitor = int(Path(f"/proc/{pid}/status").read_text().partition("PPid:")[2].split()[0])
+        os.kill(monitor, signal.SIGSTOP)
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        os.kill(monitor, signal.SIGKILL)
+    assert not await_ends({*processes, monitor})
+    assert [path for path in cgroups if path.exists()]
+    with Engine(settings) as engine, engine.run("host", ["true"], name="victim") as c:
+        assert not [path for path in cgroups if path.exists()]
+        assert c.wait(timeout=30) == 0
+
+
+def test_closing_the_engine_ends_what_is_left_open(settings: Settings) -> None:
+    engine = Engine(settings)
+    c = engine.run("host", ["sleep", "1000"])
+    cgroups = list(cgroups_of(settings))
+    engine.close()
+    engine.close()
+    assert c.status == "removed"
+    assert not [path for path in cgroups if path.exists()]
+    assert list((settings.root / "containers").iterdir()) == []

@@ -1,0 +1,220 @@
+"""Containers as a caller sees them: life, exit codes, output, limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pytest_pycontainer import Engine
+from pytest_pycontainer.errors import (
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    ContainerNotFoundError,
+    ContainerNotRunningError,
+    ContainerRunningError,
+    ContainerStartError,
+    InvalidSpecError,
+    NameInUseError,
+    WaitTimeoutError,
+)
+
+
+def test_runs_a_command_to_its_end(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "echo $GREETING; exit 3"], env={"GREETING": "hi"}) as c:
+        assert c.wait(timeout=30) == 3
+        assert c.logs() == "hi\n"
+        assert c.status == "exited"
+        assert c.exit_code == 3
+        assert c.pid == 0
+    assert c.status == "removed"
+    with pytest.raises(ContainerNotFoundError):
+        c.logs()
+
+
+def test_output_and_error_are_kept_apart_and_in_order(engine: Engine) -> None:
+    script = "for i in 1 2 3; do echo out$i; sleep 0.02; echo err$i >&2; sleep 0.02; done"
+    with engine.run("host", ["sh", "-c", script]) as c:
+        c.wait(timeout=30)
+        assert c.logs() == "out1\nerr1\nout2\nerr2\nout3\nerr3\n"
+        assert c.logs(stderr=False) == "out1\nout2\nout3\n"
+        assert c.logs(stdout=False, tail=1) == "err3\n"
+
+
+def test_nothing_that_was_written_at_the_very_end_is_lost(engine: Engine) -> None:
+    with engine.run("host", ["head", "-c", "30000000", "/dev/zero"]) as c:
+        assert c.wait(timeout=60) == 0
+        assert len(c.logs_bytes()) == 30_000_000
+
+
+@pytest.mark.parametrize(("signal", "code"), [("KILL", 137), ("SIGTERM", 143), (2, 130)])
+def test_the_exit_code_of_a_signal(engine: Engine, signal: str | int, code: int) -> None:
+    # With a handler, as PID 1 hears no other signals from outside; it then dies of the signal's number, like a shell.
+    script = "trap 'exit 143' TERM; trap 'exit 130' INT; while :; do sleep 0.01; done"
+    with engine.run("host", ["sh", "-c", f"{script}"]) as c:
+        while not c.exec(["sh", "-c", "grep SigCgt /proc/1/status"]).stdout.split()[1].strip("0"):
+            time.sleep(0.01)
+        c.kill(signal)
+        assert c.wait(timeout=30) == code
+
+
+def test_stop_is_gentle_first_and_then_not(engine: Engine) -> None:
+    with engine.run(
+        "host", ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done"]
+    ) as c:
+        next(c.follow(30))
+        assert c.stop() == 7
+        assert c.logs().endswith("bye\n")
+        assert c.stop() == 7
+    with engine.run("host", ["sleep", "1000"]) as deaf:
+        assert deaf.stop(timeout=0.1) == 137
+
+
+def test_waiting_has_a_limit(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"]) as c:
+        with pytest.raises(WaitTimeoutError, match="longer than 0.05 s"):
+            c.wait(timeout=0.05)
+        assert c.status == "running"
+
+
+def test_a_running_container_is_not_removed_by_accident(engine: Engine) -> None:
+    c = engine.run("host", ["sleep", "1000"])
+    with pytest.raises(ContainerRunningError, match="force=True"):
+        c.remove()
+    c.remove(force=True)
+    c.remove()
+
+
+def test_create_then_start(engine: Engine) -> None:
+    with engine.create("host", ["echo", "started"]) as c:
+        assert c.status == "created"
+        with pytest.raises(ContainerNotRunningError, match="it is created"):
+            c.wait()
+        c.start()
+        assert c.wait(timeout=30) == 0
+        assert c.logs() == "started\n"
+        with pytest.raises(ContainerRunningError):
+            c.start()
+
+
+def test_a_created_container_can_be_removed_without_a_start(engine: Engine) -> None:
+    engine.create("host", ["true"]).remove()
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "code"),
+    [
+        (["redis-serverr"], CommandNotFoundError, 127),
+        (["/no/such/file"], CommandNotFoundError, 127),
+        (["/etc/passwd"], CommandNotExecutableError, 126),
+        (["/etc"], CommandNotExecutableError, 126),
+    ],
+)
+def test_a_command_that_can_not_be_executed(
+    engine: Engine, command: list[str], kind: type[ContainerStartError], code: int
+) -> None:
+    before = engine.containers()
+    with pytest.raises(kind, match=f'exec "{command[0]}"') as raised:
+        engine.run("host", command, name="tried")
+    assert raised.value.exit_code == code
+    assert raised.value.container == "tried"
+    assert engine.containers() == before
+
+
+def test_an_unknown_user_is_named(engine: Engine) -> None:
+    with pytest.raises(ContainerStartError, match="find user 'nobody-here'"):
+        engine.run("host", ["true"], user="nobody-here")
+
+
+def test_a_name_is_taken_once(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], name="the-one") as first:
+        with pytest.raises(NameInUseError, match=first.short_id):
+            engine.create("host", ["true"], name="the-one")
+    with engine.create("host", ["true"], name="the-one") as again:
+        assert again.name == "the-one"
+
+
+def test_without_a_command_there_is_nothing_to_run(engine: Engine) -> None:
+    with pytest.raises(InvalidSpecError, match="has none of its own"):
+        engine.create("scratch")
+
+
+def test_user_directory_and_host_name(engine: Engine) -> None:
+    script = "id -u; id -g; pwd; hostname; echo $HOME"
+    with engine.run("host", ["sh", "-c", script], user="nobody", workdir="/var/new/place", hostname="box") as c:
+        c.wait(timeout=30)
+        assert c.logs().split() == ["65534", "65534", "/var/new/place", "box", "/nonexistent"]
+
+
+def test_with_init_the_command_is_not_pid_1_and_orphans_are_collected(engine: Engine) -> None:
+    script = "echo $$; (sleep 0.01 &) ; sleep 0.1; cat /proc/*/stat 2>/dev/null | grep -c ' Z ' ; exit 5"
+    with engine.run("host", ["sh", "-c", script], init=True) as c:
+        assert c.wait(timeout=30) == 5
+        pid, zombies = c.logs().split()
+        assert int(pid) != 1
+        assert zombies == "0"
+    with engine.run("host", ["sleep", "1000"], init=True) as c:
+        assert c.stop(timeout=20) == 143  # passed on to a command that has no handler
+
+
+def test_memory_is_limited_and_told(engine: Engine) -> None:
+    grow = "import os; b = bytearray(200 << 20)"
+    with engine.run("host", ["python3", "-c", grow], memory="40m") as c:
+        assert c.wait(timeout=60) == 137
+        assert c.out_of_memory
+
+
+def test_processes_are_limited(engine: Engine) -> None:
+    script = "for i in $(seq 40); do sleep 5 & done; wait"
+    with engine.run("host", ["sh", "-c", script], pids_limit=10) as c:
+        assert c.wait(timeout=60) != 0
+        assert "fork" in c.logs()
+
+
+def test_many_at_once_from_many_threads(engine: Engine) -> None:
+    def one(number: int) -> str:
+        with engine.run("host", ["echo", str(number)]) as c:
+            assert c.wait(timeout=60) == 0
+            return c.logs().strip()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(one, range(24))) == [str(number) for number in range(24)]
+
+
+def test_several_threads_wait_for_one_container(engine: Engine) -> None:
+    codes: list[int] = []
+    with engine.run("host", ["sh", "-c", "sleep 0.2; exit 9"]) as c:
+        threads = [threading.Thread(target=lambda: codes.append(c.wait(timeout=30))) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert codes == [9] * 5
+
+
+def test_what_the_engine_has_it_lists(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"]) as c:
+        assert c in engine.containers()
+    assert c not in engine.containers()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "-x"},
+        {"ports": ["70000"]},
+        {"ports": ["1:2:3:4"]},
+        {"ports": [80, "8080:81", "8080:82"]},
+        {"memory": "lots"},
+        {"memory": 0},
+        {"pids_limit": 0},
+        {"env": ["NOVALUE"]},
+        {"env": {"A=B": "x"}},
+        {"network": "nowhere"},
+    ],
+)
+def test_an_argument_that_makes_no_sense(engine: Engine, options: dict[str, object]) -> None:
+    with pytest.raises(InvalidSpecError, match="wanted"):
+        engine.create("host", ["true"], **options)  # type: ignore[arg-type]
