@@ -67,7 +67,10 @@ class Forwarding:
         if not self.ours or self._device is None:
             return
         try:
-            _flag(self._device).write_text("1")
+            # One writer at a time: the kernel takes a new value back for a while when its own lock is held
+            # (net/ipv4/devinet.c, devinet_sysctl_forward), and a second writer would believe what it sees meanwhile.
+            with _changing(self._directory):
+                _flag(self._device).write_text("1")
         except OSError as error:
             detail = f"{error.strerror}; give this process a writable /proc/sys, or set net.ipv4.ip_forward=1"
             raise NetworkAttachError(f"turn on IPv4 forwarding on {self._device}", detail) from error
@@ -81,6 +84,7 @@ class Forwarding:
             with _changing(self._directory):
                 if _try_lock(users, fcntl.LOCK_EX):
                     _put_back(self._directory)
+                fcntl.flock(users, fcntl.LOCK_UN)  # still within the change: the next must not find a holder leaving
         finally:
             os.close(users)
 
@@ -130,7 +134,12 @@ def _recorded(directory: Path) -> dict[str, str]:
 
 def _record(directory: Path, device: str) -> None:
     devices = _recorded(directory)
-    if device in devices or _flag(device).read_text().strip() != "0":
+    if device in devices:
+        return
+    try:
+        if _flag(device).read_text().strip() != "0":
+            return
+    except FileNotFoundError:  # the device went after it was found; so did the way out
         return
     devices[device] = _machine_flag()
     temporary = directory / "devices.json.new"  # only ever written under the lock, so one name is enough

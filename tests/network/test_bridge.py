@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from pytest_pycontainer.errors import (
     NetworkAttachError,
     NoFreeSubnetError,
 )
-from pytest_pycontainer.kernel import namespaces, rtnetlink
+from pytest_pycontainer.kernel import namespaces, nftables, rtnetlink
+from pytest_pycontainer.kernel.netlink import NetlinkSocket
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
 
@@ -95,6 +96,16 @@ def test_a_port_published_everywhere(machine: Machine, network: Network, attach:
         assert machine.namespace.ask("127.0.0.1", port.host_port) == str(network.gateway)
         assert machine.namespace.ask(machine.ADDRESS, port.host_port) == machine.ADDRESS
         assert machine.outside.ask(machine.ADDRESS, port.host_port) == machine.OUTSIDE_ADDRESS
+
+
+def test_a_port_published_everywhere_is_not_that_of_other_machines(
+    machine: Machine, network: Network, attach: MakeContainer
+) -> None:
+    container = attach()
+    with machine.outside.server(port=8080):
+        machine.namespace.run(network.publish, container.address, 80, host_address="0.0.0.0", host_port=8080)
+        assert machine.namespace.ask(machine.OUTSIDE_ADDRESS, 8080) == machine.ADDRESS
+        assert container.namespace.ask(machine.OUTSIDE_ADDRESS, 8080) == machine.ADDRESS
 
 
 def test_a_port_published_on_one_address(machine: Machine, network: Network, attach: MakeContainer) -> None:
@@ -304,6 +315,25 @@ def test_the_switch_namespace_is_used_once(machine: Machine, network: Network) -
     assert machine.namespace.tables() == {network.interface}
 
 
+def test_a_subnet_whose_names_are_taken_is_passed_over(machine: Machine) -> None:
+    """So another engine looks in the moment between making its uplink and giving it an address, or without uplink."""
+    machine.namespace.routing().request([rtnetlink.create_bridge("pyc-0ad50000", 300, 1500)])
+    with closing(machine.namespace.run(NetlinkSocket.open, nftables.NETFILTER)) as other:
+        nftables.commit(other, [nftables.create_owned_table("pyc-0ad50100")])
+        with machine.network() as network:
+            assert network.subnet == ipaddress.IPv4Network("10.213.2.0/24")
+            assert machine.namespace.tables() == {"pyc-0ad50100", "pyc-0ad50200"}
+            assert "pyc-0ad50100" not in machine.namespace.interfaces()
+
+
+def test_no_ipv6_address_appears_on_the_way(machine: Machine, network: Network, attach: MakeContainer) -> None:
+    attach()
+    for namespace in (machine.namespace, machine.switch):
+        addresses = namespace.run(Path("/proc/thread-self/net/if_inet6").read_text).splitlines()
+        interfaces = {line.split()[-1] for line in addresses}
+        assert interfaces <= {"lo", machine.DEVICE}
+
+
 def test_engines_that_open_at_once_get_different_subnets(machine: Machine, new_namespace: MakeNamespace) -> None:
     switches = [new_namespace() for _ in range(4)]
     networks: list[Network] = []
@@ -333,6 +363,8 @@ def test_an_address_whose_last_owner_is_still_being_taken_down(
     machine: Machine, network: Network, attach: MakeContainer, new_namespace: MakeNamespace
 ) -> None:
     first, second = attach(), new_namespace()
+    with first.namespace.server(port=80):  # so that the machine knows the hardware address of the first
+        assert machine.namespace.ask(str(first.address), 80) == str(network.gateway)
     network.attach(first.address, second.value)
     with second.server(port=80):
         assert machine.namespace.ask(str(first.address), 80) == str(network.gateway)

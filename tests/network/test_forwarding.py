@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,8 @@ class Router:
 
 
 @pytest.fixture
-def router(new_namespace: Callable[[], Namespace], tmp_path: Path) -> Iterator[Router]:
-    yield Router(new_namespace(), tmp_path / "state")
+def router(new_namespace: Callable[[], Namespace], tmp_path: Path) -> Router:
+    return Router(new_namespace(), tmp_path / "state")
 
 
 def test_it_is_recorded_before_it_is_turned_on_and_put_back(router: Router) -> None:
