@@ -57,7 +57,7 @@ def _indented(text: str) -> str:
 
 
 class EngineUnavailableError(PycontainerError):
-    """This machine can't run containers.
+    """Containers can't run on this machine.
 
     ``missing`` holds one ``(what, remedy)`` pair for each thing that is absent.
     """
@@ -121,8 +121,8 @@ class UnsupportedLimitError(PycontainerError):
     def __str__(self) -> str:
         have = ", ".join(self.available) or "none"
         return (
-            f"cannot limit {self.controller} to {self.value}: this machine's cgroups have no {self.controller} controller "
-            f"for us (available: {have}); enable it, or run without that limit"
+            f"cannot limit {self.controller} to {self.value}: this machine's cgroups hand us no such controller "
+            f"(available: {have}); enable it, or run without that limit"
         )
 
 
@@ -377,7 +377,7 @@ class NameInUseError(ContainerError):
         self.owner = owner
 
     def __str__(self) -> str:
-        return f"the name {self.container!r} is in use by container {self.owner[:12]}; remove it, or choose another name"
+        return f"the name {self.container!r} is in use by container {self.owner[:12]}; remove that, or choose another"
 
 
 # Networks

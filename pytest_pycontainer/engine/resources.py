@@ -64,9 +64,15 @@ class Resources:
 
     @property
     def spawner(self) -> Spawner:
-        """The spawner, started when first asked for. Raises EngineUnavailableError and SpawnerError."""
+        """The spawner, started when first asked for, or when the last one was killed.
+
+        Raises EngineUnavailableError and SpawnerError.
+        """
         with self._lock:
             self._require_open()
+            if self._spawner is not None and not self._spawner.is_alive():
+                self._spawner.close()
+                self._spawner = None
             if self._spawner is None:
                 missing = missing_requirements()
                 if missing:
@@ -83,6 +89,9 @@ class Resources:
         """A container without content: the one made ahead, if there is one. It is the caller's."""
         with self._lock:
             spare, self._spare = self._spare, None
+        if spare is not None and spare.connection.exited(0) is not None:
+            spare.discard(self.records)  # it was killed in the meantime
+            spare = None
         return spare or PreparedContainer.make(self.spawner, self.records, self.cgroups)
 
     def prepare_next(self) -> None:

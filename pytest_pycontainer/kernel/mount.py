@@ -96,9 +96,7 @@ def clone_read_only(path: str) -> int:
     tree = libc.syscall("open_tree", _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
     attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
     try:
-        libc.syscall(
-            "mount_setattr", tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), ctypes.sizeof(attributes)
-        )
+        libc.syscall("mount_setattr", tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), ctypes.sizeof(attributes))
     except OSError:
         os.close(tree)
         raise

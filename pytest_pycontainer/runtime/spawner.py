@@ -59,6 +59,10 @@ class Spawner:
         """The spawner's process id."""
         return self._process.pid
 
+    def is_alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """Lets go of the spawner, which ends it and every container it started, and waits for it."""
         self._socket.close()

@@ -20,7 +20,7 @@ def output(engine: Engine, script: str, **options: object) -> str:
 def test_every_namespace_is_its_own(engine: Engine) -> None:
     kinds = ("mnt", "net", "ipc", "uts", "pid", "cgroup")
     inside = output(engine, f"cd /proc/self/ns; readlink {' '.join(kinds)}").split()
-    outside = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
+    outside = [str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds]
     assert len(inside) == len(kinds)
     assert not set(inside) & set(outside)
 
@@ -50,7 +50,7 @@ def test_devices_are_dockers_and_the_machines_stay_closed(engine: Engine) -> Non
     assert output(engine, "ls /dev").split() == names.split()
     modes = output(engine, "stat -c '%a %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty")
     assert modes.splitlines() == [*(f"666 1:{minor}" for minor in (3, 5, 7, 8, 9)), "666 5:0"]
-    root = os.stat("/").st_dev
+    root = Path("/").stat().st_dev
     opened = output(engine, f"mknod /disk b {os.major(root)} {os.minor(root)} && head -c 1 /disk")
     assert "Operation not permitted" in opened
 

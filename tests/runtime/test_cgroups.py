@@ -69,5 +69,5 @@ def test_version_2_without_anything_handed_on_uses_what_the_top_has(tmp_path: Pa
 def test_a_missing_controller_is_named(tmp_path: Path) -> None:
     controllers(tmp_path / "top", "cgroup.subtree_control", "pids")
     found = discover(tmp_path, VERSION_2, "0::/\n")
-    with pytest.raises(UnsupportedLimitError, match="no memory controller for us \\(available: pids\\)"):
+    with pytest.raises(UnsupportedLimitError, match="no such controller \\(available: pids\\)"):
         found.settings("id", Limits(memory=1 << 20))

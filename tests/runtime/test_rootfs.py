@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 def opened(descriptor: int, path: str, *, directory: bool = False) -> str:
     target = open_mount_target(descriptor, path, directory=directory)
     try:
-        return os.readlink(f"/proc/self/fd/{target}")
+        return str(Path(f"/proc/self/fd/{target}").readlink())
     finally:
         os.close(target)
 
@@ -66,11 +66,13 @@ def test_a_loop_ends(root: tuple[Path, int]) -> None:
         open_mount_target(descriptor, "a", directory=False)
 
 
-def test_magic_links_are_refused(root: tuple[Path, int]) -> None:
-    directory, descriptor = root
-    (directory / "magic").symlink_to("/proc/self/root")
-    with pytest.raises(OSError, match=".*"):
-        mount.open_in_root(descriptor, "magic/etc/passwd", os.O_PATH)
+def test_magic_links_are_refused() -> None:
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(OSError, match="symbolic links"):
+            mount.open_in_root(root, "/proc/self/root/etc/passwd", os.O_PATH)
+    finally:
+        os.close(root)
 
 
 _names = st.sampled_from(["a", "b", "..", ".", "/", "c/d", "/a", "../.."])

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_pycontainer.build.execute import build_image
+from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing, StepResult
+from pytest_pycontainer.store.store import Store, StoredImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+class DirectoryExecutor:
+    """Carries out steps with plain directories: what a build does is seen without a container.
+
+    RUN understands ``write PATH TEXT``, ``print TEXT…``, ``fail CODE`` and ``nothing``, joined by ``;``.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self.runs: list[tuple[Base, RunStep]] = []
+        self.copies: list[tuple[Base, CopyStep]] = []
+
+    @contextmanager
+    def run(self, base: Base, step: RunStep, output: Callable[[str], None]) -> Iterator[StepResult]:
+        self.runs.append((base, step))
+        with self._upper() as upper:
+            code = 0
+            for command in step.command[-1].split(";"):
+                match command.split():
+                    case ["write", path, text]:
+                        file = upper / path.lstrip("/")
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        file.write_text(text)
+                    case ["print", *words]:
+                        text = " ".join(words).replace("\\n", "\n")
+                        middle = len(text) // 2
+                        output(text[:middle])
+                        output(text[middle:] + "\n")
+                    case ["fail", number]:
+                        code = int(number)
+                    case ["nothing"]:
+                        pass
+                    case other:
+                        raise AssertionError(other)
+            yield StepResult(code, upper)
+
+    @contextmanager
+    def copy(self, base: Base, step: CopyStep) -> Iterator[StepResult]:
+        self.copies.append((base, step))
+        with self._upper() as upper:
+            for source in step.sources:
+                found = self._find(step.root, source.path)
+                target = upper / step.destination.lstrip("/")
+                if found.is_dir():
+                    shutil.copytree(found, target, dirs_exist_ok=True, symlinks=True)
+                else:
+                    if step.destination.endswith("/"):
+                        target /= source.name or found.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(found, target)
+            if not step.sources:
+                (upper / step.destination.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            yield StepResult(0, upper)
+
+    @contextmanager
+    def _upper(self) -> Iterator[Path]:
+        upper = self._scratch / f"upper{len(self.runs)}-{len(self.copies)}"
+        upper.mkdir(mode=0o755)
+        try:
+            yield upper
+        finally:
+            shutil.rmtree(upper, ignore_errors=True)
+
+    def _find(self, root: Path | Base, path: str) -> Path:
+        for directory in root.layers if isinstance(root, Base) else (root,):
+            if os.path.lexists(directory / path):
+                return directory / path
+        raise SourceMissing(path, f"{path} is not in that stage")
+
+
+class Builder:
+    """Builds Dockerfiles written in a test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.context = directory / "context"
+        self.context.mkdir()
+        self.store = Store(directory / "store")
+        scratch = directory / "scratch"
+        scratch.mkdir()
+        self.executor = DirectoryExecutor(scratch)
+        self.lines: list[str] = []
+
+    def build(
+        self,
+        dockerfile: str,
+        *,
+        args: Mapping[str, str] | None = None,
+        target: str | None = None,
+        no_cache: bool = False,
+        labels: Mapping[str, str] | None = None,
+        tags: Sequence[str] = (),
+    ) -> StoredImage:
+        (self.context / "Dockerfile").write_text(dockerfile)
+        self.lines.clear()
+        return build_image(
+            self.store,
+            self.context,
+            build_args=args or {},
+            target=target,
+            no_cache=no_cache,
+            labels=labels or {},
+            tags=tags,
+            resolve=self.store.runnable_image,
+            executor=self.executor,
+            report=self.lines.append,
+        )
+
+    def files(self, image: StoredImage) -> dict[str, str]:
+        """The files of an image's layers, by path."""
+        found: dict[str, str] = {}
+        for layer in reversed(self.store.layer_directories(image.config)):
+            for path in sorted(layer.rglob("*")):
+                if path.is_file():
+                    found[str(path.relative_to(layer))] = path.read_text()
+        return found
+
+    @property
+    def cached(self) -> list[bool]:
+        """For each step but FROM, whether it came from the cache."""
+        steps = "\n".join(self.lines).split("\nStep ")
+        return ["Using cache" in step for step in steps if " : FROM" not in step.split("\n")[0]]
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(tmp_path)
