@@ -160,7 +160,13 @@ class _Builder:
             self._announce(instruction.line.text)
             match instruction:
                 case kinds.Arg():
-                    declare(instruction, self.given, self.plan.arguments, state.arguments)
+                    declare(
+                        instruction,
+                        self.given,
+                        inherited=self.plan.arguments,
+                        arguments=state.arguments,
+                        environment=state.environment,
+                    )
                     self._change(state, state.config, instruction.line.text)
                 case kinds.Run():
                     self._run(state, instruction)

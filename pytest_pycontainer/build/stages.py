@@ -100,7 +100,7 @@ def plan_stages(instructions: Sequence[Instruction], given: Mapping[str, str], p
     for instruction in instructions[: starts[0] if starts else None]:
         if not isinstance(instruction, Arg):
             raise instruction.line.error(0, "expected FROM: only ARG may stand before it")
-        declare(instruction, given, {}, arguments)
+        declare(instruction, given, inherited={}, arguments=arguments, environment={})
     if not starts:
         raise instructions[-1].line.error(0, "expected FROM after this: there is no stage to build")
     names = [instruction.name for instruction in instructions if isinstance(instruction, From)]
@@ -123,10 +123,18 @@ def plan_stages(instructions: Sequence[Instruction], given: Mapping[str, str], p
 
 
 def declare(
-    instruction: Arg, given: Mapping[str, str], inherited: Mapping[str, str], arguments: dict[str, str]
+    instruction: Arg,
+    given: Mapping[str, str],
+    *,
+    inherited: Mapping[str, str],
+    arguments: dict[str, str],
+    environment: Mapping[str, str],
 ) -> None:
-    """Carries out ARG: puts into ``arguments`` what was given, else the default, else what is ``inherited``."""
-    before = dict(arguments)
+    """Carries out ARG: puts into ``arguments`` what was given, else the default, else what is ``inherited``.
+
+    In defaults, ``environment`` (ENV) wins over the arguments declared before.
+    """
+    before = arguments | dict(environment)
     for name, default in instruction.defaults:
         if name.text in given:
             arguments[name.text] = given[name.text]

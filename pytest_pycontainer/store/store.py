@@ -19,7 +19,6 @@ import errno
 import json
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.kernel import libc
 from pytest_pycontainer.store import diff
-from pytest_pycontainer.store.files import storing, sweep_abandoned, write_whole
+from pytest_pycontainer.store.files import remove_tree, storing, sweep_abandoned, write_whole
 from pytest_pycontainer.store.host import host_config, host_identity
 
 HOST = "host"
@@ -214,7 +213,7 @@ class Store:
         with storing("store the layer", upper):
             diff_id = diff.diff_id(upper)
             if diff_id == digests.EMPTY_LAYER or self._layer(diff_id).exists():
-                shutil.rmtree(upper)
+                remove_tree(upper)
                 return diff_id
             _make_durable(upper)
             try:
@@ -222,7 +221,7 @@ class Store:
             except OSError as problem:
                 if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-                shutil.rmtree(upper)  # another process has just stored the same layer
+                remove_tree(upper)  # another process has just stored the same layer
         return diff_id
 
     def has_layers(self, config: ImageConfig) -> bool:

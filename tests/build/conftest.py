@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_pycontainer.build.execute import build_image
-from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing, StepResult
+from pytest_pycontainer.build.steps import Base, CopySource, CopyStep, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.store.store import Store, StoredImage
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class DirectoryExecutor:
         self.copies.append((base, step))
         with self._upper() as upper:
             for source in step.sources:
-                found = self._find(step.root, source.path)
+                found = self._find(step.root, source)
                 target = upper / step.destination.lstrip("/")
                 if found.is_dir():
                     shutil.copytree(found, target, dirs_exist_ok=True, symlinks=True)
@@ -78,11 +78,13 @@ class DirectoryExecutor:
         finally:
             shutil.rmtree(upper, ignore_errors=True)
 
-    def _find(self, root: Path | Base, path: str) -> Path:
+    def _find(self, root: Path | Base, source: CopySource) -> Path:
         for directory in root.layers if isinstance(root, Base) else (root,):
-            if os.path.lexists(directory / path):
-                return directory / path
-        raise SourceMissing(path, f"{path} is not in that stage")
+            if source.pattern and (found := sorted(directory.glob(source.path))):
+                return found[0]
+            if os.path.lexists(directory / source.path):
+                return directory / source.path
+        raise SourceMissing(source.path, f"{source.path} is not in that stage")
 
 
 class Builder:

@@ -159,7 +159,8 @@ def test_copy_from_the_context(builder: Builder) -> None:
     (builder.context / "link").symlink_to("src/a.py")
     (builder.context / ".dockerignore").write_text("**/*.pyc\n")
     builder.build(
-        "FROM host\nARG who=app\nWORKDIR /w\nCOPY src lib\nCOPY --chown=$who:7 --chmod=0640 link src/a.py ./\nCOPY src .\n"
+        "FROM host\nARG who=app\nWORKDIR /w\nCOPY src lib\n"
+        "COPY --chown=$who:7 --chmod=0640 link src/a.py ./\nCOPY src .\n"
     )
     _, first, second, third = (step for _, step in builder.executor.copies)
     assert first.root == builder.context
@@ -180,8 +181,8 @@ def test_a_dockerfiles_own_dockerignore_wins(builder: Builder) -> None:
 def test_copy_from_stages_and_images(builder: Builder) -> None:
     base = builder.build("FROM scratch\nRUN write /data image\n", tags=["base"])
     image = builder.build(
-        "FROM host AS made\nRUN write /made/x stage\nFROM scratch\nCOPY --from=made /made/x /y\nCOPY --from=0 made/* /z/\n"
-        "COPY --from=base data /data\n"
+        "FROM host AS made\nRUN write /made/x stage\nFROM scratch\n"
+        "COPY --from=made /made/x /y\nCOPY --from=0 made/* /z/\nCOPY --from=base data /data\n"
     )
     stage, wild, other = (step for _, step in builder.executor.copies)
     assert isinstance(stage.root, Base)
@@ -189,15 +190,7 @@ def test_copy_from_stages_and_images(builder: Builder) -> None:
     assert stage.sources == (CopySource("made/x"),)
     assert wild.sources == (CopySource("made/*", pattern=True),)
     assert other.root == Base(builder.store.layer_directories(base.config), host=False)
-    assert builder.files(image) == {"y": "stage", "data": "image"} | {
-        path: text for path, text in builder.files(image).items() if path.startswith("z/")
-    }
-
-
-@pytest.fixture
-def patternless(builder: Builder) -> Builder:
-    """The tests' executor matches no patterns, so they are looked at, not carried out."""
-    return builder
+    assert builder.files(image) == {"y": "stage", "z/x": "stage", "data": "image"}
 
 
 def test_workdir_makes_a_directory(builder: Builder) -> None:
@@ -333,12 +326,13 @@ def test_unused_stages_are_skipped_and_the_target_ends_the_build(builder: Builde
     assert builder.files(builder.build(text)) == {"a": "1", "c": "1"}
     assert "Step 4/4 : RUN write /c 1" in builder.lines
     assert builder.files(builder.build(text, target="b")) == {"b": "1"}
-    assert [line for line in builder.lines if line.startswith("Step")][0] == "Step 1/2 : FROM host AS b"
+    assert next(line for line in builder.lines if line.startswith("Step")) == "Step 1/2 : FROM host AS b"
 
 
 def test_arguments_pass_from_before_the_first_stage_and_to_stages_that_stand_on_one(builder: Builder) -> None:
     builder.build(
-        "ARG v=outer\nARG base=host\nFROM $base AS a\nRUN nothing\nARG v\nARG TARGETOS\nRUN nothing;nothing\nFROM a\nRUN nothing\n"
+        "ARG v=outer\nARG base=host\nFROM $base AS a\nRUN nothing\nARG v\nARG TARGETOS\nRUN nothing;nothing\n"
+        "FROM a\nRUN nothing\n"
     )
     first, second, third = (environment(step) for _, step in builder.executor.runs)
     assert "v" not in first

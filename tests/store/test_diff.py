@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.image.digest import EMPTY_LAYER
 from pytest_pycontainer.store.diff import diff_id, write_layer
+from pytest_pycontainer.store.files import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,7 +233,11 @@ def test_a_deep_tree(upper: Path) -> None:
     for _ in range(1200):
         deepest = deepest / "d"
         deepest.mkdir()
-    assert len(members(upper)) == 1200
+    try:
+        assert len(members(upper)) == 1200
+    finally:
+        remove_tree(upper)  # pytest's own clean-up recurses, and would end in RecursionError
+    assert not upper.exists()
 
 
 _names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60).filter(

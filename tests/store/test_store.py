@@ -255,6 +255,20 @@ def test_a_config_cannot_name_a_directory_outside(store: Store, bad: str) -> Non
         store.layer_directories(dataclasses.replace(REDIS, diff_ids=(bad,)))
 
 
+def test_dropping_a_layer_follows_no_link(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    for name in ("one", "two"):
+        upper = tmp_path / name
+        upper.mkdir()
+        (upper / "link").symlink_to(outside)
+        os.utime(upper / "link", (1, 1), follow_symlinks=False)
+        store.commit_layer(upper)
+        assert not upper.exists()
+    assert (outside / "file").exists()
+
+
 def test_an_upper_directory_elsewhere_stays_where_it_is(store: Store) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == store.root.stat().st_dev:
