@@ -26,6 +26,7 @@ from pytest_pycontainer.errors import (
 )
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.logs import LogEntry
+from pytest_pycontainer.runtime.messages import Exited
 from pytest_pycontainer.runtime.spec import ProcessSpec
 from pytest_pycontainer.runtime.state import read_state
 
@@ -106,19 +107,19 @@ class Container:
         if self._removed:
             return "removed"
         if self._started:
-            return "running" if self._connection.exited(0) is None else "exited"
+            return "running" if self._exited(0) is None else "exited"
         return "created"
 
     @property
     def exit_code(self) -> int | None:
         """The exit code, 128 + n where signal n ended it; None as long as it has not exited."""
-        exited = self._connection.exited(0) if self._started and not self._removed else None
+        exited = self._exited(0) if self._started and not self._removed else None
         return None if exited is None else exited.code
 
     @property
     def out_of_memory(self) -> bool:
         """Whether the kernel ended a process of it for want of memory; known once it has exited."""
-        exited = self._connection.exited(0) if self._started and not self._removed else None
+        exited = self._exited(0) if self._started and not self._removed else None
         return exited is not None and exited.out_of_memory
 
     @property
@@ -160,7 +161,7 @@ class Container:
     def wait(self, timeout: float | None = None) -> int:
         """Waits until it exits; returns the exit code. Raises WaitTimeoutError after ``timeout`` seconds."""
         self._require_started("wait for")
-        exited = self._connection.exited(timeout)
+        exited = self._exited(timeout)
         if exited is None:
             raise WaitTimeoutError(self.name, "waiting for", timeout or 0.0)
         return exited.code
@@ -169,7 +170,7 @@ class Container:
         """Sends PID 1 a signal. Raises ContainerNotRunningError if there is none to send it to."""
         number = arguments.parse_signal(signal)
         self._require_started("kill")
-        if self._connection.exited(0) is not None or not self._connection.send_signal(number):
+        if self._exited(0) is not None or not self._connection.send_signal(number):
             raise ContainerNotRunningError(self.name, "kill", "exited")
 
     def stop(self, timeout: float = STOP_SECONDS) -> int:
@@ -178,9 +179,9 @@ class Container:
         Stopping what has exited is no error.
         """
         self._require_started("stop")
-        if self._connection.exited(0) is None:
+        if self._exited(0) is None:
             self._connection.send_signal(arguments.parse_signal(self._stop_signal))
-            if self._connection.exited(timeout) is None:
+            if self._exited(timeout) is None:
                 self._connection.send_signal(arguments.parse_signal("SIGKILL"))
         return self.wait(_REMOVAL_SECONDS)
 
@@ -195,7 +196,7 @@ class Container:
             if self.status == "running" and not force:
                 raise ContainerRunningError(self.name, "remove")
             self._connection.send_signal(arguments.parse_signal("SIGKILL"))
-            exited = self._connection.exited(_REMOVAL_SECONDS)
+            exited = self._exited(_REMOVAL_SECONDS)
             if exited is None:
                 raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
             self._removed = True
@@ -225,7 +226,7 @@ class Container:
         CommandNotExecutableError, and WaitTimeoutError after ``timeout`` seconds, having killed the command.
         """
         self._require_started("exec in")
-        if self._connection.exited(0) is not None:
+        if self._exited(0) is not None:
             raise ContainerNotRunningError(self.name, "exec in", "exited")
         parsed = arguments.parse_command(command)
         if not parsed:
@@ -265,7 +266,7 @@ class Container:
 
     def exited_within(self, seconds: float) -> bool:
         """Waits for ``seconds`` at most; whether it has exited."""
-        return self._connection.exited(seconds) is not None
+        return self._exited(seconds) is not None
 
     # Where it is reached
 
@@ -285,6 +286,16 @@ class Container:
         raise PortNotPublishedError(
             self.name, str(port), tuple(f"{have.container_port}/{have.protocol}" for have in published)
         )
+
+    def _exited(self, timeout: float | None) -> Exited | None:
+        """How it ended, waiting for that for ``timeout`` seconds; its ports are taken back as soon as that is known.
+
+        Until then a connection to them would wait for an address that nobody answers for.
+        """
+        exited = self._connection.exited(timeout)
+        if exited is not None and self._attachment is not None:
+            self._attachment.unpublish()
+        return exited
 
     def _require_present(self) -> None:
         if self._removed:

@@ -105,7 +105,7 @@ class Engine:
             no_cache=no_cache,
             labels=labels or {},
             tags=tags,
-            resolve=self._resources.store.image,
+            resolve=self._resources.store.runnable_image,
             executor=RuntimeSteps(self._resources),
             report=progress or _discard,
         )
@@ -117,7 +117,7 @@ class Engine:
         Raises InvalidReferenceError, ImageNotFoundError, and ImageOutdatedError for one that was built on packages of
         this machine that have changed since.
         """
-        stored = self._resources.store.image(reference)
+        stored = self._resources.store.runnable_image(reference)
         return Image(stored.id, reference, stored.config)
 
     def create(

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, StepResult
+from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan, launch
@@ -14,6 +14,7 @@ from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import ImageConfig
+from pytest_pycontainer.runtime.copying import SOURCE_STEP
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, Rootfs
 
 _COPY_SECONDS = 3600.0
@@ -57,6 +58,8 @@ class RuntimeSteps:
             make_upper(reservation.directory)
             root = writable_root(base.layers, base.host, reservation.directory)
             failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
+            if failed is not None and failed.step == SOURCE_STEP:
+                raise SourceMissing(failed.detail, f"/{failed.detail} is not in that stage or image")
             if failed is not None:
                 raise ContainerStartError("build", failed.step, failed.detail)
             yield StepResult(0, reservation.directory / "upper")
@@ -70,7 +73,7 @@ def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:
         source = Rootfs(tuple(map(str, step.root.layers)), step.root.host, None, None)
     else:
         source = str(step.root)
-    sources = tuple(CopySource(item.path, item.entries, item.pattern) for item in step.sources)
+    sources = tuple(CopySource(item.path, item.entries, item.pattern, item.name) for item in step.sources)
     return CopySpec(root, source, sources, step.destination, step.owner, step.mode)
 
 

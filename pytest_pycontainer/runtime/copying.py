@@ -6,6 +6,7 @@ source is used through a descriptor opened before, resolved inside the source's 
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import socket
@@ -25,7 +26,9 @@ from pytest_pycontainer.runtime.spec import CopySource, CopySpec
 
 _FAILED = 125
 _COPY_CHUNK = 1 << 30
-_WILDCARDS = frozenset("*?[")
+
+SOURCE_STEP = "find the source"
+"""The name of the step whose failure means: a source is not there; its detail is the source."""
 
 
 def run_copy(spec: CopySpec, answer: socket.socket, points: MountPoints) -> NoReturn:
@@ -62,13 +65,14 @@ def _owner(text: str) -> tuple[int, int]:
 
 
 def _copy_all(spec: CopySpec, copier: _Copier) -> None:
-    into_directory = spec.destination.endswith("/") or len(spec.sources) > 1
     if not spec.sources:
-        copier.make_directories(spec.destination)
-    for source in spec.sources:
-        for path in copier.match(source):
-            with step(f"copy {source.path or '.'} to {spec.destination}"):
-                copier.copy(path, source.entries, spec.destination, into_directory=into_directory or source.pattern)
+        with step(f"make {spec.destination}"):
+            copier.make_directories(spec.destination)
+    found = [(path, source) for source in spec.sources for path in copier.match(source)]
+    into_directory = spec.destination.endswith("/") or len(found) > 1
+    for path, source in found:
+        with step(f"copy {path or '.'} to {spec.destination}"):
+            copier.copy(path, source, spec.destination, into_directory=into_directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,21 @@ class _Copier:
     keep_attributes: bool
 
     def match(self, source: CopySource) -> Iterable[str]:
-        """The paths that a source stands for. Raises StepFailed if a pattern matches nothing."""
-        if not source.pattern or not _WILDCARDS & set(source.path):
-            return [source.path]
-        found = sorted(self._match("", source.path.strip("/").split("/")))
+        """The paths that a source stands for. Raises StepFailed (SOURCE_STEP) if there are none."""
+        if source.pattern:
+            found = sorted(self._match("", source.path.strip("/").split("/")))
+        else:
+            found = [source.path] if self._exists(source.path) else []
         if not found:
-            raise StepFailed(Failed(f"copy {source.path}", 0, "nothing in that stage matches it"))
+            raise StepFailed(Failed(SOURCE_STEP, errno.ENOENT, source.path))
         return found
+
+    def _exists(self, path: str) -> bool:
+        try:
+            os.close(self._open(path, os.O_PATH))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def _match(self, directory: str, parts: list[str]) -> Iterator[str]:
         pattern = parts[0].replace("[^", "[!")
@@ -114,19 +126,19 @@ class _Copier:
         finally:
             os.close(descriptor)
 
-    def copy(self, path: str, entries: tuple[str, ...] | None, destination: str, *, into_directory: bool) -> None:
+    def copy(self, path: str, source: CopySource, destination: str, *, into_directory: bool) -> None:
         """Copies a file to ``destination`` or into it, or what is in a directory into ``destination``."""
         if self._is_directory(path):
             self.make_directories(destination)
             top = self._open(path, os.O_PATH | os.O_DIRECTORY)
             try:
-                for entry in self._walk(top, "") if entries is None else entries:
+                for entry in self._walk(top, "") if source.entries is None else source.entries:
                     self._copy_entry(top, entry, os.path.join(destination, entry))
             finally:
                 os.close(top)
             return
         if into_directory or os.path.isdir(destination):
-            destination = os.path.join(destination, os.path.basename(path))
+            destination = os.path.join(destination, source.name or os.path.basename(path))
         self.make_directories(os.path.dirname(destination))
         parent = self._open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
         try:

@@ -35,6 +35,31 @@ def host_identity(root: Path = Path("/")) -> str:
     return f"sha256:{state.hexdigest()}"
 
 
+class HostIdentity:
+    """``host_identity``, worked out again only when one of the files it reads has changed."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._known: tuple[object, str] | None = None
+
+    def read(self) -> str:
+        """The identity now. Raises OSError if a database can't be read."""
+        state = self._state()
+        if self._known is None or self._known[0] != state:
+            self._known = (state, host_identity(self._root))
+        return self._known[1]
+
+    def _state(self) -> list[object]:
+        found: list[object] = []
+        for path in (*_RELEASES, *_DATABASE_FILES):
+            try:
+                status = (self._root / path).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            found.append((path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        return [*found, *(_listing(self._root / path) for path in _DATABASE_DIRECTORIES)]
+
+
 def _listing(directory: Path) -> list[tuple[str, int, int]]:
     try:
         with os.scandir(directory) as entries:

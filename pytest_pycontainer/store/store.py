@@ -34,7 +34,7 @@ from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.kernel import libc
 from pytest_pycontainer.store import diff
 from pytest_pycontainer.store.files import remove_tree, storing, sweep_abandoned, write_whole
-from pytest_pycontainer.store.host import host_config, host_identity
+from pytest_pycontainer.store.host import HostIdentity, host_config
 
 HOST = "host"
 SCRATCH = "scratch"
@@ -66,6 +66,7 @@ class Store:
         self.locks = self.root / "locks"
         self.temporary = self.root / "tmp"
         self._tags = self.root / "tags"
+        self._host = HostIdentity()
         with storing("create the store", self.root):
             self.root.parent.mkdir(parents=True, exist_ok=True)
             # 0700 each: a set-uid file in a layer must not be within an ordinary user's reach (CVE-2021-41091).
@@ -117,7 +118,7 @@ class Store:
         """
         if reference == HOST:
             with storing("read this machine's package databases for", Path(HOST)):
-                config = host_config(host_identity())
+                config = host_config(self._host.read())
             return StoredImage(self.put_image(config), config)
         if reference == SCRATCH:
             config = ImageConfig.scratch()
@@ -131,7 +132,7 @@ class Store:
     def runnable_image(self, reference: str) -> StoredImage:
         """As ``image``, and raises ImageOutdatedError if it stands on a state of the host image that is gone."""
         image = self.image(reference)
-        if reference != HOST and image.config.host is not None and image.config.host != host_identity():
+        if reference != HOST and image.config.host is not None and image.config.host != self._host.read():
             raise ImageOutdatedError(reference)
         return image
 

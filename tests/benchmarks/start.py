@@ -1,6 +1,6 @@
 """From ``run("host", ["true"])`` to its exit, against the kernel calls alone: python tests/benchmarks/start.py
 
-The bare side, in this same process: fork, unshare into the same seven kinds of namespaces, fork, exec ``true``, wait. Both
+The bare side, in this same process: fork, unshare into the same kinds of namespaces, fork, exec ``true``, wait. Both
 sides take turns, with a pause between, as tests have one. Prints the median of the ratios; the goal is 3 at most.
 """
 
@@ -17,14 +17,7 @@ from pytest_pycontainer.kernel import namespaces
 
 ROUNDS = 60
 PAUSE = 0.03
-KINDS = (
-    namespaces.MOUNT
-    | namespaces.CGROUP
-    | namespaces.UTS
-    | namespaces.IPC
-    | namespaces.PID
-    | namespaces.NETWORK
-)
+KINDS = namespaces.MOUNT | namespaces.CGROUP | namespaces.UTS | namespaces.IPC | namespaces.PID | namespaces.NETWORK
 
 
 def bare() -> float:
