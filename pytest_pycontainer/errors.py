@@ -20,6 +20,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── DockerfileNotFoundError
     │   ├── DockerfileError               file, line, column, the line itself, a caret
     │   │   └── CopySourceNotFoundError
+    │   ├── CopyFailedError               what could not be copied, and why
     │   └── BuildStepFailedError          step, exit code, the end of its output
     ├── ContainerError
     │   ├── ContainerStartError           the step that failed (exit code 125)
@@ -222,6 +223,18 @@ class DockerfileError(BuildError):
 
 class CopySourceNotFoundError(DockerfileError):
     """A COPY source that is not in the build context, or lies outside it."""
+
+
+class CopyFailedError(BuildError):
+    """A COPY or WORKDIR that the image's file system did not take: ``step`` says what was done, ``detail`` why not."""
+
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__(step, detail)
+        self.step = step
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.step}: {self.detail}"
 
 
 class BuildStepFailedError(BuildError):

@@ -12,7 +12,7 @@ from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan, launch
 from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
 from pytest_pycontainer.engine.resources import Resources
-from pytest_pycontainer.errors import ContainerStartError
+from pytest_pycontainer.errors import ContainerStartError, CopyFailedError
 from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.runtime.copying import SOURCE_STEP
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, Rootfs
@@ -61,7 +61,7 @@ class RuntimeSteps:
             if failed is not None and failed.step == SOURCE_STEP:
                 raise SourceMissing(failed.detail, f"/{failed.detail} is not in that stage or image")
             if failed is not None:
-                raise ContainerStartError("build", failed.step, failed.detail)
+                raise CopyFailedError(failed.step, failed.detail)
             yield StepResult(0, reservation.directory / "upper")
         finally:
             self._resources.records.remove(reservation)

@@ -147,12 +147,15 @@ class _Copier:
             os.close(parent)
 
     def make_directories(self, path: str) -> None:
-        """Makes the directories of ``path`` that are missing, owned as the copy is."""
-        if os.path.isdir(path):
-            return
-        self.make_directories(os.path.dirname(path.rstrip("/")))
-        os.mkdir(path, 0o755)
-        os.chown(path, self.uid, self.gid)
+        """Makes the directories of ``path`` that are missing, what links in it stand for, owned as the copy is."""
+        real = os.path.realpath(path)
+        missing = []
+        while not os.path.isdir(real):
+            missing.append(real)
+            real = os.path.dirname(real)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o755)
+            os.chown(directory, self.uid, self.gid)
 
     def _walk(self, top: int, directory: str) -> Iterator[str]:
         descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
@@ -197,12 +200,23 @@ class _Copier:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             target = os.open(destination, flags, 0o600)
             try:
-                while size > 0 and (copied := os.copy_file_range(source, target, min(size, _COPY_CHUNK))):
+                while size > 0 and (copied := _copy_some(source, target, min(size, _COPY_CHUNK))):
                     size -= copied
             finally:
                 os.close(target)
         finally:
             os.close(source)
+
+
+def _copy_some(source: int, target: int, size: int) -> int:
+    """Copies from one descriptor's position to the other's, inside the kernel; returns how much, 0 at the end."""
+    try:
+        return os.copy_file_range(source, target, size)
+    except OSError as error:
+        # From one file system's kind to another's the kernel knows no short cut.
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return os.sendfile(target, source, None, size)
 
 
 def _copy_attributes(top: int, entry: str, destination: str) -> None:

@@ -64,8 +64,8 @@ class ContainerSpec:
 class CopySource:
     """One thing to copy: ``path`` below the source root; for a directory, ``entries`` may name what of it to take.
 
-    With ``pattern``, ``path`` holds wildcards that are matched in the source root. ``name`` is what a file is called in a
-    destination directory, if not as ``path`` ends.
+    With ``pattern``, ``path`` holds wildcards that are matched in the source root. ``name`` is what a file is called
+    in a destination directory, if not as ``path`` ends.
     """
 
     path: str

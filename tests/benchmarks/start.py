@@ -42,16 +42,19 @@ def contained(engine: Engine) -> tuple[float, float]:
     return exited - begin, time.perf_counter() - begin
 
 
+def _engine(directory: Path) -> Engine:
+    return Engine(Settings(root=directory / "root", state=directory / "state"))
+
+
 def main() -> None:
     samples = []
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        with Engine(Settings(root=Path(directory, "root"), state=Path(directory, "state"))) as engine:
-            contained(engine)
-            for _ in range(ROUNDS):
-                time.sleep(PAUSE)
-                alone = bare()
-                time.sleep(PAUSE)
-                samples.append((alone, *contained(engine)))
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory, _engine(Path(directory)) as engine:
+        contained(engine)
+        for _ in range(ROUNDS):
+            time.sleep(PAUSE)
+            alone = bare()
+            time.sleep(PAUSE)
+            samples.append((alone, *contained(engine)))
     alone, exited, removed = (statistics.median(column) * 1000 for column in zip(*samples, strict=True))
     ratio = statistics.median(exited / alone for alone, exited, _ in samples)
     print(f"bare {alone:.1f} ms, contained {exited:.1f} ms ({removed:.1f} ms with its removal): {ratio:.2f} times")
