@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -40,19 +40,21 @@ def settings(tmp_path: Path, engine: Engine) -> Settings:
     return Settings(root=tmp_path / "store", state=engine.settings.state)
 
 
-def start_owner(settings: Settings, mode: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(settings.root), str(settings.state), mode],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def start_owner(settings: Settings, mode: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", OWNER, str(settings.root), str(settings.state), mode]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        try:
+            yield owner
+        finally:
+            owner.kill()
 
 
 def cgroups_of(settings: Settings) -> Iterator[Path]:
     """The cgroup directories of every container in the store."""
     for record in (settings.root / "containers").glob("*/cgroup.json"):
-        yield from map(Path, json.loads(record.read_text()))
+        with suppress(FileNotFoundError, json.JSONDecodeError):  # one that is just being written, or removed
+            yield from map(Path, json.loads(record.read_text()))
 
 
 def processes_of(cgroups: list[Path]) -> set[int]:
