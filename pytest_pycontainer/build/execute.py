@@ -201,9 +201,10 @@ class _Builder:
     # Steps
 
     def _change(self, state: _State, config: ImageConfig, text: str) -> None:
-        """A step that changes only the config: the key holds what the config says, whenever it was made."""
-        says = replace(config, created=None, history=(), diff_ids=()).to_json().decode()
-        self._finish(state, (text.partition(" ")[0], says), f"{_NOTHING_RUN} {text}", lambda _key: config)
+        """A step that changes only the config: its key holds what becomes of that."""
+        self._finish(
+            state, (text.partition(" ")[0], config.to_json().decode()), f"{_NOTHING_RUN} {text}", lambda _key: config
+        )
 
     def _run(self, state: _State, instruction: kinds.Run) -> None:
         command = in_shell(instruction.command, state.config)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class DirectoryExecutor:
     """Carries out steps with plain directories: what a build does is seen without a container.
 
-    RUN understands ``write PATH TEXT``, ``print TEXT…``, ``fail CODE`` and ``nothing``, joined by ``;``.
+    RUN understands ``write PATH TEXT``, ``print TEXT…``, ``print-no-newline WORD``,
+    ``fail CODE`` and ``nothing``, joined by ``;``.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -43,6 +44,8 @@ class DirectoryExecutor:
                         middle = len(text) // 2
                         output(text[:middle])
                         output(text[middle:] + "\n")
+                    case ["print-no-newline", word]:
+                        output(word)
                     case ["fail", number]:
                         code = int(number)
                     case ["nothing"]:

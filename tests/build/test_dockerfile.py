@@ -76,6 +76,8 @@ def test_copy_with_flags_and_in_json_form() -> None:
         ("ENV a b c=d", [("a", "b c=d")]),
         ("ENV a='x y' \\\n    b=2", [("a", "'x y'"), ("b", "2")]),
         ("ENV a=b=c", [("a", "b=c")]),
+        ("ENV a='x\\' b=2", [("a", "'x\\'"), ("b", "2")]),
+        ('ENV a="x\\" y" b=2', [("a", '"x\\" y"'), ("b", "2")]),
     ],
 )
 def test_env_in_both_forms(text: str, pairs: list[tuple[str, str]]) -> None:

@@ -110,6 +110,12 @@ def test_times_honour_source_date_epoch(builder: Builder, monkeypatch: pytest.Mo
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", created)
 
 
+def test_an_entrypoint_keeps_the_stages_own_command_only(builder: Builder) -> None:
+    builder.build('FROM scratch\nCMD ["base"]\n', tags=["base"])
+    assert builder.build('FROM base\nENTRYPOINT ["e"]\n').config.cmd is None
+    assert builder.build('FROM base\nCMD ["own"]\nENTRYPOINT ["e"]\n').config.cmd == ("own",)
+
+
 # What a step runs with
 
 
@@ -134,6 +140,7 @@ def test_run_gets_the_stages_root_user_directory_and_environment(builder: Builde
     assert (base.layers[-1] / "a").read_text() == "1"
     assert image.config.env == ("a=env",)
     assert "proxy" not in image.config.to_json().decode()
+    assert image.config.history[-1].created_by == "|2 b=given c=env-3 /bin/sh -c nothing"
 
 
 def test_run_on_the_host_image(builder: Builder) -> None:
@@ -364,6 +371,13 @@ def test_a_step_that_fails(builder: Builder) -> None:
         builder.store.image("never")
     with pytest.raises(BuildStepFailedError):
         builder.build("FROM host\nENV a=1\nRUN fail 3\n")
+
+
+def test_the_last_line_counts_without_its_newline(builder: Builder) -> None:
+    with pytest.raises(BuildStepFailedError) as caught:
+        builder.build("FROM host\nRUN print one;print-no-newline two;fail 1\n")
+    assert caught.value.output == "one\ntwo"
+    assert builder.lines[-1] == "two"
 
 
 def test_no_dockerfile(builder: Builder, tmp_path: Path) -> None:
