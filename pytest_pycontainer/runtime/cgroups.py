@@ -13,15 +13,17 @@ import time
 from dataclasses import dataclass
 
 from pytest_pycontainer.errors import UnsupportedLimitError
+from pytest_pycontainer.kernel.bpf import CharacterDevice, allow_only
 
 _NAME = "pycontainer-{}"
 _SUBTREE_CONTROL = "cgroup.subtree_control"
 _REMOVAL_SECONDS = 1.0
 # Docker's default device rules: making any node is allowed, opening only these.
-_DEVICES_ALLOWED = (
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
-    "c 5:2 rwm", "c 136:* rwm",
-)  # fmt: skip
+_DEVICES = (
+    *(CharacterDevice(1, minor) for minor in (3, 5, 7, 8, 9)),
+    *(CharacterDevice(5, minor) for minor in (0, 1, 2)),
+    CharacterDevice(136),
+)
 _VERSION_1_MEMORY = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 _VERSION_1_CONTROLLERS = ("memory", "pids", "devices")
 
@@ -150,7 +152,7 @@ def hierarchies(directories: tuple[str, ...]) -> tuple[str, ...]:
 
 def _hierarchy(directory: str) -> str:
     while directory != "/":
-        if os.path.exists(os.path.join(directory, "cgroup.controllers")):
+        if _is_version_2(directory):
             return "cgroup2"
         name = os.path.basename(directory)
         if name in _VERSION_1_CONTROLLERS:
@@ -160,13 +162,23 @@ def _hierarchy(directory: str) -> str:
 
 
 def make(directories: tuple[str, ...]) -> None:
-    """Makes a container's directories, with Docker's device rules where devices are a controller. Raises OSError."""
+    """Makes a container's directories, with Docker's device rules. Raises OSError."""
     for directory in directories:
         os.mkdir(directory)
         if os.path.exists(os.path.join(directory, "devices.deny")):
             _write(os.path.join(directory, "devices.deny"), "a")
-            for rule in _DEVICES_ALLOWED:
+            for rule in ("c *:* m", "b *:* m", *map(_version_1_rule, _DEVICES)):
                 _write(os.path.join(directory, "devices.allow"), rule)
+        elif _is_version_2(directory):
+            allow_only(directory, _DEVICES)
+
+
+def _version_1_rule(device: CharacterDevice) -> str:
+    return f"c {device.major}:{'*' if device.minor is None else device.minor} rwm"
+
+
+def _is_version_2(directory: str) -> bool:
+    return os.path.exists(os.path.join(directory, "cgroup.controllers"))
 
 
 def apply(settings: tuple[Setting, ...]) -> None:

@@ -1,0 +1,103 @@
+"""Device rules of a version 2 cgroup: a BPF program (``man 2 bpf``, BPF_PROG_TYPE_CGROUP_DEVICE, Linux 4.15)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_pycontainer.kernel import libc
+
+_PROG_LOAD = 5
+_PROG_ATTACH = 8
+_PROG_TYPE_CGROUP_DEVICE = 15
+_ATTACH_TYPE_CGROUP_DEVICE = 6
+_ALLOW_MULTI = 2  # a container in the container may add rules of its own
+
+_MAKE_NODE = 1
+_CHARACTER_DEVICE = 2
+
+# Instructions: operation, registers (target | source << 4), jump offset, constant (linux/bpf.h).
+_INSTRUCTION = struct.Struct("=BBhi")
+_LOAD_WORD = 0x61
+_AND = 0x54
+_SHIFT_RIGHT = 0x74
+_SET = 0xB7
+_EXIT = 0x95
+_JUMP_IF_NOT_EQUAL = 0x55
+
+_CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _RESULT = 1, 2, 3, 4, 5, 0
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterDevice:
+    """A character device that may be opened; without ``minor``, all of that major number."""
+
+    major: int
+    minor: int | None = None
+
+
+def allow_only(cgroup: str, devices: Sequence[CharacterDevice]) -> None:
+    """Lets processes in the version 2 cgroup directory open ``devices`` and no others; nodes of any may be made.
+
+    The rule goes when the directory does. Raises OSError.
+    """
+    program = _load(_program(devices))
+    try:
+        directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            attributes = struct.pack("=IIII", directory, program, _ATTACH_TYPE_CGROUP_DEVICE, _ALLOW_MULTI)
+            _bpf(_PROG_ATTACH, attributes)
+        finally:
+            os.close(directory)
+    finally:
+        os.close(program)
+
+
+def _program(devices: Sequence[CharacterDevice]) -> bytes:
+    """The kernel hands over (access << 16 | type, major, minor) and takes 1 for yes, 0 for no."""
+    code = [
+        _load_word(_TYPE, 0),
+        _load_word(_ACCESS, 0),
+        _INSTRUCTION.pack(_AND, _TYPE, 0, 0xFFFF),
+        _INSTRUCTION.pack(_SHIFT_RIGHT, _ACCESS, 0, 16),
+        _load_word(_MAJOR, 4),
+        _load_word(_MINOR, 8),
+        *_answer_if([(_ACCESS, _MAKE_NODE)]),
+    ]
+    for device in devices:
+        conditions = [(_TYPE, _CHARACTER_DEVICE), (_MAJOR, device.major)]
+        code += _answer_if(conditions if device.minor is None else [*conditions, (_MINOR, device.minor)])
+    return b"".join([*code, *_answer(0)])
+
+
+def _load_word(register: int, offset: int) -> bytes:
+    return _INSTRUCTION.pack(_LOAD_WORD, register | _CONTEXT << 4, offset, 0)
+
+
+def _answer_if(conditions: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Yes, if each register holds its value; else on to what follows."""
+    yes = _answer(1)
+    jumps = [
+        _INSTRUCTION.pack(_JUMP_IF_NOT_EQUAL, register, len(conditions) - 1 - number + len(yes), value)
+        for number, (register, value) in enumerate(conditions)
+    ]
+    return jumps + yes
+
+
+def _answer(value: int) -> list[bytes]:
+    return [_INSTRUCTION.pack(_SET, _RESULT, 0, value), _INSTRUCTION.pack(_EXIT, 0, 0, 0)]
+
+
+def _load(program: bytes) -> int:
+    code = ctypes.create_string_buffer(program, len(program))
+    licence = ctypes.create_string_buffer(b"MIT")
+    count = len(program) // _INSTRUCTION.size
+    pointers = (ctypes.addressof(code), ctypes.addressof(licence))
+    return _bpf(_PROG_LOAD, struct.pack("=IIQQ", _PROG_TYPE_CGROUP_DEVICE, count, *pointers))
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    return libc.syscall("bpf", command, ctypes.create_string_buffer(attributes, len(attributes)), len(attributes))
