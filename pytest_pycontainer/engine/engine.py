@@ -95,6 +95,7 @@ class Engine:
         from pytest_pycontainer.engine.steps import RuntimeSteps
 
         tags = (tag,) if isinstance(tag, str) else tuple(tag or ())
+        self._resources.require_machine()  # before anything is made
         self._resources.records  # noqa: B018  (the store is prepared and swept)
         stored = build_image(
             self._resources.store,
@@ -128,6 +129,7 @@ class Engine:
         Raises InvalidSpecError for an argument that makes no sense, what ``image()`` raises, NameInUseError,
         UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that failed).
         """
+        self._resources.require_machine()
         plan = self._plan(image, command, options)
         container = launch(self._resources, plan, self._forget)
         with self._lock:

@@ -18,8 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pytest_pycontainer.errors import NameInUseError, StoreError
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
-from pytest_pycontainer.runtime.removal import remove_tree
 
 _LOCK_SECONDS = 60.0
 _RECORD = "container.json"

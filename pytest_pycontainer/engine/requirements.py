@@ -62,13 +62,15 @@ def missing_requirements(proc: Path = Path("/proc"), platform: str = sys.platfor
         return (("Linux", f"this is {platform}; run the tests in a Linux machine, a virtual one will do"),)
     if not (proc / "self/status").exists():
         return ((f"a process file system on {proc}", f"mount it: mount -t proc proc {proc}"),)
+    privilege = tuple(_privilege(proc))
     return (
         *_kernel(proc),
-        *_privilege(proc),
+        *privilege,
         *_overlay(proc),
         *_namespaces(proc),
         *_cgroups(proc),
-        *_nftables(),
+        # Without privilege the kernel says no, whether it has nf_tables or not.
+        *(() if privilege else _nftables()),
     )
 
 

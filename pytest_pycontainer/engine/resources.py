@@ -34,6 +34,7 @@ class Resources:
         self._network: Network | None = None
         self._spare: PreparedContainer | None = None
         self._closed = False
+        self._checked = False
 
     @cached_property
     def store(self) -> Store:
@@ -62,6 +63,15 @@ class Resources:
         """What a container's /etc/resolv.conf says."""
         return machine_resolv_conf()
 
+    def require_machine(self) -> None:
+        """Raises EngineUnavailableError if this machine can't run containers."""
+        with self._lock:
+            if not self._checked:
+                missing = missing_requirements()
+                if missing:
+                    raise EngineUnavailableError(missing)
+                self._checked = True
+
     @property
     def spawner(self) -> Spawner:
         """The spawner, started when first asked for, or when the last one was killed.
@@ -74,9 +84,7 @@ class Resources:
                 self._spawner.close()
                 self._spawner = None
             if self._spawner is None:
-                missing = missing_requirements()
-                if missing:
-                    raise EngineUnavailableError(missing)
+                self.require_machine()
                 mounts = self.settings.state / "mounts"
                 _make_directory(self.settings.state)
                 _make_directory(mounts)

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import namespaces
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups, logs, messages
 from pytest_pycontainer.runtime.execute import run_execute
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.init import run_init
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.reaper import exit_code
-from pytest_pycontainer.runtime.removal import remove_tree
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import Place, ProcessSpec
 from pytest_pycontainer.runtime.state import ContainerState, write_state

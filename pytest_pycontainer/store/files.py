@@ -45,25 +45,6 @@ def write_whole(path: Path, content: bytes, temporary: Path) -> None:
             raise
 
 
-def remove_tree(top: Path) -> None:
-    """Removes a directory and all below it, following no link. Nothing else may write there. Raises OSError.
-
-    Without recursion: an image decides how deep its directories are.
-    """
-    waiting, found = [os.fspath(top)], []
-    while waiting:
-        directory = waiting.pop()
-        found.append(directory)
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    os.unlink(entry.path)  # noqa: PTH108  (thousands of paths)
-    for directory in reversed(found):
-        os.rmdir(directory)  # noqa: PTH106
-
-
 def sweep_abandoned(temporary: Path) -> None:
     """Removes what writers that were killed have left in ``temporary``: a write takes far less than an hour."""
     abandoned_before = time.time() - _ABANDONED_SECONDS

@@ -32,8 +32,9 @@ from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.kernel import libc
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import diff
-from pytest_pycontainer.store.files import remove_tree, storing, sweep_abandoned, write_whole
+from pytest_pycontainer.store.files import storing, sweep_abandoned, write_whole
 from pytest_pycontainer.store.host import HostIdentity, host_config
 
 HOST = "host"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer.runtime.removal import remove_tree
+from pytest_pycontainer.kernel.removal import remove_tree
 
 
 def test_removes_all_and_follows_no_link(tmp_path: Path) -> None:

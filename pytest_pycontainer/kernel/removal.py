@@ -1,4 +1,4 @@
-"""Removing a container's directory, however deep what it holds."""
+"""Removing a directory through descriptors, however deep it is."""
 
 from __future__ import annotations
 
