@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.image.digest import EMPTY_LAYER
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store.diff import diff_id, write_layer
-from pytest_pycontainer.store.files import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
