@@ -23,8 +23,9 @@ from pytest_pycontainer.errors import (
     PortNotPublishedError,
 )
 
-# Nothing tells of a socket that begins to listen, so it is asked: at once, then less and less often.
-_FIRST_PAUSE = 0.0005
+# Nothing tells of a socket that begins to listen, so it is asked: quickly while a quick server would start, then each
+# time after a further tenth of what has been waited already.
+_SHORTEST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.05
 _CONNECT_SECONDS = 1.0
 
@@ -50,16 +51,16 @@ class PortWait:
     def until_ready(self, container: Container, timeout: float) -> None:
         """See Wait."""
         limit = timeout if self.timeout is None else self.timeout
-        deadline = time.monotonic() + limit
+        begin = time.monotonic()
+        deadline = begin + limit
         address = self._address(container)
         what = f"port {self.port} accepts a connection"
-        pause = _FIRST_PAUSE
         while not _accepts(address, deadline):
+            pause = min(max((time.monotonic() - begin) / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             if container.exited_within(pause):
                 raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
             if time.monotonic() > deadline:
                 raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _address(self, container: Container) -> tuple[str, int]:
         try:
