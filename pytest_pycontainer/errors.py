@@ -14,6 +14,8 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── ImageError
     │   ├── InvalidReferenceError
     │   ├── InvalidImageConfigError       JSON that is no image config
+    │   ├── InvalidManifestError          JSON that is no manifest or index, or too much of it
+    │   ├── NoMatchingPlatformError       the image is not there for this platform: for which it is
     │   ├── ImageNotFoundError
     │   └── ImageOutdatedError            built on a state of the host image that is gone
     ├── BuildError
@@ -155,6 +157,30 @@ class InvalidImageConfigError(ImageError):
 
     def __str__(self) -> str:
         return f"cannot read an image config: {self.problem}; pull or build the image again"
+
+
+class InvalidManifestError(ImageError):
+    """What should be a manifest or an index is none: ``problem`` names the key, what it holds, and what was wanted."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"cannot read an image manifest: {self.problem}; push or save the image again where it comes from"
+
+
+class NoMatchingPlatformError(ImageError):
+    """An index names no image that runs on ``wanted``; ``available`` holds the platforms that it names."""
+
+    def __init__(self, wanted: str, available: tuple[str, ...]) -> None:
+        super().__init__(wanted, available)
+        self.wanted = wanted
+        self.available = available
+
+    def __str__(self) -> str:
+        there = ", ".join(self.available) or "none"
+        return f"the image is not there for {self.wanted}; there are: {there}; choose another image, tag or platform"
 
 
 class ImageNotFoundError(ImageError):

@@ -21,7 +21,7 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.process import EXECUTE_STEP
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import ContainerSpec, Place
+from pytest_pycontainer.runtime.spec import ContainerSpec
 
 KILLED = 128 + signal.SIGKILL
 _STEP_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Connection:
     monitor takes it for the end of its owner.
     """
 
-    def __init__(self, spawner: Spawner, place: Place, container_lock: int) -> None:
+    def __init__(self, spawner: Spawner, request: messages.Prepare, container_lock: int) -> None:
         self._name = "a container"
         self._command = ""
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class Connection:
         self._control, monitor_end = socket.socketpair()
         try:
             with init_end, monitor_end:
-                spawner.prepare(place, init_end, monitor_end, container_lock)
+                spawner.prepare(request, init_end, monitor_end, container_lock)
         except BaseException:
             self.close()
             raise

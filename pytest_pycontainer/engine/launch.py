@@ -74,9 +74,6 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
             files=_write_files(directory, hostname, attachment, resources),
-            masked_paths=defaults.MASKED_PATHS,
-            read_only_paths=defaults.READ_ONLY_PATHS,
-            shm_bytes=defaults.SHM_BYTES,
             reaper=plan.reaper,
         )
         _launch(prepared.connection, spec, name, settings, attachment)

@@ -6,13 +6,16 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_pycontainer.engine import defaults
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.records import ContainerRecords, Reservation
 from pytest_pycontainer.runtime.cgroups import Cgroups
+from pytest_pycontainer.runtime.messages import Prepare
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import Place, Rootfs
+from pytest_pycontainer.runtime.spec import Place, Rootfs, SystemDirectories
 
 _ID_BYTES = 32
+_SYSTEM = SystemDirectories(defaults.MASKED_PATHS, defaults.READ_ONLY_PATHS, defaults.SHM_BYTES)
 
 
 def new_id() -> str:
@@ -34,7 +37,7 @@ class PreparedContainer:
         reservation = records.reserve(container_id, cgroups.directories(container_id))
         try:
             place = Place(str(reservation.directory), reservation.cgroup)
-            connection = Connection(spawner, place, reservation.lock)
+            connection = Connection(spawner, Prepare(place, _SYSTEM), reservation.lock)
             make_upper(reservation.directory)
         except BaseException:
             records.remove(reservation)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import InvalidImageConfigError
+from pytest_pycontainer.image.json_object import JsonObject
 from pytest_pycontainer.image.platform import Platform
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _KNOWN_IN_CONFIG = {
     "StopSignal",
     "Shell",
 }
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,7 @@ class ImageConfig:
     @classmethod
     def from_json(cls, content: bytes) -> ImageConfig:
         """Reads a config as OCI and Docker write it. Raises InvalidImageConfigError, naming the key."""
-        try:
-            whole = json.loads(content)
-        except (ValueError, RecursionError) as problem:
-            raise InvalidImageConfigError(f"it is not JSON: {problem}") from None
-        if not isinstance(whole, dict):
-            raise InvalidImageConfigError("it is not a JSON object")
-        top = _Object(whole, "")
+        top = JsonObject.parse(content, InvalidImageConfigError)
         config = top.object("config")
         rootfs = top.object("rootfs")
         return cls(
@@ -112,7 +105,7 @@ class ImageConfig:
             diff_ids=rootfs.texts("diff_ids") or (),
             history=tuple(_history(entry) for entry in top.objects("history")),
             host=top.text(_HOST),
-            other={key: value for key, value in whole.items() if key not in _KNOWN},
+            other={key: value for key, value in top.values.items() if key not in _KNOWN},
             other_config={key: value for key, value in config.values.items() if key not in _KNOWN_IN_CONFIG},
         )
 
@@ -151,7 +144,7 @@ class ImageConfig:
         return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _history(entry: _Object) -> History:
+def _history(entry: JsonObject) -> History:
     return History(
         created=entry.text("created"),
         created_by=entry.text("created_by"),
@@ -173,43 +166,3 @@ def _history_keys(entry: History) -> dict[str, object]:
 
 def _without_empty(values: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in values.items() if value}
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """A JSON object being read; ``place`` names it in errors. A key that is null counts as absent, as in Go."""
-
-    values: Mapping[str, object]
-    place: str
-
-    def get(self, key: str, kind: type[_Value], wanted: str) -> _Value | None:
-        value = self.values.get(key)
-        if value is None or isinstance(value, kind):
-            return value
-        raise self._problem(key, wanted)
-
-    def text(self, key: str) -> str | None:
-        return self.get(key, str, "a string")
-
-    def texts(self, key: str) -> tuple[str, ...] | None:
-        found = self.get(key, list, "an array of strings")
-        if found is None:
-            return None
-        if not all(isinstance(item, str) for item in found):
-            raise self._problem(key, "an array of strings")
-        return tuple(found)
-
-    def text_values(self) -> dict[str, str]:
-        return {key: self.text(key) or "" for key in self.values}
-
-    def object(self, key: str) -> _Object:
-        return _Object(self.get(key, dict, "an object") or {}, f"{self.place}{key}.")
-
-    def objects(self, key: str) -> list[_Object]:
-        found = self.get(key, list, "an array of objects") or []
-        if not all(isinstance(item, dict) for item in found):
-            raise self._problem(key, "an array of objects")
-        return [_Object(item, f"{self.place}{key}[{index}].") for index, item in enumerate(found)]
-
-    def _problem(self, key: str, wanted: str) -> InvalidImageConfigError:
-        return InvalidImageConfigError(f"{self.place}{key} is {self.values[key]!r:.80}; wanted {wanted}")

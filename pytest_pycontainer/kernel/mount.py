@@ -14,6 +14,7 @@ NODEV = 0x4
 NOEXEC = 0x8
 REMOUNT = 0x20
 BIND = 0x1000
+_MOVE = 0x2000
 REC = 0x4000
 PRIVATE = 0x40000
 SLAVE = 0x80000
@@ -52,6 +53,11 @@ def bind(source: str, target: str, flags: int = 0) -> None:
     mount(source, target, None, BIND | (flags & REC))
     if flags & ~REC:
         mount("none", target, None, BIND | REMOUNT | (flags & ~REC))
+
+
+def move(source: str, target: str) -> None:
+    """Moves the mount on ``source``, with all below it, to ``target``."""
+    mount(source, target, None, _MOVE)
 
 
 def detach(target: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.rootfs import open_mount_target
+from pytest_pycontainer.runtime.spec import SystemDirectories
 
+_TOP = ("proc", "sys", "dev")
 _PLAIN = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _LINKS = {
@@ -22,87 +24,88 @@ _LINKS = {
 }
 
 
-def mount_system_directories(root: int, shm_bytes: int, cgroup_hierarchies: tuple[str, ...]) -> None:
-    """Mounts /proc, /sys, /dev and what belongs below them, into the root open as ``root``. Raises StepFailed."""
-    _mount(root, "proc", "proc", _PLAIN)
-    _mount(root, "dev", "tmpfs", mount.NOSUID, "mode=755,size=65536k")
+def prepare_system_directories(staging: str, system: SystemDirectories, hierarchies: tuple[str, ...]) -> None:
+    """Mounts /proc, /sys and /dev with all that belongs below them into ``staging``, a directory of our own.
+
+    ``hierarchies`` are the cgroup's, whose namespace this process is in. Called ahead, when there is no root yet: no
+    image has a say in what is mounted or masked here. Raises StepFailed.
+    """
+    with step("prepare the system directories"):
+        # A mount of its own, which goes with the mount namespace.
+        mount.mount("pycontainer", staging, "tmpfs", _PLAIN & ~mount.NODEV, "mode=0755,size=64k")
+        for name in _TOP:
+            os.mkdir(os.path.join(staging, name), 0o755)
+    _mount(staging, "proc", "proc", _PLAIN)
+    _mount(staging, "dev", "tmpfs", mount.NOSUID, "mode=755,size=65536k")
     with step("fill /dev"):
-        dev = mount.open_in_root(root, "dev", os.O_PATH | os.O_DIRECTORY, follow=False)
-        try:
-            _fill_dev(dev)
-        finally:
-            os.close(dev)
+        _fill_dev(os.path.join(staging, "dev"))
     terminals = "newinstance,ptmxmode=0666,mode=0620,gid=5"
-    _mount(root, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
-    _mount(root, "dev/mqueue", "mqueue", _PLAIN)
-    _mount(root, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={shm_bytes}")
-    _mount(root, "sys", "sysfs", _PLAIN | mount.RDONLY)
-    _mount_cgroups(root, cgroup_hierarchies)
+    _mount(staging, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
+    _mount(staging, "dev/mqueue", "mqueue", _PLAIN)
+    _mount(staging, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={system.shm_bytes}")
+    _mount(staging, "sys", "sysfs", _PLAIN | mount.RDONLY)
+    _mount_cgroups(staging, hierarchies)
+    _mask(staging, system.masked_paths, system.read_only_paths)
 
 
-def _mount_cgroups(root: int, hierarchies: tuple[str, ...]) -> None:
+def move_system_directories(staging: str, root: int) -> None:
+    """Moves what was prepared into the root open as ``root``. Raises StepFailed."""
+    for name in _TOP:
+        with step(f"mount /{name}"):
+            try:
+                # Never through a link: an image could point /proc elsewhere (CVE-2023-27561).
+                target = mount.open_in_root(root, name, os.O_PATH | os.O_DIRECTORY, follow=False)
+            except FileNotFoundError:
+                target = open_mount_target(root, name, directory=True)
+            try:
+                mount.move(os.path.join(staging, name), f"/proc/self/fd/{target}")
+            finally:
+                os.close(target)
+
+
+def _mount(staging: str, path: str, filesystem: str, flags: int, options: str = "") -> None:
+    with step(f"mount /{path}"):
+        mount.mount(filesystem, os.path.join(staging, path), filesystem, flags, options)
+
+
+def _mount_cgroups(staging: str, hierarchies: tuple[str, ...]) -> None:
     # The cgroup namespace makes the container's own directory the top of what it sees.
     if hierarchies == ("cgroup2",):
-        _mount(root, "sys/fs/cgroup", "cgroup2", _PLAIN | mount.RDONLY)
+        _mount(staging, "sys/fs/cgroup", "cgroup2", _PLAIN | mount.RDONLY)
     elif hierarchies:
-        _mount(root, "sys/fs/cgroup", "tmpfs", _PLAIN, "mode=755")
+        _mount(staging, "sys/fs/cgroup", "tmpfs", _PLAIN, "mode=755")
         for name in hierarchies:
-            _mount(root, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | mount.RDONLY, name)
+            with step(f"make /sys/fs/cgroup/{name}"):
+                os.mkdir(os.path.join(staging, "sys/fs/cgroup", name), 0o755)
+            _mount(staging, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | mount.RDONLY, name)
         with step("make /sys/fs/cgroup read-only"):
-            target = mount.open_in_root(root, "sys/fs/cgroup", os.O_PATH, follow=False)
-            mount.mount("none", f"/proc/self/fd/{target}", None, mount.REMOUNT | mount.BIND | mount.RDONLY | _PLAIN)
-            os.close(target)
+            flags = mount.REMOUNT | mount.BIND | mount.RDONLY | _PLAIN
+            mount.mount("none", os.path.join(staging, "sys/fs/cgroup"), None, flags)
 
 
-def _fill_dev(dev: int) -> None:
+def _fill_dev(dev: str) -> None:
     for name, (major, minor) in _NODES.items():
-        os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+        os.mknod(os.path.join(dev, name), stat.S_IFCHR | 0o666, os.makedev(major, minor))
     for name, to in _LINKS.items():
-        os.symlink(to, name, dir_fd=dev)
+        os.symlink(to, os.path.join(dev, name))
     for name in ("pts", "mqueue", "shm"):
-        os.mkdir(name, 0o755, dir_fd=dev)
+        os.mkdir(os.path.join(dev, name), 0o755)
 
 
-def _mount(root: int, path: str, filesystem: str, flags: int, options: str = "") -> None:
-    with step(f"mount /{path}"):
-        try:
-            # Never through a link: an image could point /proc elsewhere (CVE-2023-27561).
-            target = mount.open_in_root(root, path, os.O_PATH | os.O_DIRECTORY, follow=False)
-        except FileNotFoundError:
-            target = open_mount_target(root, path, directory=True)
-        try:
-            mount.mount(filesystem, f"/proc/self/fd/{target}", filesystem, flags, options)
-        finally:
-            os.close(target)
+def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None:
+    """Covers a file with our own /dev/null (CVE-2025-31133) and a directory with an empty read-only tmpfs.
 
-
-def mask_paths(masked: Iterable[str], read_only: Iterable[str]) -> None:
-    """Covers ``masked`` with nothing and makes ``read_only`` unwritable; called inside the container's root.
-
-    What the machine does not have needs no mask. A file is covered by /dev/null, a directory by an empty read-only
-    tmpfs; both sources are of our own making. Raises StepFailed.
+    What the machine does not have needs no mask.
     """
-    null = _own_null()
+    null = os.path.join(staging, "dev/null")
     for path in read_only:
-        with step(f"make {path} read-only"):
-            try:
-                mount.bind(path, path, mount.REC | mount.RDONLY | _PLAIN)
-            except FileNotFoundError:
-                continue
+        place = staging + path
+        with step(f"make {path} read-only"), suppress(FileNotFoundError):
+            mount.bind(place, place, mount.REC | mount.RDONLY | _PLAIN)
     for path in masked:
-        with step(f"mask {path}"):
+        place = staging + path
+        with step(f"mask {path}"), suppress(FileNotFoundError):
             try:
-                mount.mount(null, path, None, mount.BIND)
-            except FileNotFoundError:
-                continue
+                mount.mount(null, place, None, mount.BIND)
             except NotADirectoryError:
-                mount.mount("tmpfs", path, "tmpfs", mount.RDONLY | _PLAIN, "size=0")
-
-
-def _own_null() -> str:
-    with step("open /dev/null"):
-        status = os.stat("/dev/null", follow_symlinks=False)
-        # Something else there would be shown at every masked path (CVE-2025-31133).
-        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(*_NODES["null"]):
-            raise OSError(errno.ENXIO, "it is not the null device")
-    return "/dev/null"
+                mount.mount("tmpfs", place, "tmpfs", mount.RDONLY | _PLAIN, "size=0")

@@ -1,7 +1,7 @@
 """Init: the process that becomes PID 1 of a container.
 
-Order, as in the OCI runtimes: cgroup → namespaces → wait for the launch → host name → root → pivot_root → masks →
-wait for the start → descriptors → ids → capabilities → exec.
+Order: cgroup → namespaces → /proc, /sys and /dev with their masks → wait for the launch → host name → root →
+pivot_root → wait for the start → descriptors → ids → capabilities → exec.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import NoReturn, TypeVar
 
 from pytest_pycontainer.kernel import credentials, mount, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
-from pytest_pycontainer.runtime.devices import mask_paths, mount_system_directories
+from pytest_pycontainer.runtime.devices import move_system_directories, prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
-from pytest_pycontainer.runtime.spec import ContainerSpec
+from pytest_pycontainer.runtime.spec import ContainerSpec, SystemDirectories
 
 _OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
 _SIOCSIFFLAGS = 0x8914
@@ -32,7 +32,9 @@ _FAILED = 125
 _Expected = TypeVar("_Expected", messages.Launch, messages.Start)
 
 
-def run_init(cgroup: tuple[str, ...], channel: socket.socket, points: MountPoints) -> NoReturn:
+def run_init(
+    cgroup: tuple[str, ...], system: SystemDirectories, channel: socket.socket, points: MountPoints
+) -> NoReturn:
     """Joins ``cgroup``, makes namespaces, sets up what it is told to, waits for ``Start``, and becomes the command.
 
     ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, ``Launch`` and ``Start`` come in, and its
@@ -43,8 +45,9 @@ def run_init(cgroup: tuple[str, ...], channel: socket.socket, points: MountPoint
         os.umask(0)  # modes are given in full, those of /dev above all
         reset_signals()
         _make_namespaces(cgroup, channel)
+        prepare_system_directories(points.system, system, cgroups.hierarchies(cgroup))
         spec = _await(channel, messages.Launch).spec
-        _enter_root(spec, cgroup, points)
+        _enter_root(spec, points)
         _await(channel, messages.Start)
         close_all_but([channel.fileno()])
         if spec.reaper:
@@ -87,12 +90,12 @@ def _make_namespaces(cgroup: tuple[str, ...], channel: socket.socket) -> None:
         os.close(network)
 
 
-def _enter_root(spec: ContainerSpec, cgroup: tuple[str, ...], points: MountPoints) -> None:
+def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
     with step("set the host name"):
         socket.sethostname(spec.hostname)
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
-    mount_system_directories(root, spec.shm_bytes, cgroups.hierarchies(cgroup))
+    move_system_directories(points.system, root)
     for source, path in spec.files:
         with step(f"mount {path}"):
             target = open_mount_target(root, path, directory=False)
@@ -103,4 +106,3 @@ def _enter_root(spec: ContainerSpec, cgroup: tuple[str, ...], points: MountPoint
     with step("make it the root"):
         mount.pivot_into(root)
         os.close(root)
-    mask_paths(spec.masked_paths, spec.read_only_paths)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, Place, ProcessSpec
+from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, Place, ProcessSpec, SystemDirectories
 
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
@@ -28,6 +28,7 @@ class Prepare:
     """
 
     place: Place
+    system: SystemDirectories
 
 
 @dataclass(frozen=True, slots=True)

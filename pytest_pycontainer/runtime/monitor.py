@@ -27,7 +27,7 @@ from pytest_pycontainer.runtime.init import run_init
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.rootfs import MountPoints
-from pytest_pycontainer.runtime.spec import Place, ProcessSpec
+from pytest_pycontainer.runtime.spec import ProcessSpec, SystemDirectories
 from pytest_pycontainer.runtime.state import ContainerState, write_state
 
 _READ_SIZE = 256 * 1024
@@ -47,7 +47,11 @@ class Lifelines:
 
 
 def run_monitor(
-    place: Place, control: socket.socket, channel: socket.socket, lifelines: Lifelines, points: MountPoints
+    request: messages.Prepare,
+    control: socket.socket,
+    channel: socket.socket,
+    lifelines: Lifelines,
+    points: MountPoints,
 ) -> NoReturn:
     """Makes a container's cgroup and init, and stays with it to its end. Never returns."""
     code = _FAILED
@@ -56,7 +60,7 @@ def run_monitor(
         close_all_but(keep)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            monitor = _Monitor(place, control, lifelines, channel, points)
+            monitor = _Monitor(request, control, lifelines, channel, points)
         except StepFailed as failure:
             _tell(channel, failure.failed)
         else:
@@ -70,29 +74,31 @@ def run_monitor(
 class _Monitor:
     def __init__(
         self,
-        place: Place,
+        request: messages.Prepare,
         control: socket.socket,
         lifelines: Lifelines,
         channel: socket.socket,
         points: MountPoints,
     ) -> None:
-        self._place = place
+        self._place = request.place
         self._control = control
         self._orphaned = False
         self._answers: dict[int, tuple[int, socket.socket]] = {}  # an exec's pidfd → its pid and who waits for it
         self._state = ContainerState()
         self._owners = {lifelines.owner, lifelines.spawner}
         with step("make the cgroup"):
-            cgroups.make(place.cgroup)
+            cgroups.make(self._place.cgroup)
         with step("open the log"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._log = os.open(os.path.join(place.directory, logs.FILE_NAME), flags, 0o600)
-        self._streams, self._started = self._fork_init(channel, points)
+            self._log = os.open(os.path.join(self._place.directory, logs.FILE_NAME), flags, 0o600)
+        self._streams, self._started = self._fork_init(request.system, channel, points)
         self._poll = select.poll()
         for descriptor in (control.fileno(), *self._owners, self._init, self._started, *self._streams):
             self._poll.register(descriptor, select.POLLIN)
 
-    def _fork_init(self, channel: socket.socket, points: MountPoints) -> tuple[dict[int, int], int]:
+    def _fork_init(
+        self, system: SystemDirectories, channel: socket.socket, points: MountPoints
+    ) -> tuple[dict[int, int], int]:
         with step("start init"):
             output, output_end = os.pipe()
             errors, errors_end = os.pipe()
@@ -106,7 +112,7 @@ class _Monitor:
                 for number, descriptor in enumerate((null, output_end, errors_end)):
                     os.dup2(descriptor, number)
                 close_all_but([channel.fileno(), started_end])
-                run_init(self._place.cgroup, channel, points)
+                run_init(self._place.cgroup, system, channel, points)
             for descriptor in (output_end, errors_end, started_end):
                 os.close(descriptor)
             self._init = os.pidfd_open(self._init_pid)

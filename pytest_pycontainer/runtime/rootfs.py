@@ -23,7 +23,7 @@ class MountPoints:
     """Where the spawner and its children mount: a tmpfs that exists in the spawner's mount namespace alone.
 
     ``mask`` is the layer that lies on the host image: it hides what is this machine's own business. ``host``,
-    ``root`` and ``source`` are empty directories to mount on; ``empty`` is a layer with nothing in it.
+    ``root``, ``source`` and ``system`` are empty directories to mount on; ``empty`` is a layer with nothing in it.
     """
 
     def __init__(self, directory: str) -> None:
@@ -33,6 +33,7 @@ class MountPoints:
         self.host = os.path.join(directory, "host")
         self.root = os.path.join(directory, "root")
         self.source = os.path.join(directory, "source")
+        self.system = os.path.join(directory, "system")
 
     def prepare(self, hidden: Iterable[str]) -> None:
         """Mounts the tmpfs and fills it, in a mount namespace that this process has for itself. Raises OSError.
@@ -40,7 +41,7 @@ class MountPoints:
         ``hidden`` are absolute paths: what of this machine no container may see, such as the store.
         """
         mount.mount("pycontainer", self.directory, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=4m")
-        for path in (self.mask, self.empty, self.host, self.root, self.source):
+        for path in (self.mask, self.empty, self.host, self.root, self.source, self.system):
             os.mkdir(path, 0o755)
         self._fill_mask(hidden)
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.spec import CopySpec, Place
+from pytest_pycontainer.runtime.spec import CopySpec
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
 _BOOT = (
@@ -75,12 +75,12 @@ class Spawner:
             os.close(self._errors)
             self._errors = -1
 
-    def prepare(self, place: Place, channel: socket.socket, control: socket.socket, lock: int) -> None:
+    def prepare(self, request: messages.Prepare, channel: socket.socket, control: socket.socket, lock: int) -> None:
         """Has a monitor and an init made, which serve the other ends of ``control`` and ``channel``; does not wait.
 
         The monitor holds ``lock``, a descriptor, for as long as it lives.
         """
-        self._request("start a container", messages.Prepare(place), [channel.fileno(), control.fileno(), lock])
+        self._request("start a container", request, [channel.fileno(), control.fileno(), lock])
 
     def copy(self, spec: CopySpec, timeout: float) -> messages.Failed | None:
         """Copies files into a root, within ``timeout`` seconds; returns what failed, if anything did."""

@@ -21,7 +21,6 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints
-from pytest_pycontainer.runtime.spec import Place
 
 # Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
 _BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
@@ -84,7 +83,7 @@ class _Spawner:
             try:
                 if isinstance(request, messages.Prepare):
                     with step("start the monitor"):
-                        self._fork_monitor(request.place, descriptors)
+                        self._fork_monitor(request, descriptors)
                 elif isinstance(request, messages.Copy):
                     with step("start the copy"):
                         if os.fork() == 0:
@@ -95,21 +94,21 @@ class _Spawner:
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
-    def _fork_monitor(self, place: Place, descriptors: list[int]) -> None:
+    def _fork_monitor(self, request: messages.Prepare, descriptors: list[int]) -> None:
         # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
         # once our own namespace is the one for children again.
         namespaces.unshare(namespaces.PID)
         try:
             child = os.fork()
             if child == 0:
-                self._become_monitor(place, *descriptors)
+                self._become_monitor(request, *descriptors)
         finally:
             namespaces.enter(self._own_pids, namespaces.PID)
 
-    def _become_monitor(self, place: Place, channel: int, control: int, lock: int) -> NoReturn:
+    def _become_monitor(self, request: messages.Prepare, channel: int, control: int, lock: int) -> NoReturn:
         try:
             lifelines = Lifelines(self._owner, self._lifeline, lock)
-            run_monitor(place, socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points)
+            run_monitor(request, socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points)
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 

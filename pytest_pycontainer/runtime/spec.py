@@ -28,6 +28,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemDirectories:
+    """What of /proc, /sys and /dev a container gets: paths covered with nothing, paths made read-only (both absolute,
+    below /proc or /sys), and the size of /dev/shm.
+    """
+
+    masked_paths: tuple[str, ...]
+    read_only_paths: tuple[str, ...]
+    shm_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """A process in a container: its command, and as whom it runs.
 
@@ -46,17 +57,14 @@ class ProcessSpec:
 class ContainerSpec:
     """What init makes of a container.
 
-    ``files`` are (file on this machine, path in the container) shown by bind mounts; ``shm_bytes`` is the size of
-    /dev/shm; with ``reaper`` PID 1 is ours and runs the command as its child.
+    ``files`` are (file on this machine, path in the container) shown by bind mounts; with ``reaper`` PID 1 is ours and
+    runs the command as its child.
     """
 
     hostname: str
     rootfs: Rootfs
     process: ProcessSpec
     files: tuple[tuple[str, str], ...]
-    masked_paths: tuple[str, ...]
-    read_only_paths: tuple[str, ...]
-    shm_bytes: int
     reaper: bool
 
 

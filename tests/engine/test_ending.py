@@ -21,11 +21,12 @@ from pytest_pycontainer import Container, Engine, Settings
 OWNER = """
 import sys
 from pathlib import Path
-from pytest_pycontainer import Engine, Settings
+from pytest_pycontainer import Engine, Settings, wait
 with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
     print("ready", flush=True)
     while True:
-        container = engine.run("host", ["sh", "-c", "sleep 1000 & sleep 1001 & wait"], ports=[80], name="victim")
+        command = ["sh", "-c", "sleep 1000 & sleep 1001 & echo up; wait"]
+        container = engine.run("host", command, ports=[80], name="victim", wait=wait.log("up"))
         sys.stdin.read(1) if sys.argv[3] == "wait" else None
         print(container.pid, container.id, flush=True)
         container.exec(["sh", "-c", "sleep 1002 >/dev/null 2>&1 &"])
