@@ -17,7 +17,16 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── InvalidManifestError          JSON that is no manifest or index, or too much of it
     │   ├── NoMatchingPlatformError       the image is not there for this platform: for which it is
     │   ├── ImageNotFoundError
-    │   └── ImageOutdatedError            built on a state of the host image that is gone
+    │   │   └── ImageNotInRegistryError   (with near tags)
+    │   ├── ImageOutdatedError            built on a state of the host image that is gone
+    │   ├── ImageNotPortableError         the host image lies under it: no other machine could use it
+    │   ├── CredentialsError              a file or program that keeps registries' passwords can't be used
+    │   └── RegistryError
+    │       ├── RegistryUnavailableError  down, out of reach, or out of order
+    │       ├── RegistryCertificateError  TLS: which certificate, and what is wrong with it
+    │       ├── RegistryAnswerError       an answer that the protocol does not have
+    │       ├── AccessDeniedError         log in, or ask for the right
+    │       └── RateLimitedError          when to come back
     ├── BuildError
     │   ├── DockerfileNotFoundError
     │   ├── DockerfileError               file, line, column, the line itself, a caret
@@ -208,6 +217,97 @@ class ImageOutdatedError(ImageError):
             f"image {self.reference!r} was built on this machine's root file system before its packages changed; "
             "build it again"
         )
+
+
+class ImageNotInRegistryError(ImageNotFoundError):
+    """The registry has no such repository, or no such tag in it. ``known`` holds tags with near names."""
+
+    def __str__(self) -> str:
+        near = f" (did you mean {', '.join(self.known)}?)" if self.known else ""
+        return f"no image {self.reference!r} in its registry{near}; check its name and tag"
+
+
+class ImageNotPortableError(ImageError):
+    """The image was built ``FROM host``: what lies under its layers is this machine, which can't be pushed."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(reference)
+        self.reference = reference
+
+    def __str__(self) -> str:
+        return (
+            f"cannot push {self.reference!r}: it stands on this machine's root file system, which no other machine has; "
+            "build it FROM scratch or FROM an image of a registry"
+        )
+
+
+class CredentialsError(ImageError):
+    """A ``source`` of registries' credentials, a file or a helper program, that can't be used."""
+
+    def __init__(self, source: str, detail: str) -> None:
+        super().__init__(source, detail)
+        self.source = source
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot use the registry credentials of {self.source}: {self.detail}; mend it, or log in again"
+
+
+class RegistryError(ImageError):
+    """A registry did not do what it was asked: ``registry`` is its host, ``doing`` what was asked for."""
+
+    remedy = ""
+
+    def __init__(self, registry: str, doing: str, detail: str) -> None:
+        super().__init__(registry, doing, detail)
+        self.registry = registry
+        self.doing = doing
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing}: {self.registry}: {self.detail}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class RegistryUnavailableError(RegistryError):
+    """The registry can't be reached, or answers that it is out of order; it was asked several times."""
+
+    remedy = "check its name and that it runs, and try again"
+
+
+class RegistryCertificateError(RegistryError):
+    """TLS with the registry failed: ``detail`` says why, ``fingerprint`` (SHA-256) which certificate it showed."""
+
+    def __init__(self, registry: str, doing: str, detail: str, fingerprint: str | None = None) -> None:
+        super().__init__(registry, doing, detail)
+        self.args = (registry, doing, detail, fingerprint)
+        self.fingerprint = fingerprint
+
+    def __str__(self) -> str:
+        which = f" (certificate with SHA-256 fingerprint {self.fingerprint})" if self.fingerprint else ""
+        return (
+            f"cannot {self.doing}: no TLS with {self.registry}: {self.detail}{which}; "
+            "name the authority that signed it as the registry's ca"
+        )
+
+
+class RegistryAnswerError(RegistryError):
+    """The registry gave an answer that the distribution protocol does not have, or refused with one of its codes."""
+
+
+class AccessDeniedError(RegistryError):
+    """The registry wants other credentials, or none are enough; a repository that does not exist may look the same."""
+
+    remedy = "log in to it with a user that may do this, or check the image's name"
+
+
+class RateLimitedError(RegistryError):
+    """Too many requests. ``retry_after`` is in seconds from now, None if the registry did not say."""
+
+    def __init__(self, registry: str, doing: str, retry_after: float | None) -> None:
+        when = "later" if retry_after is None else f"in {retry_after:.0f} s"
+        super().__init__(registry, doing, f"too many requests; try again {when}, or log in for a higher limit")
+        self.args = (registry, doing, retry_after)
+        self.retry_after = retry_after
 
 
 # Builds
