@@ -236,7 +236,7 @@ class ImageNotPortableError(ImageError):
 
     def __str__(self) -> str:
         return (
-            f"cannot push {self.reference!r}: it stands on this machine's root file system, which no other machine has; "
+            f"cannot push {self.reference!r}: it stands on this machine's root file system, which no other has; "
             "build it FROM scratch or FROM an image of a registry"
         )
 
