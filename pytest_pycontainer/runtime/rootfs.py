@@ -22,8 +22,9 @@ _OPAQUE = "trusted.overlay.opaque"
 class MountPoints:
     """Where the spawner and its children mount: a tmpfs that exists in the spawner's mount namespace alone.
 
-    ``mask`` is the layer that lies on the host image: it hides what is this machine's own business. ``host``,
-    ``root``, ``source`` and ``system`` are empty directories to mount on; ``empty`` is a layer with nothing in it.
+    ``mask`` is the layer that lies on the host image: it hides what is this machine's own business. ``host`` is the
+    host image as one directory. ``root``, ``source`` and ``system`` are empty directories to mount on; ``empty`` is a
+    layer with nothing in it.
     """
 
     def __init__(self, directory: str) -> None:
@@ -44,6 +45,8 @@ class MountPoints:
         for path in (self.mask, self.empty, self.host, self.root, self.source, self.system):
             os.mkdir(path, 0o755)
         self._fill_mask(hidden)
+        # Once, for all containers: what is looked up in it is known to the next.
+        _mount_overlay([self.mask, "/"], None, None, self.host)
 
     def _fill_mask(self, hidden: Iterable[str]) -> None:
         for name, mode in _OWN_DIRECTORIES.items():
@@ -86,8 +89,7 @@ def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
     if rootfs.host:
         if layers and os.stat(layers[0]).st_dev == os.stat("/").st_dev:
             # Layers that lie inside another layer, as the store does in "/", are refused with ELOOP ("overlapping
-            # lowerdir path"), so the host image becomes an overlay of its own that they are stacked on.
-            _mount_overlay([points.mask, "/"], None, None, points.host)
+            # lowerdir path"), so they are stacked on the host image that is an overlay of its own.
             layers.append(points.host)
         else:
             layers += [points.mask, "/"]
