@@ -1,7 +1,7 @@
 """Manifests and indexes: what an image consists of, and which image there is for a platform.
 
-Both of Docker's (schema 2) and of OCI's (image-spec, "manifest", "index", "descriptor"). An index is what Docker calls a
-manifest list.
+Both of Docker's (schema 2) and of OCI's (image-spec, "manifest", "index", "descriptor"). An index is what Docker calls
+a manifest list.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Index:
         if len(self.manifests) == 1 and self.manifests[0].platform is None:
             return self.manifests[0]
         # Attestations of the build are listed as images for unknown platforms.
-        known = dict.fromkeys(str(found.platform) for _, found in there if found.platform.os != _UNKNOWN)
+        known = dict.fromkeys(str(found.platform) for candidate, found in there if candidate.os != _UNKNOWN)
         raise NoMatchingPlatformError(str(platform), tuple(known))
 
 
