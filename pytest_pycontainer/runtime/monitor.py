@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -144,13 +145,18 @@ class _Monitor:
     def _pump(self, descriptor: int) -> None:
         data = os.read(descriptor, _READ_SIZE)
         if data:
-            logs.append(self._log, self._streams[descriptor], data)
+            self._write_log(descriptor, data)
         else:
             self._poll.unregister(descriptor)
 
+    def _write_log(self, descriptor: int, data: bytes) -> None:
+        with suppress(OSError):  # a full disk costs the log, not the container
+            logs.append(self._log, self._streams[descriptor], data)
+
     def _record_start(self) -> None:
         self._state = ContainerState("running", _pid_on_this_machine(self._init), time.time())
-        write_state(self._place.directory, self._state)
+        with suppress(OSError):  # a full disk
+            write_state(self._place.directory, self._state)
 
     def _end(self, descriptor: int) -> None:
         """The owner is gone, and so must the container be."""
@@ -199,7 +205,8 @@ class _Monitor:
     def _finish(self, code: int) -> None:
         self._pump_rest()
         out_of_memory = cgroups.ran_out_of_memory(self._place.cgroup)
-        cgroups.remove(self._place.cgroup)
+        with suppress(OSError):  # what is left is removed, or complained about, with the container's directory
+            cgroups.remove(self._place.cgroup)
         if not self._orphaned:
             self._state = replace(
                 self._state,
@@ -209,7 +216,8 @@ class _Monitor:
                 exit_code=code,
                 out_of_memory=out_of_memory,
             )
-            write_state(self._place.directory, self._state)
+            with suppress(OSError):  # a full disk: the engine is told all the same
+                write_state(self._place.directory, self._state)
             if _tell(self._control, messages.Exited(code, out_of_memory)):
                 return
         remove_tree(self._place.directory)
@@ -220,7 +228,7 @@ class _Monitor:
             os.set_blocking(descriptor, False)
             try:
                 while data := os.read(descriptor, _READ_SIZE):
-                    logs.append(self._log, self._streams[descriptor], data)
+                    self._write_log(descriptor, data)
             except BlockingIOError:
                 continue  # the other end was handed out of the container; what comes now is not its output
 
