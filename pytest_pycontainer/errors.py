@@ -20,6 +20,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   │   └── ImageNotInRegistryError   (with near tags)
     │   ├── ImageOutdatedError            built on a state of the host image that is gone
     │   ├── ImageNotPortableError         the host image lies under it: no other machine could use it
+    │   ├── DigestMismatchError           content that is not what its digest says: got, wanted
     │   ├── CredentialsError              a file or program that keeps registries' passwords can't be used
     │   └── RegistryError
     │       ├── RegistryUnavailableError  down, out of reach, or out of order
@@ -239,6 +240,19 @@ class ImageNotPortableError(ImageError):
             f"cannot push {self.reference!r}: it stands on this machine's root file system, which no other has; "
             "build it FROM scratch or FROM an image of a registry"
         )
+
+
+class DigestMismatchError(ImageError):
+    """Content that is not what its digest says: damaged, or something else. ``what`` names it."""
+
+    def __init__(self, what: str, got: str, wanted: str) -> None:
+        super().__init__(what, got, wanted)
+        self.what = what
+        self.got = got
+        self.wanted = wanted
+
+    def __str__(self) -> str:
+        return f"{self.what} is not what it should be: got {self.got}, wanted {self.wanted}; get it again"
 
 
 class CredentialsError(ImageError):
