@@ -21,6 +21,9 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── ImageOutdatedError            built on a state of the host image that is gone
     │   ├── ImageNotPortableError         the host image lies under it: no other machine could use it
     │   ├── DigestMismatchError           content that is not what its digest says: got, wanted
+    │   ├── LayerInvalidError             which entry, and why it can't be extracted
+    │   ├── CompressionUnavailableError   a library has to be installed first
+    │   ├── InvalidArchiveError           a file that no image can be loaded from
     │   ├── CredentialsError              a file or program that keeps registries' passwords can't be used
     │   └── RegistryError
     │       ├── RegistryUnavailableError  down, out of reach, or out of order
@@ -237,7 +240,7 @@ class ImageNotPortableError(ImageError):
 
     def __str__(self) -> str:
         return (
-            f"cannot push {self.reference!r}: it stands on this machine's root file system, which no other has; "
+            f"cannot push or save {self.reference!r}: it stands on this machine's root file system, which no other has; "
             "build it FROM scratch or FROM an image of a registry"
         )
 
@@ -253,6 +256,42 @@ class DigestMismatchError(ImageError):
 
     def __str__(self) -> str:
         return f"{self.what} is not what it should be: got {self.got}, wanted {self.wanted}; get it again"
+
+
+class LayerInvalidError(ImageError):
+    """A layer that can't or must not be extracted: the ``entry``, empty if it is the stream itself, and the reason."""
+
+    def __init__(self, entry: str, reason: str) -> None:
+        super().__init__(entry, reason)
+        self.entry = entry
+        self.reason = reason
+
+    def __str__(self) -> str:
+        where = f"its entry {self.entry!r:.300}" if self.entry else "the archive"
+        return f"cannot extract a layer: {where}: {self.reason}; have the image made anew, or use another"
+
+
+class CompressionUnavailableError(ImageError):
+    """A layer's ``compression`` needs a library that is not installed: ``remedy`` says which."""
+
+    def __init__(self, compression: str, remedy: str) -> None:
+        super().__init__(compression, remedy)
+        self.compression = compression
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"cannot extract a layer compressed with {self.compression}: {self.remedy}"
+
+
+class InvalidArchiveError(ImageError):
+    """A file that no image can be loaded from; ``problem`` says what is missing or wrong in it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"cannot load an image archive: {self.problem}; save the image again"
 
 
 class CredentialsError(ImageError):
