@@ -135,7 +135,7 @@ def everything() -> Belongings:
         machine(),
         processes=frozenset(_describe(process) for process in _descendants()),
         descriptors=frozenset(_descriptors()),
-        mounts=frozenset(line.split(" ", 1)[1] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        mounts=frozenset(_mounts()),
     )
 
 
@@ -195,6 +195,14 @@ def _descriptors() -> Iterator[str]:
             yield f"{link.name} {link.readlink()}"
         except FileNotFoundError:  # the one that the directory itself was listed with
             continue
+
+
+def _mounts() -> Iterator[str]:
+    """Those that could be a container's: an overlay, or anything in a directory of ours or of the tests."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        description = line.split(" ", 1)[1]  # without the mount's number
+        if any(sign in description for sign in (" overlay ", "pycontainer", "/pytest-")):
+            yield description
 
 
 def _tables() -> Iterator[str]:

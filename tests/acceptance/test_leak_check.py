@@ -10,7 +10,7 @@ import pytest
 SUITE_CONFTEST = Path(__file__).parent.parent / "conftest.py"
 
 IMPORTS = """
-import os, subprocess
+import ctypes, os, subprocess
 from pathlib import Path
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket, nested, text
 kept = []
@@ -21,6 +21,13 @@ def link(kind, *attributes, flags=0):
         route.request([Message(kind, bytes(16) + text(3, "pyc-leak") + b"".join(attributes), "change a link", flags)])
     finally:
         route.close()
+
+def mount():
+    os.mkdir("point")
+    assert ctypes.CDLL(None).mount(b"overlay", b"point", b"overlay", 0, b"lowerdir=/etc:/usr") == 0
+
+def unmount():
+    assert ctypes.CDLL(None).umount2(b"point", 2) == 0
 
 def cgroup():
     for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -46,6 +53,7 @@ LEAKS = {
         "kept.append(subprocess.Popen(['sleep', '1000']))",
         "kept[0].kill(); kept[0].wait()",
     ),
+    "mount": ("mounts: * overlay *", "mount()", "unmount()"),
     "zombie": ("processes: * (zombie)", "os.fork() or os._exit(0)", "os.wait()"),
     "descriptor": ("descriptors: * /dev/null", "kept.append(os.open('/dev/null', os.O_RDONLY))", "os.close(kept[0])"),
     "interface": ("interfaces: pyc-leak", "link(16, nested(18, text(1, 'bridge')), flags=0x600)", "link(17)"),
