@@ -1,0 +1,32 @@
+"""What a pull or push tells while it goes on."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+
+class Stage(Enum):
+    """What becomes of a layer."""
+
+    WAITING = "waiting"
+    HERE = "here already"
+    MOUNTED = "mounted from another repository"
+    COMPRESSING = "compressing"
+    DOWNLOADING = "downloading"
+    UPLOADING = "uploading"
+    DONE = "done"
+
+
+class Progress(Protocol):
+    """Gets the news of each layer: its digest, its stage, and how many of its bytes are through.
+
+    Called from several threads, for each piece that comes: it must be quick, and what it raises ends the transfer.
+    ``total`` is 0 where the size is not known yet.
+    """
+
+    def __call__(self, digest: str, stage: Stage, done: int, total: int) -> None: ...
+
+
+def silent(digest: str, stage: Stage, done: int, total: int) -> None:
+    """For progress that nobody asked for."""

@@ -1,0 +1,228 @@
+"""Pulling: manifest → config and layers → store → name."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pytest_pycontainer.errors import (
+    InvalidManifestError,
+    NoMatchingPlatformError,
+    RegistryAnswerError,
+    StoreError,
+)
+from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.image.config import ImageConfig
+from pytest_pycontainer.image.manifest import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    Descriptor,
+    Index,
+    Manifest,
+)
+from pytest_pycontainer.image.platform import Platform
+from pytest_pycontainer.image.reference import Reference
+from pytest_pycontainer.registry.download import read_blob, stream_blob
+from pytest_pycontainer.registry.known_blobs import KnownBlobs
+from pytest_pycontainer.registry.progress import Progress, Stage, silent
+from pytest_pycontainer.store.cache import BuildCache, CacheRecord
+from pytest_pycontainer.store.files import storing, write_whole
+from pytest_pycontainer.store.store import StoredImage, parse_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_pycontainer.registry.registries import Registries
+    from pytest_pycontainer.registry.repository import Repository
+    from pytest_pycontainer.store.store import Store
+
+_LAYERS_AT_ONCE: Final = 4
+_CONFIG_BYTES_AT_MOST: Final = 8 << 20
+_LOCK_SECONDS: Final = 3600.0
+_LOCK_POLL_SECONDS: Final = 0.05
+
+
+def pull(
+    store: Store,
+    registries: Registries,
+    reference: str,
+    *,
+    platform: Platform | None = None,
+    progress: Progress = silent,
+) -> StoredImage:
+    """Pulls the image ``reference`` for ``platform`` (this machine's by default), stores it, and names it so.
+
+    Asks for no more than the manifest's digest if the image is here, and for nothing if ``reference`` has a digest.
+    Processes that pull the same at the same time download it once. Nothing of an image is visible before all of it is
+    stored; layers that were complete when a pull failed are kept.
+
+    Raises InvalidReferenceError, ImageNotInRegistryError, NoMatchingPlatformError, AccessDeniedError,
+    RateLimitedError, RegistryUnavailableError, RegistryCertificateError, RegistryAnswerError, DigestMismatchError,
+    InvalidManifestError, InvalidImageConfigError, CredentialsError, StoreError, and what a layer's extraction raises.
+    """
+    name = parse_tag(reference)
+    one = _Pull(store, registries.repository(name), name, platform, progress)
+    image = one.run()
+    store.tag(image.id, str(name))
+    return image
+
+
+class _Stopped(Exception):  # noqa: N818  (no error: it ends the threads whose work is not wanted any more)
+    """Another layer failed, or the caller was interrupted."""
+
+
+class _Pull:
+    def __init__(
+        self, store: Store, repository: Repository, name: Reference, platform: Platform | None, progress: Progress
+    ) -> None:
+        self._store = store
+        self._cache = BuildCache(store)
+        self._known = KnownBlobs(store)
+        self._repository = repository
+        self._name = name
+        self._asked_platform = platform
+        self._platform = platform or Platform.current()
+        self._progress = progress
+        self._stop = threading.Event()
+
+    def run(self) -> StoredImage:
+        digest = self._name.digest or self._repository.manifest_digest(self._name)
+        if digest and (image := self._here(digest)):
+            return image
+        with self._cache.lock(self._key(digest or str(self._name))):
+            if digest and (image := self._here(digest)):
+                return image  # another process has just pulled it
+            top_digest, manifest = self._manifest(digest)
+            image = self._download(manifest)
+            self._cache.put(self._key(top_digest), CacheRecord(image.id))
+        return image
+
+    def _here(self, digest: str) -> StoredImage | None:
+        record = self._cache.get(self._key(digest))
+        return StoredImage(record.image, self._store.config(record.image)) if record else None
+
+    def _key(self, digest: str) -> str:
+        return digests.of(f"pulled {digest} {self._platform}".encode())
+
+    def _manifest(self, digest: str | None) -> tuple[str, Manifest]:
+        """The image's manifest, and the digest of what was asked for, which may be an index."""
+        # By digest, so that a tag that moves meanwhile does not give us something else under the old one's key.
+        name = replace(self._name, digest=digest) if digest else self._name
+        media_type, content = self._repository.manifest(name)
+        top_digest = digests.of(content)
+        if media_type in INDEXES:
+            chosen = Index.from_json(content).select(self._platform)
+            media_type, content = self._repository.manifest(replace(self._name, digest=chosen.digest))
+        if media_type not in MANIFESTS:
+            raise self._unusable(f"{self._name} has the media type {media_type!r}; wanted an image's manifest")
+        manifest = Manifest.from_json(content)
+        if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+            kind = manifest.config.media_type
+            raise self._unusable(f"{self._name} is no image but something of type {kind!r}")
+        return top_digest, manifest
+
+    def _download(self, manifest: Manifest) -> StoredImage:
+        if manifest.config.size > _CONFIG_BYTES_AT_MOST:
+            raise InvalidManifestError(f"its config is of {manifest.config.size} bytes; wanted {_CONFIG_BYTES_AT_MOST}")
+        content = read_blob(self._repository, manifest.config)
+        config = ImageConfig.from_json(content)
+        self._check(config, manifest)
+        self._download_layers(dict(zip(config.diff_ids, manifest.layers, strict=True)))
+        # The config last: an image is there when its config is.
+        write_whole(self._store.blobs / digests.hexadecimal(manifest.config.digest), content, self._store.temporary)
+        return StoredImage(manifest.config.digest, config)
+
+    def _check(self, config: ImageConfig, manifest: Manifest) -> None:
+        if len(config.diff_ids) != len(manifest.layers):
+            layers = f"{len(manifest.layers)} layers, and its config has {len(config.diff_ids)}"
+            raise InvalidManifestError(f"the manifest of {self._name} has {layers}")
+        found = Platform(config.os, config.architecture, config.variant)
+        asked = self._asked_platform
+        if asked and (found.os, found.architecture) != (asked.os, asked.architecture):
+            raise NoMatchingPlatformError(str(asked), (str(found),))
+
+    def _download_layers(self, layers: dict[str, Descriptor]) -> None:
+        for blob in layers.values():
+            self._progress(blob.digest, Stage.WAITING, 0, blob.size)
+        with ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="pull") as threads:
+            running = [threads.submit(self._download_layer, diff_id, blob) for diff_id, blob in layers.items()]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                # After a failure, or Ctrl-C here: the threads notice within one piece, or one read's time limit.
+                self._stop.set()
+        _raise_first(running)
+
+    def _download_layer(self, diff_id: str, blob: Descriptor) -> None:
+        with self._layer_lock(diff_id):
+            if diff_id == digests.EMPTY_LAYER or self._layer_is_here(diff_id):
+                self._progress(blob.digest, Stage.HERE, blob.size, blob.size)
+            else:
+                self._store_layer(diff_id, blob)
+        self._known.add(diff_id, self._repository.name, blob)
+
+    def _store_layer(self, diff_id: str, blob: Descriptor) -> None:
+        done = 0
+        with self._store.layer_writer(blob.media_type) as layer:
+            for piece in stream_blob(self._repository, blob):
+                if self._stop.is_set():
+                    raise _Stopped
+                layer.write(piece)
+                done += len(piece)
+                self._progress(blob.digest, Stage.DOWNLOADING, done, blob.size)
+            layer.commit(diff_id)
+        self._progress(blob.digest, Stage.DONE, blob.size, blob.size)
+
+    def _layer_is_here(self, diff_id: str) -> bool:
+        return (self._store.layers / digests.hexadecimal(diff_id)).is_dir()
+
+    @contextmanager
+    def _layer_lock(self, diff_id: str) -> Iterator[None]:
+        """Holds a layer alone among all processes and threads: images that share it download it once.
+
+        A flock, which the kernel frees when its holder dies. Whoever holds one waits for no lock, so no two wait for
+        each other. It is asked for again and again because the kernel's own way to wait could not be broken off
+        when another layer fails. Raises StoreError if an hour did not suffice.
+        """
+        key = digests.of(f"layer {diff_id}".encode())
+        path = self._store.locks / f"{digests.hexadecimal(key)}.lock"
+        deadline = time.monotonic() + _LOCK_SECONDS
+        with storing("lock", path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                while True:
+                    if self._stop.is_set():
+                        raise _Stopped
+                    try:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        if time.monotonic() > deadline:
+                            detail = f"another pull has held this layer for {_LOCK_SECONDS:g} s; wait for it, or end it"
+                            raise StoreError("lock", str(path), detail) from None
+                        self._stop.wait(_LOCK_POLL_SECONDS)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, detail: str) -> RegistryAnswerError:
+        return RegistryAnswerError(self._repository.registry, f"pull {self._name}", detail)
+
+
+def _raise_first(futures: list[Future[None]]) -> None:
+    """Raises the failure that stopped the others, if there was one."""
+    for future in futures:
+        if (problem := future.exception()) is not None and not isinstance(problem, _Stopped):
+            raise problem
