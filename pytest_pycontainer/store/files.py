@@ -1,8 +1,11 @@
-"""Writing files that are there whole or not at all."""
+"""Writing files and directories that are there whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 import tempfile
 import time
 from contextlib import contextmanager
@@ -10,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import StoreError
+from pytest_pycontainer.kernel import libc
+from pytest_pycontainer.kernel.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ABANDONED_SECONDS = 3600.0
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -45,12 +51,76 @@ def write_whole(path: Path, content: bytes, temporary: Path) -> None:
             raise
 
 
+def move_whole(directory: Path, target: Path) -> None:
+    """Makes ``directory`` be ``target`` by a rename, so that it is there whole, and durable, or not at all.
+
+    If somebody has made ``target`` already, ``directory`` is removed: under one name there is one content. Raises
+    OSError; ``directory`` then stays.
+    """
+    if target.exists():
+        remove_tree(directory)
+        return
+    _make_durable(directory)
+    try:
+        directory.rename(target)
+    except OSError as problem:
+        if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        remove_tree(directory)  # another process has just stored the same
+
+
+@contextmanager
+def unfinished_directory(temporary: Path) -> Iterator[Path]:
+    """A new directory in ``temporary``, removed at the end if it is still there.
+
+    A flock on it says that its maker lives, however long it takes. Raises OSError.
+    """
+    path = Path(tempfile.mkdtemp(dir=temporary))
+    try:
+        descriptor = os.open(path, _DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield path
+        finally:
+            os.close(descriptor)
+    finally:
+        remove_tree(path)
+
+
 def sweep_abandoned(temporary: Path) -> None:
-    """Removes what writers that were killed have left in ``temporary``: a write takes far less than an hour."""
+    """Removes what writers that were killed have left in ``temporary``.
+
+    A file is abandoned after an hour, which is far more than a write takes; a directory if nobody holds its lock then.
+    """
     abandoned_before = time.time() - _ABANDONED_SECONDS
     for path in temporary.iterdir():
         try:
-            if path.lstat().st_mtime < abandoned_before:
+            status = path.lstat()
+            if status.st_mtime >= abandoned_before:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                _sweep_directory(path)
+            else:
                 path.unlink()
         except FileNotFoundError:
             continue  # its writer, or another sweeper, was quicker
+
+
+def _sweep_directory(path: Path) -> None:
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_tree(path)
+    except BlockingIOError:
+        return  # it is being written
+    finally:
+        os.close(descriptor)
+
+
+def _make_durable(directory: Path) -> None:
+    """Returns when all that was written to the directory's file system is on disk: one call for thousands of files."""
+    descriptor = os.open(directory, _DIRECTORY)
+    try:
+        libc.call("syncfs", descriptor)
+    finally:
+        os.close(descriptor)

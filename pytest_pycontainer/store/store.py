@@ -15,12 +15,11 @@ same tag leave one of their two IDs. Only what must not be *done* twice, a build
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import (
     ImageNotFoundError,
@@ -31,11 +30,13 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.image.reference import Reference
-from pytest_pycontainer.kernel import libc
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import diff
-from pytest_pycontainer.store.files import storing, sweep_abandoned, write_whole
+from pytest_pycontainer.store.files import move_whole, storing, sweep_abandoned, write_whole
 from pytest_pycontainer.store.host import HostIdentity, host_config
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.store.layers import LayerLimits, LayerWriter
 
 HOST = "host"
 SCRATCH = "scratch"
@@ -214,17 +215,20 @@ class Store:
         """
         with storing("store the layer", upper):
             diff_id = diff.diff_id(upper)
-            if diff_id == digests.EMPTY_LAYER or self._layer(diff_id).exists():
+            if diff_id == digests.EMPTY_LAYER:
                 remove_tree(upper)
-                return diff_id
-            _make_durable(upper)
-            try:
-                upper.rename(self._layer(diff_id))
-            except OSError as problem:
-                if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-                remove_tree(upper)  # another process has just stored the same layer
+            else:
+                move_whole(upper, self._layer(diff_id))
         return diff_id
+
+    def layer_writer(self, media_type: str, limits: LayerLimits | None = None) -> LayerWriter:
+        """A context manager that takes a layer's compressed bytes as they stream, and stores it extracted.
+
+        Raises LayerInvalidError at once if ``media_type`` is no layer's.
+        """
+        from pytest_pycontainer.store.layers import LayerWriter  # most runs pull nothing
+
+        return LayerWriter(self.layers, self.temporary, media_type, limits)
 
     def has_layers(self, config: ImageConfig) -> bool:
         """Whether every layer of ``config`` is stored."""
@@ -255,12 +259,3 @@ def parse_tag(reference: str) -> Reference:
 
 def _stored_layers(config: ImageConfig) -> list[str]:
     return [diff_id for diff_id in dict.fromkeys(reversed(config.diff_ids)) if diff_id != digests.EMPTY_LAYER]
-
-
-def _make_durable(directory: Path) -> None:
-    """Returns when all that was written to the directory's file system is on disk: one call for thousands of files."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        libc.call("syncfs", descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,148 @@
+"""Layers' compressions, undone while the bytes stream: gzip (RFC 1952), zstd (RFC 8878), none.
+
+The first bytes tell which it is; media types are wrong often enough. gzip is undone with isal where that is installed,
+three times as fast as zlib, and with zlib elsewhere: not worth a dependency that has no wheel for some machines. zstd
+comes with Python 3.14, and before with ``backports.zstd``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_pycontainer.errors import CompressionUnavailableError, LayerInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAGIC_BYTES = 4
+_PIECE = 1 << 18
+_INPUT = 1 << 16
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_ZSTD_REMEDY = "install backports.zstd, use Python 3.14 or newer, or have the image compressed with gzip"
+
+
+class Decompressor(Protocol):
+    """Takes compressed bytes as they come and gives what was in them, in pieces of limited size."""
+
+    def pieces(self, data: bytes) -> Iterator[bytes]: ...
+
+    def finish(self) -> Iterator[bytes]:
+        """What is left at the end of the stream. Raises LayerInvalidError if it can't be the end."""
+        ...
+
+
+class Sniffer:
+    """A decompressor that decides by the stream's first bytes.
+
+    Raises LayerInvalidError for damaged data and CompressionUnavailableError where a library is missing.
+    """
+
+    def __init__(self) -> None:
+        self._first = b""
+        self._chosen: Decompressor | None = None
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        if self._chosen is None:
+            self._first += data
+            if len(self._first) < _MAGIC_BYTES:
+                return iter(())
+            data, self._first = self._first, b""
+            self._chosen = _choose(data)
+        return self._chosen.pieces(data)
+
+    def finish(self) -> Iterator[bytes]:
+        if self._chosen is None:
+            return iter((self._first,))
+        return self._chosen.finish()
+
+
+def _choose(first: bytes) -> Decompressor:
+    if first.startswith(_GZIP_MAGIC):
+        return _Gzip()
+    if first.startswith(_ZSTD_MAGIC):
+        return _Zstd()
+    return _Plain()
+
+
+class _Plain:
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        yield data
+
+    def finish(self) -> Iterator[bytes]:
+        return iter(())
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._library: Any = _first_of("isal.isal_zlib") or zlib
+        self._errors = (zlib.error, getattr(self._library, "error", zlib.error))
+        self._member = self._library.decompressobj(_GZIP_WINDOW)
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        # The library copies what it has not used yet at every call: little by little is faster.
+        for start in range(0, len(data), _INPUT):
+            yield from self._inflate(data[start : start + _INPUT])
+
+    def _inflate(self, data: bytes) -> Iterator[bytes]:
+        try:
+            while data:
+                if self._member.eof:
+                    # Members may follow each other, with zeros after the last one.
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        return
+                    self._member = self._library.decompressobj(_GZIP_WINDOW)
+                yield self._member.decompress(data, _PIECE)
+                data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        except self._errors as problem:
+            raise LayerInvalidError("", f"its gzip data is damaged: {problem}") from None
+
+    def finish(self) -> Iterator[bytes]:
+        # What the library holds back once the input is used up.
+        while not self._member.eof:
+            try:
+                piece = self._member.decompress(b"", _PIECE)
+            except self._errors as problem:
+                raise LayerInvalidError("", f"its gzip data is damaged: {problem}") from None
+            if not piece:
+                raise LayerInvalidError("", "its gzip data ends too early")
+            yield piece
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        library = _first_of("compression.zstd", "backports.zstd")
+        if library is None:
+            raise CompressionUnavailableError("zstd", _ZSTD_REMEDY)
+        self._library = library
+        self._frame = library.ZstdDecompressor()
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        try:
+            while data:
+                if self._frame.eof:
+                    self._frame = self._library.ZstdDecompressor()
+                yield self._frame.decompress(data, _PIECE)
+                while not self._frame.eof and not self._frame.needs_input:
+                    yield self._frame.decompress(b"", _PIECE)
+                data = self._frame.unused_data if self._frame.eof else b""
+        except self._library.ZstdError as problem:
+            raise LayerInvalidError("", f"its zstd data is damaged: {problem}") from None
+
+    def finish(self) -> Iterator[bytes]:
+        if not self._frame.eof:
+            raise LayerInvalidError("", "its zstd data ends too early")
+        return iter(())
+
+
+def _first_of(*modules: str) -> Any:
+    for module in modules:
+        try:
+            return importlib.import_module(module)
+        except ImportError:
+            continue
+    return None
