@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_pycontainer.errors import (
     InvalidManifestError,
+    LayerInvalidError,
     NoMatchingPlatformError,
     RegistryAnswerError,
     StoreError,
@@ -170,16 +171,26 @@ class _Pull:
         self._known.add(diff_id, self._repository.name, blob)
 
     def _store_layer(self, diff_id: str, blob: Descriptor) -> None:
-        done = 0
+        pieces = self._pieces(blob)
         with self._store.layer_writer(blob.media_type) as layer:
-            for piece in stream_blob(self._repository, blob):
-                if self._stop.is_set():
-                    raise _Stopped
-                layer.write(piece)
-                done += len(piece)
-                self._progress(blob.digest, Stage.DOWNLOADING, done, blob.size)
+            try:
+                for piece in pieces:
+                    layer.write(piece)
+            except LayerInvalidError:
+                for _ in pieces:
+                    pass  # to its end: if the bytes are not what the digest says, that is the error to tell
+                raise
             layer.commit(diff_id)
         self._progress(blob.digest, Stage.DONE, blob.size, blob.size)
+
+    def _pieces(self, blob: Descriptor) -> Iterator[bytes]:
+        done = 0
+        for piece in stream_blob(self._repository, blob):
+            if self._stop.is_set():
+                raise _Stopped
+            yield piece
+            done += len(piece)
+            self._progress(blob.digest, Stage.DOWNLOADING, done, blob.size)
 
     def _layer_is_here(self, diff_id: str) -> bool:
         return (self._store.layers / digests.hexadecimal(diff_id)).is_dir()
