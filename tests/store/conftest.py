@@ -1,20 +1,37 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_pycontainer.image.manifest import OCI_LAYER
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def extract(store: Store) -> Callable[[bytes], Path]:
+    """Stores a tar archive as a layer, and returns the layer's directory."""
+
+    def extract(archive: bytes) -> Path:
+        digest = hashlib.sha256(archive).hexdigest()
+        with store.layer_writer(OCI_LAYER) as layer:
+            layer.write(archive)
+            layer.commit(f"sha256:{digest}")
+        return store.layers / digest
+
+    return extract
 
 
 @pytest.fixture
