@@ -27,6 +27,7 @@ _SILENCE_SECONDS: Final = 30.0
 """Longest that a server may take between two pieces of an answer."""
 _CONNECTIONS: Final = 8
 _CHUNK: Final = 256 << 10
+_DRAINED_AT_MOST: Final = 64 << 10
 _HTTPS_PORT: Final = 443
 _AGENT: Final = "pytest-pycontainer"
 
@@ -169,7 +170,13 @@ class _HttpResponse:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._request.method == "HEAD" or self._left_at_most() <= _DRAINED_AT_MOST:
+            self._answer.raw.drain_conn()  # else the connection could not be used again
         self._answer.close()
+
+    def _left_at_most(self) -> float:
+        length = self.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() else float("inf")
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
