@@ -60,6 +60,11 @@ class Sniffer:
         return self._chosen.finish()
 
 
+def is_compressed(first: bytes) -> bool:
+    """Whether a stream that begins with these bytes, four or more, is compressed."""
+    return first.startswith((_GZIP_MAGIC, _ZSTD_MAGIC))
+
+
 def _choose(first: bytes) -> Decompressor:
     if first.startswith(_GZIP_MAGIC):
         return _Gzip()
