@@ -262,12 +262,12 @@ class _Builder:
         if not path:
             raise instruction.line.error(instruction.path.offset, "the path is empty once its variables are replaced")
         path = absolute(state.config.working_directory, path)
-        step = CopyStep(root=self.context, sources=(), destination=path, owner="", mode=None)
+        step = CopyStep(root=self.context, sources=(), destination=path, owner=state.config.user, mode=None)
 
         def make(_key: str) -> ImageConfig:
             return replace(self._write(state.config, step), working_directory=path)
 
-        self._finish(state, ("WORKDIR", path), f"{_NOTHING_RUN}WORKDIR {path}", make)
+        self._finish(state, ("WORKDIR", path, step.owner), f"{_NOTHING_RUN}WORKDIR {path}", make)
 
     def _finish(self, state: _State, parts: Iterable[str], created_by: str, make: _Make) -> None:
         """Brings ``state`` behind a step: from the cache, or by ``make``, which no other build does meanwhile."""

@@ -23,12 +23,17 @@ Port: TypeAlias = int | str
 Ports: TypeAlias = Iterable[Port] | Mapping[Port, int | None]
 """Ports to publish, or container ports with the host port of each (None: a free one)."""
 
+_HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
+_HOST_NAME_AT_MOST = 64  # man 2 sethostname
+_SMALLEST_MEMORY = 6 << 20  # docker's
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _PORT = re.compile(
-    r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?"
+    r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?",
+    re.ASCII | re.IGNORECASE,
 )
+_REAL_TIME = re.compile(r"(?:SIG)?(RTMIN|RTMAX)([+-]\d+)?", re.ASCII)
 _HIGHEST_PORT = 65535
 _LOOPBACK = "127.0.0.1"
 
@@ -49,7 +54,7 @@ def parse_command(command: Command | None) -> tuple[str, ...] | None:
         return None
     try:
         arguments = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InvalidSpecError("command", str(command), f"words as a shell splits them ({error})") from error
     for argument in arguments:
         if not isinstance(argument, str) or "\0" in argument:
@@ -62,17 +67,19 @@ def parse_environment(environment: Environment | None) -> dict[str, str]:
     entries = environment.items() if isinstance(environment, Mapping) else _split_entries(environment or ())
     result: dict[str, str] = {}
     for name, value in entries:
-        if not name or "=" in name or "\0" in f"{name}{value}":
-            raise InvalidSpecError("env", f"{name}={value}", "NAME=value, without NUL characters")
+        if not (isinstance(name, str) and isinstance(value, str | int | float) and name) or "=" in name:
+            raise InvalidSpecError("env", f"{name}={value}", "a name without '=', and a text or number")
+        if "\0" in f"{name}{value}":
+            raise InvalidSpecError("env", f"{name}={value}", "no NUL characters")
         result[name] = str(value)
     return result
 
 
 def _split_entries(entries: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for entry in entries:
-        name, equals, value = entry.partition("=")
+    for entry in (entries,) if isinstance(entries, str) else entries:
+        name, equals, value = entry.partition("=") if isinstance(entry, str) else ("", "", "")
         if not equals:
-            raise InvalidSpecError("env", entry, "NAME=value")
+            raise InvalidSpecError("env", str(entry), "NAME=value")
         yield name, value
 
 
@@ -83,33 +90,73 @@ def parse_size(field: str, size: int | str | None) -> int | None:
         if match is None:
             raise InvalidSpecError(field, size, "bytes, or a number with the unit b, k, m, g or t")
         size = int(float(match[1]) * _UNITS[match[2].lower()])
-    if size is not None and size <= 0:
-        raise InvalidSpecError(field, str(size), "more than nothing")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < _SMALLEST_MEMORY):
+        raise InvalidSpecError(field, str(size), f"at least {_SMALLEST_MEMORY >> 20}m")
     return size
 
 
-def parse_signal(text: int | str) -> signal.Signals:
-    """A signal from its number or name, with or without SIG. Raises InvalidSpecError."""
+def parse_count(field: str, count: int | None) -> int | None:
+    """A number of things, one or more. Raises InvalidSpecError."""
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise InvalidSpecError(field, repr(count), "a number from 1")
+    return count
+
+
+def parse_text(field: str, text: str | None) -> str | None:
+    """A text without NUL characters. Raises InvalidSpecError."""
+    if text is not None and (not isinstance(text, str) or "\0" in text):
+        raise InvalidSpecError(field, repr(text), "a text without NUL characters")
+    return text
+
+
+def parse_user(user: str | int | None) -> str | None:
+    """A user as Dockerfile's USER takes it, or a uid. Raises InvalidSpecError."""
+    return parse_text("user", str(user) if isinstance(user, int) else user)
+
+
+def parse_host_name(name: str | None) -> str | None:
+    """A host name, perhaps with a domain. Raises InvalidSpecError."""
+    if parse_text("hostname", name) and (len(name or "") > _HOST_NAME_AT_MOST or not _HOST_NAME.fullmatch(name or "")):
+        raise InvalidSpecError("hostname", str(name), f"{_HOST_NAME_AT_MOST} letters, digits, '-', '_', '.' at most")
+    return name or None
+
+
+def parse_signal(text: int | str) -> int:
+    """A signal's number, from that or its name, with or without SIG, ``RTMIN+3`` too. Raises InvalidSpecError."""
     try:
         if isinstance(text, int) or text.isdecimal():
-            return signal.Signals(int(text))
+            return _known_signal(int(text))
         name = text.upper()
+        if real_time := _REAL_TIME.fullmatch(name):
+            return _known_signal(signal.Signals[f"SIG{real_time[1]}"] + int(real_time[2] or 0))
         return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, ValueError) as error:
         raise InvalidSpecError("signal", str(text), "a signal's number, or its name such as SIGTERM or HUP") from error
 
 
-def parse_name(name: str) -> str:
+def _known_signal(number: int) -> int:
+    if number not in signal.valid_signals():
+        raise ValueError(number)
+    return number
+
+
+def parse_name(name: str | None) -> str | None:
     """A container's name. Raises InvalidSpecError for one that docker would not take."""
+    if parse_text("name", name) is None or name is None:
+        return None
     if _NAME.fullmatch(name) is None:
         raise InvalidSpecError("name", name, "letters, digits, and then also '_', '.' and '-', two characters or more")
     return name
 
 
-def parse_ports(ports: Ports) -> tuple[PortMapping, ...]:
+def parse_ports(ports: Ports | None) -> tuple[PortMapping, ...]:
     """The ports to publish. Raises InvalidSpecError for text that is no port, and for a host port given twice."""
     if isinstance(ports, int | str):
         ports = (ports,)
+    if not isinstance(ports, Iterable):
+        if ports is None:
+            return ()
+        raise InvalidSpecError("ports", repr(ports), "a sequence of ports, or host ports by container port")
     if isinstance(ports, Mapping):
         mappings = [_parse_port(port, host) for port, host in ports.items()]
     else:
@@ -131,8 +178,10 @@ def _parse_port(port: Port, host_port: int | None) -> PortMapping:
         raise InvalidSpecError("ports", str(port), wanted)
     if match["host"]:
         host_port = int(match["host"])
+    if host_port is not None and not isinstance(host_port, int):
+        raise InvalidSpecError("ports", f"{port}: {host_port!r}", "a number for the host port")
     mapping = PortMapping(
-        int(match["port"]), match["protocol"] or "tcp", (match["address"] or _LOOPBACK).strip("[]"), host_port
+        int(match["port"]), (match["protocol"] or "tcp").lower(), (match["address"] or _LOOPBACK).strip("[]"), host_port
     )
     for number in (mapping.container_port, mapping.host_port):
         if number is not None and not 0 < number <= _HIGHEST_PORT:

@@ -19,7 +19,7 @@ from pytest_pycontainer.errors import (
     SpawnerError,
 )
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.process import EXECUTE_STEP
+from pytest_pycontainer.runtime.process import EXECUTE_STEP, pid_on_this_machine
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import ContainerSpec
 
@@ -127,7 +127,11 @@ class Connection:
         """Becomes readable when the container has exited; for others to poll on along with what they wait for."""
         return self._control.fileno()
 
-    def send_signal(self, number: signal.Signals) -> bool:
+    def pid(self) -> int:
+        """PID 1's number on this machine, 0 if it has ended."""
+        return pid_on_this_machine(self.pidfd)
+
+    def send_signal(self, number: int) -> bool:
         """Sends PID 1 a signal; False if it has ended."""
         try:
             signal.pidfd_send_signal(self.pidfd, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,12 +15,13 @@ from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.execution import ExecResult, execute_in
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.log import follow_log, read_log
+from pytest_pycontainer.engine.log import follow_log, read_last_lines, read_log
 from pytest_pycontainer.engine.records import ContainerRecord, ContainerRecords, Reservation
 from pytest_pycontainer.errors import (
     ContainerNotFoundError,
     ContainerNotRunningError,
     ContainerRunningError,
+    ContainerStartError,
     InvalidSpecError,
     PortNotPublishedError,
     WaitTimeoutError,
@@ -28,7 +30,6 @@ from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.logs import LogEntry
 from pytest_pycontainer.runtime.messages import Exited
 from pytest_pycontainer.runtime.spec import ProcessSpec
-from pytest_pycontainer.runtime.state import read_state
 
 _REMOVAL_SECONDS = 30.0
 _TAIL_LINES = 30
@@ -46,7 +47,7 @@ class Container:
         record: ContainerRecord,
         image: Image,
         process: ProcessSpec,
-        stop_signal: str,
+        stop_signal: int,
         *,
         reservation: Reservation,
         records: ContainerRecords,
@@ -64,6 +65,7 @@ class Container:
         self._attachment = attachment
         self._forget = forget
         self._lock = threading.RLock()
+        self._process_of_owner = os.getpid()
         self._started = False
         self._removed = False
         self.image: Image = image
@@ -125,7 +127,7 @@ class Container:
     @property
     def pid(self) -> int:
         """PID 1's number on this machine, 0 unless it runs."""
-        return read_state(self._directory).pid if self.status == "running" else 0
+        return self._connection.pid() if self.status == "running" else 0
 
     @property
     def ip_address(self) -> str:
@@ -147,7 +149,9 @@ class Container:
         with self._lock:
             self._require_present()
             if self._started:
-                raise ContainerRunningError(self.name, "start")
+                if self.status == "running":
+                    raise ContainerRunningError(self.name, "start")
+                raise ContainerStartError(self.name, "start it again", "a container runs once here; run another")
             if self._attachment is not None:
                 self._attachment.publish()
             try:
@@ -180,7 +184,7 @@ class Container:
         """
         self._require_started("stop")
         if self._exited(0) is None:
-            self._connection.send_signal(arguments.parse_signal(self._stop_signal))
+            self._connection.send_signal(self._stop_signal)
             if self._exited(timeout) is None:
                 self._connection.send_signal(arguments.parse_signal("SIGKILL"))
         return self.wait(_REMOVAL_SECONDS)
@@ -190,6 +194,8 @@ class Container:
 
         Removing it again is no error. Raises ContainerRunningError, and WaitTimeoutError if it can't be ended.
         """
+        if os.getpid() != self._process_of_owner:
+            return  # a child that the owner has forked holds a copy of the handle, not the container
         with self._lock:
             if self._removed:
                 return
@@ -215,9 +221,9 @@ class Container:
         command: arguments.Command,
         *,
         env: arguments.Environment | None = None,
-        user: str | None = None,
+        user: str | int | None = None,
         workdir: str | None = None,
-        stdin: str | bytes = b"",
+        stdin: str | bytes | None = None,
         timeout: float | None = None,
     ) -> ExecResult:
         """Runs a further command in the container to its end, by default as the container's user, in its directory.
@@ -238,22 +244,27 @@ class Container:
                 *self._process.environment,
                 *(f"{k}={v}" for k, v in arguments.parse_environment(env).items()),
             ),
-            user=self._process.user if user is None else user,
-            working_directory=workdir or self._process.working_directory,
+            user=self._process.user if user is None else arguments.parse_user(user) or "",
+            working_directory=arguments.parse_text("workdir", workdir) or self._process.working_directory,
         )
-        data = stdin.encode() if isinstance(stdin, str) else stdin
+        data = stdin.encode() if isinstance(stdin, str) else stdin or b""
         return execute_in(self._connection, self.name, process, data, timeout)
 
     def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> str:
-        """What it wrote until now, as text (UTF-8), output and error in order; ``tail``: the last lines only."""
-        text = self.logs_bytes(stdout=stdout, stderr=stderr).decode(errors="replace")
-        return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:] if tail > 0 else ())
+        """What it wrote until now, as text (UTF-8); ``tail``: the last lines only.
 
-    def logs_bytes(self, *, stdout: bool = True, stderr: bool = True) -> bytes:
+        Standard output and error come in the order in which they were read, which for what was written to both at the
+        same moment may be another than that of writing.
+        """
+        return self.logs_bytes(stdout=stdout, stderr=stderr, tail=tail).decode(errors="replace")
+
+    def logs_bytes(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> bytes:
         """What it wrote until now, as it wrote it."""
         self._require_present()
-        wanted = {logs.STDOUT: stdout, logs.STDERR: stderr}
-        return b"".join(entry.data for entry in read_log(self._directory) if wanted[entry.stream])
+        streams = [stream for stream, wanted in ((logs.STDOUT, stdout), (logs.STDERR, stderr)) if wanted]
+        if tail is None:
+            return read_log(self._directory, streams)
+        return read_last_lines(self._directory, streams, tail)
 
     def log_tail(self) -> str:
         """The last lines of its log, for an error's message."""

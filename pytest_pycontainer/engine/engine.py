@@ -34,8 +34,8 @@ class ContainerOptions(TypedDict, total=False):
 
     name: str | None
     env: arguments.Environment | None
-    ports: arguments.Ports
-    user: str | None
+    ports: arguments.Ports | None
+    user: str | int | None
     workdir: str | None
     entrypoint: arguments.Command | None
     hostname: str | None
@@ -95,6 +95,12 @@ class Engine:
         from pytest_pycontainer.engine.steps import RuntimeSteps
 
         tags = (tag,) if isinstance(tag, str) else tuple(tag or ())
+        for name, value in (labels or {}).items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise InvalidSpecError("labels", f"{name}={value!r}", "texts")
+        if not Path(context).is_dir():
+            raise InvalidSpecError("build context", str(context), "a directory")
+        self._resources.require_open()
         self._resources.require_machine()  # before anything is made
         self._resources.records  # noqa: B018  (the store is prepared and swept)
         stored = build_image(
@@ -150,6 +156,8 @@ class Engine:
         Raises what ``create`` and ``Container.start`` raise; ContainerExitedError and ContainerNotReadyError (after
         ``timeout`` seconds) from ``wait``. The container is removed then.
         """
+        if wait is not None and not hasattr(wait, "until_ready"):
+            raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
         container = self.create(image, command, **options)
         with ExitStack() as undone:
             undone.enter_context(container)
@@ -170,7 +178,12 @@ class Engine:
         self._resources.discard_next()
 
     def close(self) -> None:
-        """Removes its containers and lets go of everything. Closing it again is no error."""
+        """Removes its containers and lets go of everything. Closing it again is no error.
+
+        In a child that the owner has forked it does nothing: the engine is not the child's.
+        """
+        if not self._resources.are_ours():
+            return
         with ExitStack() as closing:
             closing.callback(self._resources.close)
             for container in self.containers():
@@ -181,35 +194,54 @@ class Engine:
             self._containers.pop(container.id, None)
 
     def _plan(self, image: Image | str, command: arguments.Command | None, options: ContainerOptions) -> Plan:
+        check_options(options)
         if isinstance(image, str):
             image = self.image(image)
+        if not isinstance(image, Image):
+            raise InvalidSpecError("image", repr(image), "an Image, or the name of one")
         config = image.config
-        name = options.get("name")
         network = options.get("network", "bridge")
         if network not in ("bridge", "none"):
             raise InvalidSpecError("network", str(network), "'bridge' or 'none'")
-        pids = options.get("pids_limit")
-        if pids is not None and pids <= 0:
-            raise InvalidSpecError("pids_limit", str(pids), "one process or more")
+        ports = arguments.parse_ports(options.get("ports"))
+        if ports and network == "none":
+            raise InvalidSpecError("ports", str(options.get("ports")), "a network: with 'none' nothing can be reached")
+        stop_signal = options.get("stop_signal")
         environment = dict(entry.partition("=")[::2] for entry in config.env)
         environment |= arguments.parse_environment(options.get("env"))
-        user = options.get("user")
+        user = arguments.parse_user(options.get("user"))
         return Plan(
             image=image,
             layers=self._resources.store.layer_directories(config),
             host=config.host is not None,
             command=_command(image, arguments.parse_command(command), options),
             environment=tuple(environment.items()),
-            working_directory=options.get("workdir") or config.working_directory or "/",
+            working_directory=arguments.parse_text("workdir", options.get("workdir"))
+            or config.working_directory
+            or "/",
+            volumes=config.volumes,
             user=config.user if user is None else user,
-            name=None if name is None else arguments.parse_name(name),
-            hostname=options.get("hostname"),
-            ports=arguments.parse_ports(options.get("ports", ())),
-            limits=Limits(arguments.parse_size("memory", options.get("memory")), pids),
+            name=arguments.parse_name(options.get("name")),
+            hostname=arguments.parse_host_name(options.get("hostname")),
+            ports=ports,
+            limits=Limits(
+                arguments.parse_size("memory", options.get("memory")),
+                arguments.parse_count("pids_limit", options.get("pids_limit")),
+            ),
             network=network == "bridge",
             reaper=options.get("init", False),
-            stop_signal=options.get("stop_signal") or config.stop_signal or defaults.STOP_SIGNAL,
+            stop_signal=arguments.parse_signal(
+                (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
+            ),
         )
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raises TypeError for a name that ``create`` does not know, as for any call."""
+    for name in options:
+        if name not in ContainerOptions.__annotations__:
+            known = ", ".join(sorted(ContainerOptions.__annotations__))
+            raise TypeError(f"got an unexpected keyword argument {name!r}; known are {known}")
 
 
 def _command(image: Image, command: tuple[str, ...] | None, options: ContainerOptions) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -48,7 +49,8 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     network: bool = True
     reaper: bool = False
-    stop_signal: str = defaults.STOP_SIGNAL
+    stop_signal: int = signal.SIGTERM
+    volumes: tuple[str, ...] = ()
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -73,6 +75,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
+            directories=plan.volumes,
             files=_write_files(directory, hostname, attachment, resources),
             reaper=plan.reaper,
         )

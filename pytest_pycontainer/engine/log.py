@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pytest_pycontainer.kernel.inotify import ModificationWatch
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.logs import LogEntry
 
+# A container may write faster than anybody reads: what is held at once is bounded.
+_BATCH_BYTES = 1 << 20
 
-def read_log(directory: Path) -> list[LogEntry]:
-    """What the container has written until now; nothing if it has not come to have a log."""
+
+def read_log(directory: Path, streams: Collection[int]) -> bytes:
+    """What the container has written to ``streams`` until now; nothing if it has not come to have a log."""
     try:
         with (directory / logs.FILE_NAME).open("rb") as file:
-            return list(logs.read(file))
+            wanted = (frame for frame in logs.frames(file) if frame.stream in streams)
+            return b"".join(logs.read_frame(file, frame).data for frame in wanted)
     except FileNotFoundError:
-        return []
+        return b""
+
+
+def read_last_lines(directory: Path, streams: Collection[int], lines: int) -> bytes:
+    """The last lines of that; only the end of the log is read for them."""
+    if lines <= 0:
+        return b""
+    try:
+        with (directory / logs.FILE_NAME).open("rb") as file:
+            parts: list[bytes] = []
+            ends = 0
+            for frame in reversed([frame for frame in logs.frames(file) if frame.stream in streams]):
+                parts.append(logs.read_frame(file, frame).data)
+                ends += parts[-1].count(b"\n")
+                if ends > lines:
+                    break
+    except FileNotFoundError:
+        return b""
+    found = b"".join(reversed(parts)).split(b"\n")
+    return b"\n".join(found[-lines - 1 :] if found[-1] == b"" else found[-lines:])
 
 
 def follow_log(directory: Path, exit_descriptor: int, timeout: float | None) -> Iterator[list[LogEntry]]:
@@ -30,12 +54,25 @@ def follow_log(directory: Path, exit_descriptor: int, timeout: float | None) -> 
     with ModificationWatch(path) as watch, path.open("rb") as file:
         ended = False
         while True:
-            if entries := list(logs.read(file)):
-                yield entries
-            if ended:
+            batch = _read_batch(file)
+            if batch:
+                yield batch
+            elif ended:
                 return
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 yield []
                 return
-            ended = watch.wait(remaining, exit_descriptor)
+            if not batch:
+                ended = watch.wait(remaining, exit_descriptor)
+
+
+def _read_batch(file: BinaryIO) -> list[LogEntry]:
+    batch: list[LogEntry] = []
+    size = 0
+    for entry in logs.read(file):
+        batch.append(entry)
+        size += len(entry.data)
+        if size >= _BATCH_BYTES:
+            break
+    return batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack
 from functools import cached_property
@@ -19,6 +20,8 @@ from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.settings import Settings
 from pytest_pycontainer.store.store import Store
 
+_DEFAULT_ROOT = "/var/lib/pycontainer"
+
 
 class Resources:
     """The spawner, the network, the store and the records of one engine. Safe to use from several threads.
@@ -28,7 +31,8 @@ class Resources:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings = Settings(settings.root.absolute(), settings.state.absolute())
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
         self._network: Network | None = None
@@ -79,8 +83,9 @@ class Resources:
         Raises EngineUnavailableError and SpawnerError.
         """
         with self._lock:
-            self._require_open()
+            self.require_open()
             if self._spawner is not None and not self._spawner.is_alive():
+                self.discard_next()
                 self._spawner.close()
                 self._spawner = None
             if self._spawner is None:
@@ -89,18 +94,19 @@ class Resources:
                 _make_directory(self.settings.state)
                 _make_directory(mounts)
                 # What of this machine no container may see: the store, with all other containers in it.
-                hidden = (str(self.settings.root), str(self.settings.state))
-                self._spawner = Spawner(str(mounts), hidden)
+                hidden = dict.fromkeys((str(self.settings.root), str(self.settings.state), _DEFAULT_ROOT))
+                self._spawner = Spawner(str(mounts), tuple(hidden))
             return self._spawner
 
     def take_prepared(self) -> PreparedContainer:
         """A container without content: the one made ahead, if there is one. It is the caller's."""
         with self._lock:
+            spawner = self.spawner
             spare, self._spare = self._spare, None
         if spare is not None and spare.connection.exited(0) is not None:
             spare.discard(self.records)  # it was killed in the meantime
             spare = None
-        return spare or PreparedContainer.make(self.spawner, self.records, self.cgroups)
+        return spare or PreparedContainer.make(spawner, self.records, self.cgroups)
 
     def prepare_next(self) -> None:
         """Has the next container made ahead, without waiting for it."""
@@ -135,7 +141,12 @@ class Resources:
                     closing.callback(self._network.close)
                 closing.callback(self.discard_next)
 
-    def _require_open(self) -> None:
+    def are_ours(self) -> bool:
+        """Whether this process is the owner, and not a child that it has forked."""
+        return os.getpid() == self._process
+
+    def require_open(self) -> None:
+        """Raises StoreError if the engine is closed."""
         if self._closed:
             raise StoreError("use", str(self.settings.root), "the engine is closed")
 

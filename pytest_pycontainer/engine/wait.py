@@ -22,6 +22,7 @@ from pytest_pycontainer.errors import (
     InvalidSpecError,
     PortNotPublishedError,
 )
+from pytest_pycontainer.runtime.logs import STDERR, STDOUT
 
 # Nothing tells of a socket that begins to listen, so it is asked: quickly while a quick server would start, then each
 # time after a further tenth of what has been waited already.
@@ -93,17 +94,21 @@ class LogWait:
         """See Wait."""
         limit = timeout if self.timeout is None else self.timeout
         what = f"its log has {self.pattern.pattern!r}" + (f" {self.times} times" if self.times > 1 else "")
-        text, found = "", 0
+        rest: dict[int, bytes] = {STDOUT: b"", STDERR: b""}
+        found = 0
         for entries in container.follow(limit):
             if not entries:
                 raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
-            text += b"".join(entry.data for entry in entries).decode(errors="replace")
-            *whole, text = text.split("\n")
-            # The last line may be a prompt that never ends: it counts too, but stays to be completed.
-            found += sum(1 for line in whole if self.pattern.search(line))
-            if found + bool(self.pattern.search(text)) >= self.times:
+            for entry in entries:
+                *whole, rest[entry.stream] = (rest[entry.stream] + entry.data).split(b"\n")
+                found += sum(map(self._matches, whole))
+            # A last line may be a prompt that never ends: it counts too, but stays to be completed.
+            if found + sum(map(self._matches, rest.values())) >= self.times:
                 return
         raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+
+    def _matches(self, line: bytes) -> bool:
+        return self.pattern.search(line.decode(errors="replace")) is not None
 
 
 def port(port: Port, *, timeout: float | None = None) -> Wait:
@@ -116,7 +121,11 @@ def port(port: Port, *, timeout: float | None = None) -> Wait:
 
 def log(pattern: str | re.Pattern[str], *, times: int = 1, timeout: float | None = None) -> Wait:
     """Waits until a line of the log matches ``pattern``, ``times`` times. Raises InvalidSpecError for a bad pattern."""
+    if times < 1:
+        raise InvalidSpecError("times", str(times), "a number from 1")
     try:
-        return LogWait(re.compile(pattern), times, timeout)
-    except re.error as error:
+        compiled = re.compile(pattern)
+        compiled.search("")
+        return LogWait(compiled, times, timeout)
+    except (re.error, TypeError) as error:
         raise InvalidSpecError("log pattern", str(pattern), f"a regular expression ({error})") from error

@@ -33,7 +33,8 @@ def hosts_file(
     """
     lines = [f"{other}\t{name}\n" for name, other in extra]
     if address is not None:
-        lines.append(f"{address}\t{hostname}\n")
+        short, dot, _ = hostname.partition(".")
+        lines.append(f"{address}\t{hostname}{f' {short}' if dot else ''}\n")
     return _LOCALHOST + "".join(lines)
 
 

@@ -47,7 +47,14 @@ def run_copy(spec: CopySpec, answer: socket.socket, points: MountPoints) -> NoRe
             sys.path.clear()
             mount.pivot_into(root)
         from_image = not isinstance(spec.source, str)
-        _copy_all(spec, _Copier(source, *_owner(spec.owner), spec.mode, keep_attributes=from_image))
+        copier = _Copier(
+            source,
+            *_owner(spec.owner),
+            spec.mode,
+            keep_owner=from_image and not spec.owner,
+            keep_attributes=from_image,
+        )
+        _copy_all(spec, copier)
         messages.send(answer, messages.Done())
         code = 0
     except StepFailed as failure:
@@ -77,12 +84,17 @@ def _copy_all(spec: CopySpec, copier: _Copier) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Copier:
-    """Copies out of the root open as ``source`` into this process's own root, giving everything one owner."""
+    """Copies out of the root open as ``source`` into this process's own root.
+
+    As BuildKit: what comes from another stage keeps its owner and extended attributes, what comes from this machine
+    gets one owner.
+    """
 
     source: int
     uid: int
     gid: int
     mode: int | None
+    keep_owner: bool
     keep_attributes: bool
 
     def match(self, source: CopySource) -> Iterable[str]:
@@ -186,7 +198,8 @@ class _Copier:
                 os.symlink(os.readlink(entry, dir_fd=top), destination)
             else:
                 os.mknod(destination, kind, status.st_rdev)
-        os.chown(destination, self.uid, self.gid, follow_symlinks=False)
+        owner = (status.st_uid, status.st_gid) if self.keep_owner else (self.uid, self.gid)
+        os.chown(destination, *owner, follow_symlinks=False)
         if kind != stat.S_IFLNK:
             # After the owner: changing that takes set-uid bits away.
             os.chmod(destination, mode if self.mode is None else self.mode)

@@ -47,5 +47,7 @@ def run_execute(
         execute(process.command, environment)
     except StepFailed as failure:
         messages.send(answer, failure.failed)
+    except Exception as error:  # noqa: BLE001  (nobody else would tell of it)
+        messages.send(answer, messages.Failed("start a process in the container", 0, repr(error)))
     finally:
         os._exit(_FAILED)

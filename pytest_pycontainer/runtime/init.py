@@ -56,6 +56,8 @@ def run_init(
         execute(spec.process.command, environment)
     except StepFailed as failure:
         messages.send(channel, failure.failed)
+    except Exception as error:  # noqa: BLE001  (nobody else would tell of it)
+        messages.send(channel, messages.Failed("set up the container", 0, repr(error)))
     finally:
         os._exit(_FAILED)
 
@@ -96,6 +98,9 @@ def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
     move_system_directories(points.system, root)
+    for path in spec.directories:
+        with step(f"make {path}"):
+            os.close(open_mount_target(root, path, directory=True))
     for source, path in spec.files:
         with step(f"mount {path}"):
             target = open_mount_target(root, path, directory=False)

@@ -31,6 +31,16 @@ class LogEntry:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where the data of one write lies: ``offset`` and ``length`` in bytes of the file."""
+
+    time: int
+    stream: int
+    offset: int
+    length: int
+
+
 def append(log: int, stream: int, data: bytes) -> None:
     """Writes one frame to the descriptor ``log``. Raises OSError."""
     frame = memoryview(_HEADER.pack(time.time_ns(), stream, len(data)) + data)
@@ -38,16 +48,32 @@ def append(log: int, stream: int, data: bytes) -> None:
         frame = frame[os.write(log, frame) :]
 
 
-def read(log: BinaryIO) -> Iterator[LogEntry]:
-    """The whole frames from the file's position on; it is left behind the last of them, for the next call."""
-    while True:
-        position = log.tell()
-        header = log.read(_HEADER.size)
-        if len(header) == _HEADER.size:
-            moment, stream, length = _HEADER.unpack(header)
-            data = log.read(length)
-            if len(data) == length:
-                yield LogEntry(moment, stream, data)
-                continue
+def frames(log: BinaryIO) -> Iterator[Frame]:
+    """The whole frames from the file's position to what is its end now, without their data.
+
+    The position is behind each frame when it is yielded, and in the end behind the last.
+    """
+    size = os.fstat(log.fileno()).st_size
+    position = log.tell()
+    while position + _HEADER.size <= size:
         log.seek(position)
-        return
+        moment, stream, length = _HEADER.unpack(log.read(_HEADER.size))
+        offset = position + _HEADER.size
+        if offset + length > size:
+            break
+        position = offset + length
+        log.seek(position)
+        yield Frame(moment, stream, offset, length)
+    log.seek(position)
+
+
+def read(log: BinaryIO) -> Iterator[LogEntry]:
+    """The entries of ``frames``."""
+    for frame in frames(log):
+        yield read_frame(log, frame)
+
+
+def read_frame(log: BinaryIO, frame: Frame) -> LogEntry:
+    """A frame with its data; the file's position is behind it."""
+    log.seek(frame.offset)
+    return LogEntry(frame.time, frame.stream, log.read(frame.length))

@@ -25,7 +25,7 @@ from pytest_pycontainer.runtime import cgroups, logs, messages
 from pytest_pycontainer.runtime.execute import run_execute
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.init import run_init
-from pytest_pycontainer.runtime.process import close_all_but
+from pytest_pycontainer.runtime.process import close_all_but, pid_on_this_machine
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import ProcessSpec, SystemDirectories
@@ -86,6 +86,7 @@ class _Monitor:
         self._orphaned = False
         self._answers: dict[int, tuple[int, socket.socket]] = {}  # an exec's pidfd → its pid and who waits for it
         self._state = ContainerState()
+        self._spawner = lifelines.spawner
         self._owners = {lifelines.owner, lifelines.spawner}
         with step("make the cgroup"):
             cgroups.make(self._place.cgroup)
@@ -154,13 +155,16 @@ class _Monitor:
             logs.append(self._log, self._streams[descriptor], data)
 
     def _record_start(self) -> None:
-        self._state = ContainerState("running", _pid_on_this_machine(self._init), time.time())
+        self._state = ContainerState("running", pid_on_this_machine(self._init), time.time())
         with suppress(OSError):  # a full disk
             write_state(self._place.directory, self._state)
 
     def _end(self, descriptor: int) -> None:
-        """The owner is gone, and so must the container be."""
-        self._orphaned = True
+        """The owner or the spawner is gone, and so must the container be.
+
+        Without an owner nobody is left to remove the directory; without a spawner the owner still reads the log.
+        """
+        self._orphaned |= descriptor != self._spawner
         self._poll.unregister(descriptor)
         signal.pidfd_send_signal(self._init, signal.SIGKILL)
 
@@ -240,10 +244,3 @@ def _tell(channel: socket.socket, message: messages.Message, descriptors: Sequen
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
-
-
-def _pid_on_this_machine(pidfd: int) -> int:
-    """The process's number where /proc is from, not in this process's own PID namespace; 0 if it is gone."""
-    with open(f"/proc/self/fdinfo/{pidfd}") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return max(0, int(fields["Pid"]))

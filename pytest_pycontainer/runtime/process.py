@@ -32,6 +32,13 @@ def close_all_but(keep: Iterable[int]) -> None:
     os.closerange(first, _ABOVE_ANY_DESCRIPTOR)
 
 
+def pid_on_this_machine(pidfd: int) -> int:
+    """The process's number where /proc is from, not in this process's own PID namespace; 0 if it is gone."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return max(0, int(fields["Pid"]))
+
+
 def reset_signals() -> None:
     """Gives every signal its default action: ignored ones would stay ignored in the container's program."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):

@@ -57,13 +57,15 @@ class ProcessSpec:
 class ContainerSpec:
     """What init makes of a container.
 
-    ``files`` are (file on this machine, path in the container) shown by bind mounts; with ``reaper`` PID 1 is ours and
+    ``directories`` are made if the image lacks them (its volumes); ``files`` are (file on this machine, path in the
+    container) shown by bind mounts; with ``reaper`` PID 1 is ours and
     runs the command as its child.
     """
 
     hostname: str
     rootfs: Rootfs
     process: ProcessSpec
+    directories: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     reaper: bool
 

@@ -75,6 +75,13 @@ def test_the_config_is_what_a_container_runs_with(engine: Engine, build: Build) 
         assert c.logs() == "65534\n"
 
 
+def test_a_volume_is_a_directory_and_a_working_directory_its_users(engine: Engine, build: Build) -> None:
+    image = build("FROM host\nVOLUME /data\nUSER nobody\nWORKDIR /w/x\nRUN touch y\n")
+    with engine.run(image, ["sh", "-c", "ls -d /data /w/x/y; stat -c %U /w /w/x"]) as c:
+        c.wait(timeout=30)
+        assert c.logs().split() == ["/data", "/w/x/y", "nobody", "nobody"]
+
+
 def test_copy_as_docker_copies(engine: Engine, build: Build, context: Path) -> None:
     (context / "dir/sub").mkdir(parents=True)
     (context / "dir/sub/deep").write_text("deep")
@@ -107,7 +114,7 @@ def test_stages_hand_over_files(engine: Engine, build: Build) -> None:
         "FROM host\nCOPY --from=maker /out /in\nCOPY --from=0 /out/*/t* /picked/\n"
     )
     assert output(engine, image, "cd /; find in picked | sort; stat -c %u in/a/one").split() == [
-        *("in", "in/a", "in/a/one", "in/b", "in/b/two", "picked", "picked/two", "0"),
+        *("in", "in/a", "in/a/one", "in/b", "in/b/two", "picked", "picked/two", "7"),
     ]
 
 

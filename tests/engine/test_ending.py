@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Container, Engine, Settings
+from pytest_pycontainer import Container, Engine, Settings, wait
 
 OWNER = """
 import sys
@@ -137,12 +137,13 @@ def test_sigkill_of_the_owner_at_any_moment(settings: Settings, seed: int) -> No
 
 def test_sigkill_of_the_spawner_ends_its_containers(settings: Settings) -> None:
     with Engine(settings) as engine:
-        c = engine.run("host", ["sh", "-c", "sleep 1000 & wait"])
+        c = engine.run("host", ["sh", "-c", "echo before; sleep 1000 & wait"], wait=wait.log("before"))
         cgroups = list(cgroups_of(settings))
         processes = processes_of(cgroups)
         os.kill(engine._resources.spawner.pid, signal.SIGKILL)
         assert not await_ends(processes)
         assert c.wait(timeout=10) == 137
+        assert c.logs() == "before\n"
         assert not await_gone(cgroups)
         with engine.run("host", ["true"]) as next_one:  # with another spawner
             assert next_one.wait(timeout=30) == 0

@@ -94,6 +94,16 @@ def test_waiting_for_the_log_fails_with_the_log(engine: Engine) -> None:
         engine.run("host", ["sleep", "1000"], wait=wait.log("ready", timeout=0.2))
 
 
+def test_a_container_that_writes_faster_than_anybody_reads(engine: Engine) -> None:
+    with pytest.raises(ContainerNotReadyError, match="its log has 'NOPE'"):
+        engine.run("host", ["yes", "a line of moderate length"], wait=wait.log("NOPE", timeout=0.5))
+
+
+def test_a_character_in_two_pieces_is_one(engine: Engine) -> None:
+    script = "printf 'r\\303'; sleep 0.1; printf '\\251ady\\n'; sleep 1000"
+    engine.run("host", ["sh", "-c", script], wait=wait.log("réady", timeout=20)).remove(force=True)
+
+
 def test_what_can_never_be_waited_for_is_said_at_once() -> None:
     with pytest.raises(InvalidSpecError, match="regular expression"):
         wait.log("(")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -50,14 +53,14 @@ def test_nothing_that_was_written_at_the_very_end_is_lost(engine: Engine) -> Non
         assert len(c.logs_bytes()) == 30_000_000
 
 
-@pytest.mark.parametrize(("signal", "code"), [("KILL", 137), ("SIGTERM", 143), (2, 130)])
-def test_the_exit_code_of_a_signal(engine: Engine, signal: str | int, code: int) -> None:
+@pytest.mark.parametrize(("number", "code"), [("KILL", 137), ("SIGTERM", 143), (2, 130)])
+def test_the_exit_code_of_a_signal(engine: Engine, number: str | int, code: int) -> None:
     # With a handler, as PID 1 hears no other signals from outside; it then dies of the signal's number, like a shell.
     script = "trap 'exit 143' TERM; trap 'exit 130' INT; while :; do sleep 0.01; done"
     with engine.run("host", ["sh", "-c", f"{script}"]) as c:
         while not c.exec(["sh", "-c", "grep SigCgt /proc/1/status"]).stdout.split()[1].strip("0"):
             time.sleep(0.01)
-        c.kill(signal)
+        c.kill(number)
         assert c.wait(timeout=30) == code
 
 
@@ -96,7 +99,7 @@ def test_create_then_start(engine: Engine) -> None:
         c.start()
         assert c.wait(timeout=30) == 0
         assert c.logs() == "started\n"
-        with pytest.raises(ContainerRunningError):
+        with pytest.raises(ContainerStartError, match="a container runs once"):
             c.start()
 
 
@@ -214,8 +217,69 @@ def test_what_the_engine_has_it_lists(engine: Engine) -> None:
         {"env": ["NOVALUE"]},
         {"env": {"A=B": "x"}},
         {"network": "nowhere"},
+        {"network": "none", "ports": [80]},
+        {"ports": {80: "x"}},
+        {"ports": 80.5},
+        {"pids_limit": "10"},
+        {"memory": "1k"},
+        {"memory": True},
+        {"env": {"A": None}},
+        {"env": {5: "x"}},
+        {"user": "a\0b"},
+        {"workdir": 5},
+        {"hostname": "x\n6.6.6.6 evil"},
+        {"hostname": "x" * 65},
+        {"stop_signal": "SIGFOO"},
+        {"stop_signal": 99},
     ],
 )
 def test_an_argument_that_makes_no_sense(engine: Engine, options: dict[str, object]) -> None:
     with pytest.raises(InvalidSpecError, match="wanted"):
         engine.create("host", ["true"], **options)  # type: ignore[arg-type]
+
+
+def test_an_option_that_nobody_knows_is_an_error(engine: Engine) -> None:
+    with pytest.raises(TypeError, match=r"'enviroment'; known are .*env"):
+        engine.run("host", ["true"], enviroment={})  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("image", [42, None])
+def test_what_is_no_image(engine: Engine, image: object) -> None:
+    with pytest.raises(InvalidSpecError, match="an Image, or the name of one"):
+        engine.run(image)  # type: ignore[arg-type]
+
+
+def test_a_uid_as_a_number_and_a_real_time_stop_signal(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], user=0, stop_signal="RTMIN+3", init=True) as c:
+        assert c.exec("id -u", user=65534).stdout == "65534\n"
+        assert c.stop(timeout=20) == 128 + signal.SIGRTMIN + 3
+
+
+def test_the_pid_is_known_as_soon_as_it_runs(engine: Engine) -> None:
+    for _ in range(5):
+        with engine.run("host", ["sleep", "1000"]) as c:
+            assert c.pid > 1
+            assert Path(f"/proc/{c.pid}/comm").read_text() == "sleep\n"
+
+
+def test_the_last_lines_of_a_log(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "seq 100000; printf 'foo\\rbar\\nlast'; echo err >&2"]) as c:
+        c.wait(timeout=60)
+        assert c.logs(stderr=False, tail=3) == "100000\nfoo\rbar\nlast"
+        assert c.logs(stdout=False, tail=5) == "err\n"
+        assert c.logs(tail=0) == ""
+        assert c.logs(stderr=False, tail=200_000).startswith("1\n2\n")
+
+
+def test_a_forked_child_can_not_end_what_is_its_parents(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"]) as c:
+        child = os.fork()
+        if child == 0:
+            try:
+                c.remove(force=True)
+                engine.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert c.status == "running"
+        assert c.exec("true").exit_code == 0
