@@ -104,7 +104,7 @@ class HttpTransport:
     def __init__(self, tls: Mapping[str, Tls] | None = None) -> None:
         self._tls = tls or {}
         self._session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS, max_retries=0)
+        self._adapter = adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS, max_retries=0)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter)
         # Else requests would put ~/.netrc's password in the place of ours.
@@ -120,6 +120,11 @@ class HttpTransport:
 
     def close(self) -> None:
         """Closes idle connections."""
+        # By hand: urllib3 waits until a pool is collected, and the traceback of an error can keep it for long.
+        for manager in (self._adapter.poolmanager, *self._adapter.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  (no mapping that can be iterated)
+                if pool := manager.pools.get(key):
+                    pool.close()
         self._session.close()
 
     def send(self, request: Request) -> Response:

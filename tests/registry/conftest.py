@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,68 @@ def make_image(tmp_path: Path) -> Callable[..., str]:
         )
 
     return make
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class SmallServer:
+    """A server on 127.0.0.1 whose answers a test decides: for faults, and for what stands beside a registry."""
+
+    def __init__(self, answer: Callable[[str, str, dict[str, str], bytes], Answer]) -> None:
+        """``answer`` gets method, path, headers (names in lower case) and body of a request."""
+        self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.connections: set[object] = set()
+        small = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 20
+
+            def handle_one_request(self) -> None:
+                self.raw_requestline = self.rfile.readline(65537)
+                if not self.raw_requestline or not self.parse_request():
+                    self.close_connection = True
+                    return
+                headers = {key.lower(): value for key, value in self.headers.items()}
+                body = self.rfile.read(int(headers.get("content-length", 0)))
+                small.connections.add(self.client_address)
+                small.seen.append((self.command, self.path, headers))
+                status, more, content = answer(self.command, self.path, headers, body)
+                self.send_response(status)
+                for key, value in ({"Content-Length": str(len(content))} | more).items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's word)
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False
+        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join(timeout=10)
+        self._server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., SmallServer]]:
+    """Starts small servers for the test."""
+    servers: list[SmallServer] = []
+
+    def start(answer: Callable[[str, str, dict[str, str], bytes], Answer]) -> SmallServer:
+        servers.append(SmallServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture
