@@ -240,8 +240,8 @@ class ImageNotPortableError(ImageError):
 
     def __str__(self) -> str:
         return (
-            f"cannot push or save {self.reference!r}: it stands on this machine's root file system, which no other has; "
-            "build it FROM scratch or FROM an image of a registry"
+            f"cannot push or save {self.reference!r}: it stands on this machine's root file system, "
+            "which no other has; build it FROM scratch or FROM an image of a registry"
         )
 
 
@@ -336,11 +336,12 @@ class RegistryCertificateError(RegistryError):
         self.fingerprint = fingerprint
 
     def __str__(self) -> str:
-        which = f" (certificate with SHA-256 fingerprint {self.fingerprint})" if self.fingerprint else ""
-        return (
-            f"cannot {self.doing}: no TLS with {self.registry}: {self.detail}{which}; "
-            "name the authority that signed it as the registry's ca"
-        )
+        if self.fingerprint:
+            which = f" (certificate with SHA-256 fingerprint {self.fingerprint})"
+            remedy = "name the authority that signed it as the registry's ca"
+        else:
+            which, remedy = "", "check that it speaks TLS, and whether it wants a client certificate"
+        return f"cannot {self.doing}: no TLS with {self.registry}: {self.detail}{which}; {remedy}"
 
 
 class RegistryAnswerError(RegistryError):
