@@ -82,10 +82,10 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(16 << 10):
                 passed += len(data)
-                sink.sendall(data)
-                if self.cuts and upwards == self.upwards and passed >= self.after:
+                if self.cuts and upwards == self.upwards and passed > self.after:
                     self.cuts -= 1
                     break
+                sink.sendall(data)
         shut(source)
         shut(sink)
         done.wait(timeout=10)

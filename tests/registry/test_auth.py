@@ -1,0 +1,253 @@
+"""Who may do what: htpasswd, tokens and TLS, at real registries."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import stat
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_pycontainer.errors import (
+    AccessDeniedError,
+    RegistryAnswerError,
+    RegistryCertificateError,
+    RegistryError,
+    RegistryUnavailableError,
+)
+from pytest_pycontainer.image.reference import Reference
+from pytest_pycontainer.registry.auth import Authorizer, Challenge, parse_challenges
+from pytest_pycontainer.registry.credentials import Credentials, CredentialStore
+from pytest_pycontainer.registry.exchange import Exchange
+from pytest_pycontainer.registry.pull import pull
+from pytest_pycontainer.registry.push import push
+from pytest_pycontainer.registry.registries import Registries, RegistryOptions
+from pytest_pycontainer.registry.transport import HttpTransport, Request, Tls
+from pytest_pycontainer.store.store import Store
+
+if TYPE_CHECKING:
+    from tests.registry.conftest import Authority, Registry, SmallServer
+
+MakeImage = Callable[..., str]
+NewStore = Callable[[], Store]
+
+
+def test_challenges() -> None:
+    header = 'Bearer realm="https://a.test/token",service="a, \\"b\\"",scope=x:y, Basic realm="z"'
+    assert parse_challenges(header) == [
+        Challenge("bearer", {"realm": "https://a.test/token", "service": 'a, "b"', "scope": "x:y"}),
+        Challenge("basic", {"realm": "z"}),
+    ]
+    assert parse_challenges("Negotiate") == [Challenge("negotiate", {})]
+    assert parse_challenges("") == []
+
+
+@given(st.text())
+def test_any_text_is_some_challenges(header: str) -> None:
+    parse_challenges(header)
+
+
+def test_user_and_password(
+    htpasswd_registry: Registry,
+    registries: Registries,
+    credentials: CredentialStore,
+    new_store: NewStore,
+    make_image: MakeImage,
+    tmp_path: Path,
+) -> None:
+    host = htpasswd_registry.host
+    store = new_store()
+    image = make_image(store, {"a": b"1"})
+    with pytest.raises(AccessDeniedError, match="there are none for it"):
+        push(store, registries, image, f"{host}/mine:1")
+    with pytest.raises(AccessDeniedError, match="refuses"):
+        registries.login(host, htpasswd_registry.user, "wrong")
+    assert credentials.find(host) is None
+    registries.login(host, htpasswd_registry.user, htpasswd_registry.password)
+    file = tmp_path / "home/.docker/config.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    push(store, registries, image, f"{host}/mine:1")
+    assert pull(new_store(), registries, f"{host}/mine:1").id == image
+    assert registries.logout(host)
+    assert not registries.logout(host)
+    with pytest.raises(AccessDeniedError):
+        pull(new_store(), registries, f"{host}/mine:1")
+
+
+class TokenServer:
+    """Gives signed tokens to everybody for reading, and to the registry's user for all that is asked for."""
+
+    def __init__(self, authority: Authority, registry_class: type[Registry], issuer: str, service: str) -> None:
+        self._authority = authority
+        known = f"{registry_class.user}:{registry_class.password}"
+        self._known = "Basic " + base64.b64encode(known.encode()).decode()
+        self._issuer, self._service = issuer, service
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        given = headers.get("authorization")
+        if given not in (None, self._known):
+            return 401, {}, b""
+        access: list[dict[str, object]] = []
+        for scope in parse_qs(urlsplit(path).query).get("scope", []):
+            kind, _, rest = scope.partition(":")
+            name, _, actions = rest.rpartition(":")
+            allowed = [action for action in actions.split(",") if given or action == "pull"]
+            access.append({"type": kind, "name": name, "actions": allowed})
+        return 200, {}, json.dumps({"token": self._token(access), "expires_in": 300}).encode()
+
+    def _token(self, access: list[dict[str, object]]) -> str:
+        certificate = ssl.PEM_cert_to_DER_cert(self._authority.certificate.read_text())
+        header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(certificate).decode()]}
+        now = int(time.time())
+        claims = {
+            "iss": self._issuer,
+            "sub": "test",
+            "aud": self._service,
+            "jti": str(uuid.uuid4()),
+            "nbf": now - 10,
+            "iat": now,
+            "exp": now + 300,
+            "access": access,
+        }
+        signed = b".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
+        command = ["openssl", "dgst", "-sha256", "-sign", str(self._authority.key)]
+        signature = subprocess.run(command, input=signed, capture_output=True, check=True, timeout=60).stdout
+        return (signed + b"." + encoded(signature)).decode()
+
+
+def encoded(content: bytes) -> bytes:
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+
+def test_tokens(
+    run_registry: Callable[..., Registry],
+    registry: Registry,
+    authority: Authority,
+    serve: Callable[..., SmallServer],
+    registries: Registries,
+    new_store: NewStore,
+    make_image: MakeImage,
+) -> None:
+    tokens = TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
+    server = serve(tokens.answer)
+    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{server.host}/token")
+    try:
+        store = new_store()
+        image = make_image(store, {"a": b"1"}, {"b": b"2"}, {"c": b"3"})
+        with pytest.raises(AccessDeniedError):
+            push(store, registries, image, f"{guarded.host}/mine:1")
+        with pytest.raises(AccessDeniedError):
+            registries.login(guarded.host, guarded.user, "wrong")
+        registries.login(guarded.host, guarded.user, guarded.password)
+        server.seen.clear()
+        push(store, registries, image, f"{guarded.host}/mine:1")
+        assert len(server.seen) == 1  # for all requests of all threads
+        push(store, registries, image, f"{guarded.host}/copy:1")
+        registries.logout(guarded.host)
+        server.seen.clear()
+        assert pull(new_store(), registries, f"{guarded.host}/mine:1").id == image
+        assert [headers.get("authorization") for _, _, headers in server.seen] == [None]
+        assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
+    finally:
+        guarded.container.remove(force=True)
+
+
+def test_a_token_that_ran_out_is_renewed(serve: Callable[..., SmallServer], registries: Registries) -> None:
+    """The registry is a small server here: a real one's tokens live for a minute at least."""
+    given = 0
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        nonlocal given
+        if path.startswith("/token"):
+            given += 1
+            return 200, {}, json.dumps({"token": f"t{given}"}).encode()
+        if headers.get("authorization") == f"Bearer t{given}" and given == wanted:
+            return 200, {}, b'{"tags": ["1"]}'
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{server.host}/token",service="s"'}, b""
+
+    server = serve(answer)
+    repository = registries.repository(Reference.parse(f"{server.host}/a"))
+    wanted = 1
+    assert repository.tags() == ("1",)
+    assert repository.tags() == ("1",)
+    assert given == 1
+    wanted = 2
+    assert repository.tags() == ("1",)
+    assert given == 2
+    wanted = 99
+    with pytest.raises(AccessDeniedError):
+        repository.tags()
+
+
+def test_a_password_goes_to_no_token_server_without_tls() -> None:
+    with HttpTransport() as transport:
+        authorizer = Authorizer(Exchange(transport), "a.test", Credentials("u", "p"))
+        challenge = Challenge("bearer", {"realm": "http://127.0.0.1:9/token"})
+        with pytest.raises(RegistryAnswerError, match="without TLS"):
+            authorizer.answer(Request("GET", "https://a.test/v2/", "try"), [challenge], "")
+
+
+def test_tls(
+    tls_registry: Registry,
+    authority: Authority,
+    credentials: CredentialStore,
+    new_store: NewStore,
+    make_image: MakeImage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    host = tls_registry.host
+    store = new_store()
+    image = make_image(store, {"a": b"1"})
+
+    def using(tls: Tls) -> Registries:
+        return Registries(RegistryOptions(tls={host: tls}), credentials=credentials, sleep=lambda _: None)
+
+    with using(Tls(authority.ca, authority.certificate, authority.key)) as registries:
+        push(store, registries, image, f"{host}/mine:1")
+        assert pull(new_store(), registries, f"{host}/mine:1").id == image
+    with using(Tls()) as registries, pytest.raises(RegistryCertificateError) as caught:
+        pull(new_store(), registries, f"{host}/mine:1")
+    digest = sha256(ssl.PEM_cert_to_DER_cert(authority.certificate.read_text())).hexdigest()
+    assert caught.value.fingerprint is not None
+    assert caught.value.fingerprint.replace(":", "").lower() == digest
+    assert "issuer" in caught.value.detail
+    with (
+        using(Tls(authority.ca)) as registries,
+        pytest.raises(RegistryError, match=r"bad certificate|certificate required"),
+    ):
+        pull(new_store(), registries, f"{host}/mine:1")
+    with using(Tls(Path("/nowhere/ca.crt"))) as registries, pytest.raises(RegistryError, match=r"/nowhere/ca\.crt"):
+        pull(new_store(), registries, f"{host}/mine:1")
+
+
+def test_tls_where_there_is_none(registry: Registry, credentials: CredentialStore, new_store: NewStore) -> None:
+    options = RegistryOptions(tls={registry.host: Tls()})
+    with (
+        Registries(options, credentials=credentials, sleep=lambda _: None) as registries,
+        pytest.raises((RegistryCertificateError, RegistryUnavailableError), match=r"wrong version number|record layer"),
+    ):
+        pull(new_store(), registries, f"{registry.host}/a:1")
+
+
+def test_addresses() -> None:
+    options = RegistryOptions(insecure=frozenset({"lan.test:80"}), tls={"localhost:443": Tls()})
+    assert options.address("docker.io") == "https://registry-1.docker.io"
+    assert options.address("ghcr.io") == "https://ghcr.io"
+    assert options.address("lan.test:80") == "http://lan.test:80"
+    assert options.address("lan.test") == "https://lan.test"
+    assert options.address("localhost:5000") == "http://localhost:5000"
+    assert options.address("localhost:443") == "https://localhost:443"
+    assert options.address("[::1]:5000") == "http://[::1]:5000"
+    assert options.address("127.0.0.9") == "http://127.0.0.9"
