@@ -35,6 +35,7 @@ _EXTENSION_BYTES_AT_MOST = 1 << 20
 _ATTRIBUTE = b"SCHILY.xattr."
 _NUMBER = re.compile(rb"-?[0-9]+")
 _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
+_TIME_CHARACTERS_AT_MOST = 64
 _SECOND = 1_000_000_000
 _LARGEST = (1 << 63) - 1
 
@@ -103,7 +104,7 @@ class TarReader:
                 self._content_left -= len(piece)
                 self._receiver.content(piece)
                 if not self._content_left:
-                    self._receiver.end()
+                    self._end()
             elif self._padding_left:
                 skipped = min(self._padding_left, end - position)
                 self._padding_left -= skipped
@@ -123,7 +124,9 @@ class TarReader:
         at_start = self._take == self._take_header and not self._partial and not self._padding_left
         if self._content_left or not at_start or self._pax or self._long_name or self._long_link:
             name = self._entry.name if self._entry else b""
-            raise invalid(name, "the archive ends in the middle of it" if name else "it ends in the middle of a header")
+            raise invalid(
+                name, "the archive ends in the middle of it" if name else "it ends too early, in the middle of a header"
+            )
 
     # What a piece of a header's size is taken as
 
@@ -298,7 +301,11 @@ class TarReader:
         self._content_left = entry.size
         self._padding_left = -entry.size % BLOCK
         if not entry.size:
-            self._receiver.end()
+            self._end()
+
+    def _end(self) -> None:
+        self._entry = None
+        self._receiver.end()
 
 
 def _apply_record(entry: Entry, key: bytes, value: bytes) -> None:
@@ -371,7 +378,7 @@ def _decimal(digits: bytes, name: bytes) -> int:
 
 def _time(text: bytes, name: bytes) -> int:
     """Nanoseconds: PAX has decimal seconds, as exact as one likes."""
-    match = _TIME.fullmatch(text[:64])
+    match = _TIME.fullmatch(text) if len(text) <= _TIME_CHARACTERS_AT_MOST else None
     if match is None:
         raise invalid(name, f"its extended header has {text!r:.40} for a time")
     sign, seconds, fraction = match.groups()
