@@ -127,6 +127,70 @@ class Engine:
         stored = self._resources.store.runnable_image(reference)
         return Image(stored.id, reference, stored.config)
 
+    def images(self) -> list[Image]:
+        """The images that have names in the store, of all processes that use it, one for each name."""
+        store = self._resources.store
+        return [Image(image_id, name, store.config(image_id), (name,)) for name, image_id in store.tags().items()]
+
+    def tag(self, image: Image | str, reference: str) -> Image:
+        """Gives an image a further name. Raises InvalidReferenceError and ImageNotFoundError."""
+        stored = self._resources.store.image(image if isinstance(image, str) else image.id)
+        self._resources.store.tag(stored.id, reference)
+        return Image(stored.id, reference, stored.config, (reference,))
+
+    def pull(self, reference: str, *, platform: str | None = None) -> Image:
+        """Pulls an image from its registry, for this machine's platform or ``os/architecture[/variant]``.
+
+        What is here already is not downloaded again. Raises InvalidReferenceError, ImageNotInRegistryError,
+        NoMatchingPlatformError, AccessDeniedError, RateLimitedError, RegistryUnavailableError, other ImageErrors.
+        """
+        from pytest_pycontainer.image.platform import Platform
+        from pytest_pycontainer.registry.pull import pull
+
+        wanted = None if platform is None else Platform.parse(platform)
+        stored = pull(self._resources.store, self._resources.registries, reference, platform=wanted)
+        return Image(stored.id, reference, stored.config, (reference,))
+
+    def push(self, image: Image | str, reference: str | None = None) -> str:
+        """Pushes an image to the registry that ``reference`` (or its own name) says; returns the manifest's digest.
+
+        Raises ImageNotPortableError for an image on the host image, AccessDeniedError, RegistryUnavailableError, and
+        others of ImageError.
+        """
+        from pytest_pycontainer.registry.push import push
+
+        source = image if isinstance(image, str) else image.id
+        destination = reference if reference is not None or isinstance(image, str) else image.name
+        return push(self._resources.store, self._resources.registries, source, destination)
+
+    def login(self, registry: str, username: str, password: str) -> None:
+        """Keeps user and password for a registry where docker keeps them. Raises AccessDeniedError."""
+        self._resources.registries.login(registry, username, password)
+
+    def logout(self, registry: str) -> bool:
+        """Forgets them; False if there were none."""
+        return self._resources.registries.logout(registry)
+
+    def save(self, images: Sequence[Image | str], file: str | os.PathLike[str]) -> None:
+        """Writes images to an archive that docker, skopeo and ``load`` read.
+
+        Raises ImageNotFoundError, and ImageNotPortableError for an image on the host image.
+        """
+        from pytest_pycontainer.store.archives import save
+
+        names = [image if isinstance(image, str) else image.id for image in images]
+        with Path(file).open("wb") as archive:
+            save(self._resources.store, names, archive)
+
+    def load(self, file: str | os.PathLike[str]) -> list[Image]:
+        """Stores the images of an archive: docker's or an OCI layout, also compressed. Raises InvalidArchiveError."""
+        from pytest_pycontainer.store.archives import load
+
+        with Path(file).open("rb") as archive:
+            loaded = load(self._resources.store, archive)
+        store = self._resources.store
+        return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), one.names) for one in loaded]
+
     def create(
         self, image: Image | str, command: arguments.Command | None = None, **options: Unpack[ContainerOptions]
     ) -> Container:

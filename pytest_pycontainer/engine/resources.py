@@ -7,6 +7,7 @@ import threading
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.records import ContainerRecords
@@ -19,6 +20,9 @@ from pytest_pycontainer.runtime.cgroups import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.settings import Settings
 from pytest_pycontainer.store.store import Store
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.registry.registries import Registries
 
 _DEFAULT_ROOT = "/var/lib/pycontainer"
 
@@ -37,6 +41,7 @@ class Resources:
         self._spawner: Spawner | None = None
         self._network: Network | None = None
         self._spare: PreparedContainer | None = None
+        self._registries: Registries | None = None
         self._closed = False
         self._checked = False
 
@@ -122,6 +127,17 @@ class Resources:
             spare.discard(self.records)
 
     @property
+    def registries(self) -> Registries:
+        """The way to registries; connections are kept."""
+        from pytest_pycontainer.registry.registries import Registries
+
+        with self._lock:
+            self.require_open()
+            if self._registries is None:
+                self._registries = Registries()
+            return self._registries
+
+    @property
     def network(self) -> Network:
         """The engine's default network. Raises NetworkError."""
         with self._lock:
@@ -137,6 +153,8 @@ class Resources:
             with ExitStack() as closing:
                 if self._spawner is not None:
                     closing.callback(self._spawner.close)
+                if self._registries is not None:
+                    closing.callback(self._registries.close)
                 if self._network is not None:
                     closing.callback(self._network.close)
                 closing.callback(self.discard_next)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from pytest_pycontainer.errors import InvalidSpecError
+
 # What the kernel calls a machine (uname(2)) → GOARCH and GOARM.
 _MACHINES = {
     "x86_64": ("amd64", None),
@@ -36,6 +38,14 @@ class Platform:
     def current(cls) -> Platform:
         """The platform of this machine."""
         return cls.of_machine(os.uname().machine)
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Reads ``os/architecture[/variant]``. Raises InvalidSpecError."""
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise InvalidSpecError("platform", text, "os/architecture or os/architecture/variant, as linux/amd64")
+        return cls(*parts)
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
