@@ -79,6 +79,9 @@ class Container:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Exception) and not self._removed:
+            # Once it is removed, nobody can look into its log any more.
+            error.add_note(f"{self!r} had printed last:\n{self.log_tail() or '(nothing)'}")
         self.remove(force=True)
 
     # What it is

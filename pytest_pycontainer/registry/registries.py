@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,10 +16,9 @@ from pytest_pycontainer.registry.auth import Authorizer, authorized, parse_chall
 from pytest_pycontainer.registry.credentials import Credentials, CredentialStore
 from pytest_pycontainer.registry.exchange import Exchange
 from pytest_pycontainer.registry.repository import Repository
-from pytest_pycontainer.registry.transport import HttpTransport, Request, Tls, Transport
+from pytest_pycontainer.registry.transport import HttpTransport, Request, Tls, Transport, is_loopback
 
 _HUB_HOST: Final = "registry-1.docker.io"
-_LOCAL_NAMES: Final = ("localhost", "localhost.localdomain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class RegistryOptions:
 
     def address(self, host: str) -> str:
         """Where the API of the registry ``host`` is: ``https://registry.test:5000``."""
-        plain = host in self.insecure or (_is_loopback(host) and host not in self.tls)
+        plain = host in self.insecure or (is_loopback(host) and host not in self.tls)
         return f"http{'' if plain else 's'}://{_HUB_HOST if host == DEFAULT_DOMAIN else host}"
 
 
@@ -119,11 +117,3 @@ class Registries:
             raise AccessDeniedError(registry, doing, "it refuses that user and password")
         if status != 200:
             raise RegistryAnswerError(registry, doing, f"status {status}; is it a registry?")
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name in _LOCAL_NAMES

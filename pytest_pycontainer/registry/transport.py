@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ _SILENCE_SECONDS: Final = 30.0
 _CONNECTIONS: Final = 8
 _CHUNK: Final = 256 << 10
 _DRAINED_AT_MOST: Final = 64 << 10
+_LOCAL_NAMES: Final = ("localhost", "localhost.localdomain")
 _HTTPS_PORT: Final = 443
 _AGENT: Final = "pytest-pycontainer"
 
@@ -94,11 +96,20 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, with or without a port, is this machine's own loopback."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name in _LOCAL_NAMES
+
+
 class HttpTransport:
     """``Transport`` over the network, keeping connections open. A context manager.
 
-    ``tls`` goes by host (``registry.test:5000``); a client certificate is shown to its own host alone. Proxies and
-    ``REQUESTS_CA_BUNDLE`` come from the environment.
+    ``tls`` goes by host (``registry.test:5000``); a client certificate is shown to its own host alone. Proxies, which
+    loopback addresses do without, and ``REQUESTS_CA_BUNDLE`` come from the environment.
     """
 
     def __init__(self, tls: Mapping[str, Tls] | None = None) -> None:
@@ -128,7 +139,8 @@ class HttpTransport:
         self._session.close()
 
     def send(self, request: Request) -> Response:
-        tls = self._tls.get(host_of(request.url), Tls())
+        host = host_of(request.url)
+        tls = self._tls.get(host, Tls())
         certificate = tuple(str(file) for file in (tls.client_certificate, tls.client_key) if file)
         with _explaining(request):
             answer = self._session.request(
@@ -141,6 +153,8 @@ class HttpTransport:
                 allow_redirects=False,
                 stream=True,
                 verify=str(tls.ca) if tls.ca else True,
+                # No proxy can reach it; Docker does not ask one either.
+                proxies={"no_proxy": urlsplit(request.url).hostname or ""} if is_loopback(host) else None,
                 cert=(certificate[0], certificate[-1]) if certificate else None,
             )
         # A server that compresses all the same is not to be undone either.

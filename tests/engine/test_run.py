@@ -271,6 +271,16 @@ def test_the_last_lines_of_a_log(engine: Engine) -> None:
         assert c.logs(stderr=False, tail=200_000).startswith("1\n2\n")
 
 
+def test_an_error_in_the_block_takes_the_log_along(engine: Engine) -> None:
+    with pytest.raises(AssertionError) as raised, engine.run("host", ["sh", "-c", "echo the reason; exit 3"]) as c:
+        c.wait(timeout=30)
+        raise AssertionError
+    (note,) = raised.value.__notes__
+    assert c.name in note
+    assert "exited" in note
+    assert note.endswith("the reason\n")
+
+
 def test_a_forked_child_can_not_end_what_is_its_parents(engine: Engine) -> None:
     with engine.run("host", ["sleep", "1000"]) as c:
         child = os.fork()

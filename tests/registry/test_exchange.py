@@ -136,6 +136,20 @@ def test_netrc_has_no_say(
     assert [headers.get("authorization") for _, _, headers in server.seen] == [None, SECRET["Authorization"]]
 
 
+def test_no_proxy_is_asked_for_what_is_on_loopback(
+    serve: Serve, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(in_turn((200, {}, b"straight")))
+    proxy = serve(in_turn((200, {}, b"through the proxy")))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
+    with exchange.send(get(server)) as response:
+        assert response.read(20) == b"straight"
+    with exchange.send(Request("GET", "http://elsewhere.test/", "try")) as response:
+        assert response.read(20) == b"through the proxy"
+
+
 def test_a_body_arrives_as_it_was_sent(serve: Serve, exchange: Exchange) -> None:
     server = serve(in_turn((200, {"Content-Encoding": "gzip"}, b"\x1f\x8b as it is")))
     with exchange.send(get(server)) as response:

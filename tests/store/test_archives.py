@@ -265,6 +265,7 @@ def test_archives_that_are_not_what_they_should_be(other: Store, listed: bytes, 
         (packed({"other": b""}), "neither manifest.json .* nor index.json"),
         (packed({"manifest.json": bytes(manifests.MANIFEST_BYTES_AT_MOST + 1)}), "wanted at most"),
     ],
+    ids=["nothing", "rubbish", "compressed rubbish", "cut off", "another archive", "a bomb"],
 )
 def test_files_that_are_no_archives(other: Store, content: bytes, problem: str) -> None:
     with pytest.raises(InvalidArchiveError, match=problem):
