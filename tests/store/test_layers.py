@@ -6,6 +6,7 @@ import gzip
 import importlib
 import io
 import os
+import pickle
 import random
 import signal
 import tarfile
@@ -22,7 +23,9 @@ from hypothesis import strategies as st
 from pytest_pycontainer.errors import (
     CompressionUnavailableError,
     DigestMismatchError,
+    InvalidArchiveError,
     LayerInvalidError,
+    PycontainerError,
     StoreError,
 )
 from pytest_pycontainer.image import digest as digests
@@ -366,6 +369,21 @@ def test_many_that_store_one_layer_at_once_all_succeed(store: Store) -> None:
     assert failures == []
     assert [path.name for path in store.layers.iterdir()] == [DIFF_ID[7:]]
     assert list(store.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LayerInvalidError("etc/passwd", "it is a hard link to the root"),
+        LayerInvalidError("", "it ends too early"),
+        CompressionUnavailableError("zstd", "install something"),
+        InvalidArchiveError("it holds no image"),
+    ],
+    ids=str,
+)
+def test_errors_cross_process_borders(error: PycontainerError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.args, str(copy)) == (type(error), error.args, str(error))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
