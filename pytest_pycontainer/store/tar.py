@@ -227,8 +227,6 @@ class TarReader:
                 entry.attributes[attribute.decode(errors="surrogateescape")] = value
             elif value:  # an empty one takes back a global one
                 _apply_record(entry, key, value)
-        if b"\0" in entry.name or b"\0" in entry.link:
-            raise invalid(entry.name, "its name or target has a NUL in it")
 
     def _begin_old_sparse(self, entry: Entry, block: bytes) -> None:
         entry.segments = []
@@ -288,6 +286,8 @@ class TarReader:
 
     def _begin(self, entry: Entry) -> None:
         self._pax, self._pax_sparse, self._long_name, self._long_link = {}, [], None, None
+        if b"\0" in entry.name or b"\0" in entry.link:
+            raise invalid(entry.name, "its name or target has a NUL in it")
         if entry.kind in _REGULAR_KINDS:
             entry.kind = DIRECTORY if entry.name.endswith(b"/") and not entry.size else REGULAR
         if entry.kind not in _KINDS:

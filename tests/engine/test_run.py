@@ -272,8 +272,9 @@ def test_the_last_lines_of_a_log(engine: Engine) -> None:
 
 
 def test_an_error_in_the_block_takes_the_log_along(engine: Engine) -> None:
-    with pytest.raises(AssertionError) as raised, engine.run("host", ["sh", "-c", "echo the reason; exit 3"]) as c:
-        c.wait(timeout=30)
+    c = engine.run("host", ["sh", "-c", "echo the reason; exit 3"])
+    c.wait(timeout=30)
+    with pytest.raises(AssertionError) as raised, c:
         raise AssertionError
     (note,) = raised.value.__notes__
     assert c.name in note

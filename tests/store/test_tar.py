@@ -115,6 +115,7 @@ def test_a_size_in_an_extended_header() -> None:
         (changed(header(), 124, b"\x80\xff" + bytes(10)), "its size is"),
         (extended(b"path=a\0b") + header(), "a NUL"),
         (extended(b"linkpath=a\0b") + header(), "a NUL"),
+        (extended(b"GNU.sparse.map=", b"GNU.sparse.name=a\0b") + header(), "a NUL"),
         (extended(b"SCHILY.xattr.=x") + header(), "without a proper name"),
         (extended(b"SCHILY.xattr.a\0b=x") + header(), "without a proper name"),
         (extended(b"size=-1") + header(), "for a number"),
