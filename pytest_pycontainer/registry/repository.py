@@ -195,12 +195,11 @@ class Repository:
         attempts: int = ATTEMPTS,
     ) -> Response:
         request = Request(method, url, doing, headers or {}, body)
-        if origin(url) != origin(self._base):
-            return self._exchange.send(request, attempts=attempts)  # an upload's place elsewhere: not with our name
         scope = scope.format(self._path)
-        request = authorized(request, self._authorizer.header(scope))
+        if self._is_ours(url):  # an upload may go on elsewhere: not with our name
+            request = authorized(request, self._authorizer.header(scope))
         response = self._exchange.send(request, attempts=attempts)
-        if response.status == 401 and origin(response.url) == origin(self._base):
+        if response.status == 401 and self._is_ours(response.url):
             with response:
                 challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
             header = self._authorizer.answer(request, challenges, scope)
@@ -209,6 +208,10 @@ class Repository:
             with response:
                 raise AccessDeniedError(self.registry, doing, _detail(response, method))
         return response
+
+    def _is_ours(self, url: str) -> bool:
+        """Whether credentials may go there: to the registry itself, and nowhere that it names."""
+        return origin(url) == origin(self._base)
 
     def _check_found(self, response: Response, doing: str, reference: Reference) -> None:
         if response.status == 404:

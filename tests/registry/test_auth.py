@@ -198,6 +198,31 @@ def test_a_password_goes_to_no_token_server_without_tls() -> None:
             authorizer.answer(Request("GET", "https://a.test/v2/", "try"), [challenge], "")
 
 
+def test_nobody_else_gets_the_password(
+    serve: Callable[..., SmallServer], registries: Registries, credentials: CredentialStore
+) -> None:
+    """Neither where a blob is redirected to, should it ask (CVE-2020-15157), nor where an upload is sent to."""
+
+    def elsewhere_answers(*request: object) -> tuple[int, dict[str, str], bytes]:
+        return 401, {"WWW-Authenticate": 'Basic realm="give it to me"'}, b""
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if "authorization" not in headers:
+            return 401, {"WWW-Authenticate": 'Basic realm="here"'}, b""
+        return (302 if method == "GET" else 202), {"Location": f"http://{elsewhere.host}/x"}, b""
+
+    elsewhere, server = serve(elsewhere_answers), serve(answer)
+    credentials.save(server.host, Credentials("u", "p"))
+    repository = registries.repository(Reference.parse(f"{server.host}/a"))
+    with pytest.raises(AccessDeniedError):
+        repository.blob("sha256:" + "0" * 64)
+    location = repository.begin_upload()
+    with pytest.raises(AccessDeniedError):
+        repository.send_chunk(location, b"content", 0)
+    assert [method for method, _, _ in elsewhere.seen] == ["GET", "PATCH"]
+    assert not any("authorization" in headers for _, _, headers in elsewhere.seen)
+
+
 def test_tls(
     tls_registry: Registry,
     authority: Authority,
