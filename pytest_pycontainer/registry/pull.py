@@ -145,6 +145,9 @@ class _Pull:
         if len(config.diff_ids) != len(manifest.layers):
             layers = f"{len(manifest.layers)} layers, and its config has {len(config.diff_ids)}"
             raise InvalidManifestError(f"the manifest of {self._name} has {layers}")
+        if config.host is not None:
+            # It would run on this machine's root file system, by the word of whoever pushed it.
+            raise InvalidManifestError(f"the config of {self._name} names a host image, which no registry can have")
         found = Platform(config.os, config.architecture, config.variant)
         asked = self._asked_platform
         if asked and (found.os, found.architecture) != (asked.os, asked.architecture):

@@ -359,6 +359,18 @@ def test_what_is_no_image_is_refused(registries: Registries, name: str, new_stor
         pull(new_store(), registries, f"{name}:uneven")
 
 
+def test_an_image_that_claims_this_machines_root_is_refused(
+    registries: Registries, name: str, new_store: NewStore, tmp_path: Path
+) -> None:
+    repository = registries.repository(Reference.parse(name))
+    store = new_store()
+    content = store.image("host").config.to_json()
+    config = put_blob(repository, OCI_CONFIG, content, tmp_path)
+    put_manifest(repository, Reference.parse(f"{name}:host"), Manifest(config, ()))
+    with pytest.raises(InvalidManifestError, match="names a host image"):
+        pull(store, registries, f"{name}:host")
+
+
 def test_a_failure_of_progress_ends_the_pull_and_leaves_nothing(
     registries: Registries, name: str, new_store: NewStore, make_image: MakeImage
 ) -> None:
