@@ -206,7 +206,7 @@ class ImageNotFoundError(ImageError):
 
     def __str__(self) -> str:
         near = f" (did you mean {', '.join(self.known)}?)" if self.known else ""
-        return f"no image {self.reference!r} in the store{near}; build it first, or use 'host'"
+        return f"no image {self.reference!r} in the store{near}; build or pull it first, or use 'host'"
 
 
 class ImageOutdatedError(ImageError):
