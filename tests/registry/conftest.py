@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -97,9 +99,21 @@ class Registry:
 
     def requests(self, name: str) -> list[str]:
         """The requests for the repository ``name`` (with the host) that it has answered, as ``GET manifests/1``."""
+        self._await_log()
         prefix = f"/v2/{name.removeprefix(f'{self.host}/')}/"
         quoted = [line.split('"')[1] for line in self.container.logs().splitlines() if f" {prefix}" in line]
         return [request.rpartition(" ")[0].replace(prefix, "") for request in quoted if request[0] in "GHP"]
+
+    def _await_log(self) -> None:
+        """Returns when the log has all that was answered: an answer is on its way before its line is."""
+        mark = f"mark-{time.monotonic_ns()}"
+        with closing(http.client.HTTPConnection(self.host, timeout=20)) as connection:
+            connection.request("GET", f"/v2/{mark}/tags/list")
+            connection.getresponse().read()
+        for entries in self.container.follow(20):
+            if any(mark.encode() in entry.data for entry in entries):
+                return
+        raise AssertionError(f"the registry's log has no {mark}")
 
 
 RunRegistry = Callable[..., Registry]
