@@ -16,6 +16,9 @@ from pytest_pycontainer.errors import InvalidSpecError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DEFAULT_ROOT = Path("/var/lib/pycontainer")
+"""The store of the user root."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -67,7 +70,7 @@ class Settings:
 
 def _default_directories(environment: Mapping[str, str], user: int) -> tuple[Path, Path]:
     if user == 0:
-        return Path("/var/lib/pycontainer"), Path("/run/pycontainer")
+        return DEFAULT_ROOT, Path("/run/pycontainer")
     home = Path(environment.get("HOME") or Path.home())
     data = _base_directory(environment, "XDG_DATA_HOME") or home / ".local/share"
     # Without a run-time directory the state stays in the home: a name in /tmp that others know is not safe to open.

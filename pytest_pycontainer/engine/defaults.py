@@ -17,8 +17,6 @@ MASKED_PATHS: Final = (
 
 READ_ONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 SHM_BYTES: Final = 64 * 1024 * 1024
 
 STOP_SIGNAL: Final = "SIGTERM"

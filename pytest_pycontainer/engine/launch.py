@@ -20,6 +20,7 @@ from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
+from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroups import Limits, Setting, apply
@@ -116,7 +117,7 @@ def _launch(
 
 
 def _process(plan: Plan, hostname: str) -> ProcessSpec:
-    environment = {"PATH": defaults.PATH, "HOSTNAME": hostname, **dict(plan.environment)}
+    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **dict(plan.environment)}
     return ProcessSpec(
         plan.command,
         tuple(f"{name}={value}" for name, value in environment.items()),

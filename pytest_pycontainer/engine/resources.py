@@ -18,13 +18,11 @@ from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.names import machine_resolv_conf
 from pytest_pycontainer.runtime.cgroups import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.settings import Settings
+from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
     from pytest_pycontainer.registry.registries import Registries
-
-_DEFAULT_ROOT = "/var/lib/pycontainer"
 
 
 class Resources:
@@ -99,7 +97,7 @@ class Resources:
                 _make_directory(self.settings.state)
                 _make_directory(mounts)
                 # What of this machine no container may see: the store, with all other containers in it.
-                hidden = dict.fromkeys((str(self.settings.root), str(self.settings.state), _DEFAULT_ROOT))
+                hidden = dict.fromkeys((str(self.settings.root), str(self.settings.state), str(DEFAULT_ROOT)))
                 self._spawner = Spawner(str(mounts), tuple(hidden))
             return self._spawner
 
