@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from pytest_pycontainer.engine import arguments, defaults
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.launch import Plan, launch
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import InvalidSpecError
@@ -46,7 +45,7 @@ class ContainerOptions(TypedDict, total=False):
     stop_signal: str | None
 
 
-class Engine:
+class Engine(ImageOperations):
     """Builds images and runs containers.
 
     A context manager: leaving it removes every container that it made. Nothing is started before it is needed. Safe to
@@ -56,7 +55,7 @@ class Engine:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._resources = Resources(settings or Settings.read())
+        super().__init__(Resources(settings or Settings.read()))
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
 
@@ -72,124 +71,6 @@ class Engine:
     def settings(self) -> Settings:
         """Where it keeps its files."""
         return self._resources.settings
-
-    def build(
-        self,
-        context: str | os.PathLike[str],
-        *,
-        dockerfile: str | os.PathLike[str] = "Dockerfile",
-        tag: str | Sequence[str] | None = None,
-        build_args: Mapping[str, str] | None = None,
-        target: str | None = None,
-        no_cache: bool = False,
-        labels: Mapping[str, str] | None = None,
-        progress: Callable[[str], None] | None = None,
-    ) -> Image:
-        """Builds the Dockerfile of a directory; unchanged steps come from the cache, which all processes share.
-
-        ``dockerfile`` is relative to ``context``; ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they
-        come. Raises DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, BuildStepFailedError,
-        ImageNotFoundError for an unknown base, and EngineUnavailableError.
-        """
-        from pytest_pycontainer.build.execute import build_image
-        from pytest_pycontainer.engine.steps import RuntimeSteps
-
-        tags = (tag,) if isinstance(tag, str) else tuple(tag or ())
-        for name, value in (labels or {}).items():
-            if not isinstance(name, str) or not isinstance(value, str):
-                raise InvalidSpecError("labels", f"{name}={value!r}", "texts")
-        if not Path(context).is_dir():
-            raise InvalidSpecError("build context", str(context), "a directory")
-        self._resources.require_open()
-        self._resources.require_machine()  # before anything is made
-        self._resources.records  # noqa: B018  (the store is prepared and swept)
-        stored = build_image(
-            self._resources.store,
-            Path(context),
-            dockerfile=dockerfile,
-            build_args=build_args or {},
-            target=target,
-            no_cache=no_cache,
-            labels=labels or {},
-            tags=tags,
-            resolve=self._resources.store.runnable_image,
-            executor=RuntimeSteps(self._resources),
-            report=progress or _discard,
-        )
-        return Image(stored.id, tags[0] if tags else stored.id, stored.config, tags)
-
-    def image(self, reference: str) -> Image:
-        """The image of a tag or id; ``host`` and ``scratch`` are always there.
-
-        Raises InvalidReferenceError, ImageNotFoundError, and ImageOutdatedError for one that was built on packages of
-        this machine that have changed since.
-        """
-        stored = self._resources.store.runnable_image(reference)
-        return Image(stored.id, reference, stored.config)
-
-    def images(self) -> list[Image]:
-        """The images that have names in the store, of all processes that use it, one for each name."""
-        store = self._resources.store
-        return [Image(image_id, name, store.config(image_id), (name,)) for name, image_id in store.tags().items()]
-
-    def tag(self, image: Image | str, reference: str) -> Image:
-        """Gives an image a further name. Raises InvalidReferenceError and ImageNotFoundError."""
-        stored = self._resources.store.image(image if isinstance(image, str) else image.id)
-        self._resources.store.tag(stored.id, reference)
-        return Image(stored.id, reference, stored.config, (reference,))
-
-    def pull(self, reference: str, *, platform: str | None = None) -> Image:
-        """Pulls an image from its registry, for this machine's platform or ``os/architecture[/variant]``.
-
-        What is here already is not downloaded again. Raises InvalidReferenceError, ImageNotInRegistryError,
-        NoMatchingPlatformError, AccessDeniedError, RateLimitedError, RegistryUnavailableError, other ImageErrors.
-        """
-        from pytest_pycontainer.image.platform import Platform
-        from pytest_pycontainer.registry.pull import pull
-
-        wanted = None if platform is None else Platform.parse(platform)
-        stored = pull(self._resources.store, self._resources.registries, reference, platform=wanted)
-        return Image(stored.id, reference, stored.config, (reference,))
-
-    def push(self, image: Image | str, reference: str | None = None) -> str:
-        """Pushes an image to the registry that ``reference`` (or its own name) says; returns the manifest's digest.
-
-        Raises ImageNotPortableError for an image on the host image, AccessDeniedError, RegistryUnavailableError, and
-        others of ImageError.
-        """
-        from pytest_pycontainer.registry.push import push
-
-        source = image if isinstance(image, str) else image.id
-        destination = reference if reference is not None or isinstance(image, str) else image.name
-        return push(self._resources.store, self._resources.registries, source, destination)
-
-    def login(self, registry: str, username: str, password: str) -> None:
-        """Keeps user and password for a registry where docker keeps them. Raises AccessDeniedError."""
-        self._resources.registries.login(registry, username, password)
-
-    def logout(self, registry: str) -> bool:
-        """Forgets them; False if there were none."""
-        return self._resources.registries.logout(registry)
-
-    def save(self, images: Sequence[Image | str], file: str | os.PathLike[str]) -> None:
-        """Writes images to an archive that docker, skopeo and ``load`` read.
-
-        Raises ImageNotFoundError, and ImageNotPortableError for an image on the host image.
-        """
-        from pytest_pycontainer.store.archives import save
-
-        names = [image if isinstance(image, str) else image.id for image in images]
-        with Path(file).open("wb") as archive:
-            save(self._resources.store, names, archive)
-
-    def load(self, file: str | os.PathLike[str]) -> list[Image]:
-        """Stores the images of an archive: docker's or an OCI layout, also compressed. Raises InvalidArchiveError."""
-        from pytest_pycontainer.store.archives import load
-
-        with Path(file).open("rb") as archive:
-            loaded = load(self._resources.store, archive)
-        store = self._resources.store
-        return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), one.names) for one in loaded]
 
     def create(
         self, image: Image | str, command: arguments.Command | None = None, **options: Unpack[ContainerOptions]
@@ -318,7 +199,3 @@ def _command(image: Image, command: tuple[str, ...] | None, options: ContainerOp
     if not whole:
         raise InvalidSpecError("command", "", f"a command: image {image.name!r} has none of its own")
     return whole
-
-
-def _discard(text: str) -> None:
-    """For progress that nobody asked for."""
