@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import Protocol
 
@@ -30,3 +31,23 @@ class Progress(Protocol):
 
 def silent(digest: str, stage: Stage, done: int, total: int) -> None:
     """For progress that nobody asked for."""
+
+
+class TransferDisplay(Protocol):
+    """Shows images on their way: opened for each one, and what it gives gets the news of that image's layers."""
+
+    def pulling(self, name: str, *, missing: bool) -> AbstractContextManager[Progress]:
+        """An image that is pulled; ``missing`` if because it was wanted and not here."""
+
+    def pushing(self, name: str) -> AbstractContextManager[Progress]:
+        """An image that is pushed."""
+
+
+class NoDisplay:
+    """The display of whoever has not asked for one."""
+
+    def pulling(self, name: str, *, missing: bool) -> AbstractContextManager[Progress]:  # noqa: ARG002
+        return nullcontext(silent)
+
+    def pushing(self, name: str) -> AbstractContextManager[Progress]:  # noqa: ARG002
+        return nullcontext(silent)
