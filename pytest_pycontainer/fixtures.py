@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         build_args: Mapping[str, str] | None
         target: str | None
         no_cache: bool
+        pull: bool
         labels: Mapping[str, str] | None
 
     class RunOptions(ContainerOptions, total=False):

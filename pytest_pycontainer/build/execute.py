@@ -31,6 +31,7 @@ from pytest_pycontainer.errors import (
     DockerfileNotFoundError,
     ImageNotFoundError,
     InvalidReferenceError,
+    RegistryError,
     StoreError,
 )
 from pytest_pycontainer.image import digest as digests
@@ -191,7 +192,7 @@ class _Builder:
             image = self.resolve(stage.base)
         except InvalidReferenceError as problem:
             raise line.error(word.offset, str(problem)) from None
-        except ImageNotFoundError:
+        except (ImageNotFoundError, RegistryError):
             if any(later.start.name == stage.base.lower() for later in self.plan.stages[stage.index :]):
                 wanted = f"stage {stage.base} is not above this; a stage can only stand on one above it"
                 raise line.error(word.offset, wanted) from None
@@ -318,11 +319,11 @@ class _Builder:
             return self.built[source].config
         try:
             return self.resolve(source).config
-        except (InvalidReferenceError, ImageNotFoundError) as problem:
+        except (InvalidReferenceError, ImageNotFoundError, RegistryError) as problem:
             assert instruction.source_stage is not None
             names = [stage.start.name for stage in self.plan.stages if stage.start.name]
             stages = f"the stages are {', '.join(names)}" if names else "no stage has a name"
-            text = f"{source} is neither a stage nor an image in the store: {problem} ({stages})"
+            text = f"{source} is neither a stage nor an image: {problem} ({stages})"
             raise instruction.line.error(instruction.source_stage.offset, text) from None
 
     def _now(self) -> str:

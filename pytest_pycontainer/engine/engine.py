@@ -12,6 +12,7 @@ from pytest_pycontainer.engine import arguments, defaults
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
+from pytest_pycontainer.engine.image_sources import PullPolicy
 from pytest_pycontainer.engine.launch import Plan, launch
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import InvalidSpecError
@@ -20,6 +21,7 @@ from pytest_pycontainer.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.wait import Wait
+    from pytest_pycontainer.registry.progress import TransferDisplay
 
 _READY_SECONDS = 60.0
 
@@ -28,7 +30,8 @@ class ContainerOptions(TypedDict, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
     ``ports`` are published on 127.0.0.1, on free host ports unless they are named; ``memory`` is in bytes, or text such
-    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
+    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper; ``pull`` says
+    when an image's registry is asked for it: when it is ``missing`` here, ``always``, or ``never``.
     """
 
     name: str | None
@@ -43,6 +46,7 @@ class ContainerOptions(TypedDict, total=False):
     pids_limit: int | None
     network: Literal["bridge", "none"]
     stop_signal: str | None
+    pull: PullPolicy
 
 
 class Engine(ImageOperations):
@@ -51,11 +55,12 @@ class Engine(ImageOperations):
     A context manager: leaving it removes every container that it made. Nothing is started before it is needed. Safe to
     use from several threads; any number of engines, in any number of processes, share one store.
 
-    Its process is the owner of its containers: when that ends, however it ends, they end.
+    Its process is the owner of its containers: when that ends, however it ends, they end. ``display`` shows images that
+    are pulled and pushed; without one that happens silently.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        super().__init__(Resources(settings or Settings.read()))
+    def __init__(self, settings: Settings | None = None, *, display: TransferDisplay | None = None) -> None:
+        super().__init__(Resources(settings or Settings.read()), display)
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
 
@@ -73,12 +78,16 @@ class Engine(ImageOperations):
         return self._resources.settings
 
     def create(
-        self, image: Image | str, command: arguments.Command | None = None, **options: Unpack[ContainerOptions]
+        self,
+        image: Image | str,
+        command: arguments.Command | None = None,
+        **options: Unpack[ContainerOptions],
     ) -> Container:
         """Makes a container that waits for its ``start()``.
 
-        Raises InvalidSpecError for an argument that makes no sense, what ``image()`` raises, NameInUseError,
-        UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that failed).
+        An image that is not here is pulled. Raises InvalidSpecError for an argument that makes no sense, what ``pull``
+        raises, NameInUseError, UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that
+        failed).
         """
         self._resources.require_machine()
         plan = self._plan(image, command, options)
@@ -140,10 +149,7 @@ class Engine(ImageOperations):
 
     def _plan(self, image: Image | str, command: arguments.Command | None, options: ContainerOptions) -> Plan:
         check_options(options)
-        if isinstance(image, str):
-            image = self.image(image)
-        if not isinstance(image, Image):
-            raise InvalidSpecError("image", repr(image), "an Image, or the name of one")
+        image = self._image_to_run(image, options.get("pull", "missing"))
         config = image.config
         network = options.get("network", "bridge")
         if network not in ("bridge", "none"):
@@ -179,6 +185,14 @@ class Engine(ImageOperations):
                 (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
             ),
         )
+
+    def _image_to_run(self, image: Image | str, policy: PullPolicy) -> Image:
+        if isinstance(image, Image):
+            return image
+        if not isinstance(image, str):
+            raise InvalidSpecError("image", repr(image), "an Image, or the name of one")
+        stored = self._sources.find(image, policy=policy)
+        return Image(stored.id, image, stored.config)
 
 
 def check_options(options: Mapping[str, object]) -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.image_sources import ImageSources
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.registry.progress import NoDisplay, TransferDisplay
 
 
 class ImageOperations:
     """The half of ``Engine`` that makes no containers of its own. Safe to use from several threads."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, display: TransferDisplay | None = None) -> None:
         self._resources = resources
+        self._display = display or NoDisplay()
+
+    @property
+    def _sources(self) -> ImageSources:
+        return ImageSources(self._resources.store, lambda: self._resources.registries, self._display)
 
     def build(
         self,
@@ -26,14 +34,16 @@ class ImageOperations:
         build_args: Mapping[str, str] | None = None,
         target: str | None = None,
         no_cache: bool = False,
+        pull: bool = False,
         labels: Mapping[str, str] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Image:
         """Builds the Dockerfile of a directory; unchanged steps come from the cache, which all processes share.
 
-        ``dockerfile`` is relative to ``context``; ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they
-        come. Raises DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, BuildStepFailedError,
-        ImageNotFoundError for an unknown base, and EngineUnavailableError.
+        ``dockerfile`` is relative to ``context``. A base that is not here is pulled; with ``pull`` every base is asked
+        for anew. ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come. Raises
+        DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, BuildStepFailedError, what ``Engine.pull``
+        raises for an unknown base, and EngineUnavailableError.
         """
         from pytest_pycontainer.build.execute import build_image
         from pytest_pycontainer.engine.steps import RuntimeSteps
@@ -56,7 +66,7 @@ class ImageOperations:
             no_cache=no_cache,
             labels=labels or {},
             tags=tags,
-            resolve=self._resources.store.runnable_image,
+            resolve=partial(self._sources.find, policy="always" if pull else "missing"),
             executor=RuntimeSteps(self._resources),
             report=progress or _discard,
         )
@@ -89,10 +99,9 @@ class ImageOperations:
         NoMatchingPlatformError, AccessDeniedError, RateLimitedError, RegistryUnavailableError, other ImageErrors.
         """
         from pytest_pycontainer.image.platform import Platform
-        from pytest_pycontainer.registry.pull import pull
 
         wanted = None if platform is None else Platform.parse(platform)
-        stored = pull(self._resources.store, self._resources.registries, reference, platform=wanted)
+        stored = self._sources.pull(reference, platform=wanted)
         return Image(stored.id, reference, stored.config, (reference,))
 
     def push(self, image: Image | str, reference: str | None = None) -> str:
@@ -103,9 +112,10 @@ class ImageOperations:
         """
         from pytest_pycontainer.registry.push import push
 
-        source = image if isinstance(image, str) else image.id
-        destination = reference if reference is not None or isinstance(image, str) else image.name
-        return push(self._resources.store, self._resources.registries, source, destination)
+        source, name = (image, image) if isinstance(image, str) else (image.id, image.name)
+        destination = reference or name
+        with self._display.pushing(destination) as progress:
+            return push(self._resources.store, self._resources.registries, source, destination, progress=progress)
 
     def login(self, registry: str, username: str, password: str) -> None:
         """Keeps user and password for a registry where docker keeps them. Raises AccessDeniedError."""

@@ -56,7 +56,7 @@ def test_a_failing_test_shows_no_container_of_another(project: pytest.Pytester, 
 def test_an_error_of_ours_is_shown_at_the_callers_line(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makepyfile("""
         from pytest_pycontainer import build, container
-        missing = container("no-such-image")
+        missing = container("no-such-image", pull="never")
         class TestInFixture:
             def test_fixture(self, missing): pass
         def call(engine):
@@ -68,7 +68,7 @@ def test_an_error_of_ours_is_shown_at_the_callers_line(project: pytest.Pytester,
     result.assert_outcomes(failed=1, errors=1)
     result.stdout.fnmatch_lines(
         [
-            '>   missing = container("no-such-image")',
+            '>   missing = container("no-such-image", pull="never")',
             "E   *ImageNotFoundError: no image *",
             "*.py:2: ImageNotFoundError",
             ">       call(pycontainer)",

@@ -17,6 +17,7 @@ from pytest_pycontainer.errors import (
     DockerfileError,
     DockerfileNotFoundError,
     ImageNotFoundError,
+    RegistryUnavailableError,
 )
 
 Build = Callable[..., Image]
@@ -170,7 +171,7 @@ def test_tags_find_the_image_in_any_engine(engine: Engine, build: Build) -> None
     assert engine.image("tagged-test").id == engine.image("tagged-test:1").id == image.id
     assert engine.image(image.short_id).id == image.id
     with pytest.raises(ImageNotFoundError, match="did you mean tagged-test"):
-        engine.run("taged-test")
+        engine.run("taged-test", pull="never")
 
 
 def test_a_failing_run_says_which_and_why(engine: Engine, build: Build) -> None:
@@ -196,7 +197,9 @@ def test_a_run_whose_command_is_missing(build: Build) -> None:
         ("FROM host\nRUNN true\n", DockerfileError, r"Dockerfile:2:1: .*\n    RUNN true\n    \^"),
         ("FROM host\nCOPY nothing /\n", CopySourceNotFoundError, r"Dockerfile:2:6: "),
         ("FROM host AS a\nFROM host\nCOPY --from=a /nothing /\n", CopySourceNotFoundError, "/nothing"),
-        ("FROM no-such-image-here\n", ImageNotFoundError, "no-such-image-here"),
+        ("FROM localhost:1/no-such-image\n", RegistryUnavailableError, "localhost:1"),
+        ("FROM host\nCOPY --from=localhost:1/none /x /\n", DockerfileError, "neither a stage nor an image"),
+        ("FROM localhost:1/b\nFROM host AS localhost:1/b\n", DockerfileError, "AS"),
     ],
 )
 def test_what_can_not_be_built(build: Build, dockerfile: str, kind: type[Exception], message: str) -> None:

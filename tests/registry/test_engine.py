@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_pycontainer import Engine, Image, Settings
-from pytest_pycontainer.errors import ImageNotFoundError, ImageNotPortableError, InvalidSpecError
+from pytest_pycontainer.errors import (
+    ImageNotFoundError,
+    ImageNotInRegistryError,
+    ImageNotPortableError,
+    InvalidSpecError,
+    RegistryUnavailableError,
+)
+from pytest_pycontainer.registry.progress import Progress, Stage
 
 if TYPE_CHECKING:
     from tests.registry.conftest import Registry
@@ -87,3 +95,107 @@ def test_an_image_on_this_machine_stays_here(here: Engine, registry: Registry, n
 def test_a_platform_is_checked_before_anybody_is_asked(engine: Engine) -> None:
     with pytest.raises(InvalidSpecError, match="os/architecture"):
         engine.pull("whatever", platform="amd64")
+
+
+class Shown:
+    """A display that remembers what it was opened for."""
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[str, str, bool]] = []
+        self.layers: set[str] = set()
+
+    @contextmanager
+    def pulling(self, name: str, *, missing: bool) -> Iterator[Progress]:
+        self.opened.append(("pull", name, missing))
+        yield self._note
+
+    @contextmanager
+    def pushing(self, name: str) -> Iterator[Progress]:
+        self.opened.append(("push", name, False))
+        yield self._note
+
+    def _note(self, digest: str, stage: Stage, done: int, total: int) -> None:
+        self.layers.add(digest)
+
+
+@pytest.fixture
+def shown() -> Shown:
+    return Shown()
+
+
+@pytest.fixture
+def elsewhere(engine: Engine, tmp_path: Path, shown: Shown) -> Iterator[Engine]:
+    """A machine with an empty store, and somebody who looks."""
+    settings = Settings(root=tmp_path / "elsewhere", state=engine.settings.state)
+    with Engine(settings, display=shown) as elsewhere:
+        yield elsewhere
+
+
+def test_run_pulls_what_is_missing_once(
+    here: Engine, elsewhere: Engine, shown: Shown, busybox: Image, registry: Registry, name: str
+) -> None:
+    here.push(busybox, name)
+    assert output(elsewhere, name) == "hello\n"
+    assert shown.opened == [("pull", name, True)]
+    assert shown.layers
+    asked = len(registry.requests(name))
+    assert output(elsewhere, name) == "hello\n"
+    assert len(registry.requests(name)) == asked
+    assert len(shown.opened) == 1
+
+
+def test_run_asks_the_registry_always_or_never(
+    here: Engine, elsewhere: Engine, shown: Shown, busybox: Image, name: str
+) -> None:
+    with pytest.raises(ImageNotFoundError):
+        elsewhere.run(name, pull="never")
+    here.push(busybox, name)
+    with pytest.raises(ImageNotFoundError):
+        elsewhere.run(name, pull="never")
+    elsewhere.run(name, pull="always").remove(force=True)
+    assert shown.opened == [("pull", name, False)]
+    changed = elsewhere.build(write(elsewhere, f"FROM {name}\nENV changed=yes\n"), tag=name)
+    assert elsewhere.run(name).image.id == changed.id
+    assert elsewhere.run(name, pull="always").image.id == busybox.id
+    with pytest.raises(InvalidSpecError, match="'missing', 'always', 'never'"):
+        elsewhere.run(name, pull="sometimes")  # type: ignore[arg-type]
+
+
+def test_always_does_not_make_do_with_what_is_here(elsewhere: Engine, busybox: Image, here: Engine, name: str) -> None:
+    here.push(busybox, name)
+    gone = f"{name}:gone"
+    elsewhere.tag(elsewhere.pull(name), gone)
+    assert elsewhere.run(gone).image.id == busybox.id
+    with pytest.raises(ImageNotInRegistryError):
+        elsewhere.run(gone, pull="always")
+
+
+def test_a_build_pulls_its_bases(
+    here: Engine, elsewhere: Engine, shown: Shown, busybox: Image, registry: Registry, name: str
+) -> None:
+    here.push(busybox, name)
+    text = f"FROM {name} AS base\nFROM scratch\nCOPY --from={name} /data/file /copied\nCOPY --from=base /bin /bin\n"
+    context = write(elsewhere, text)
+    image = elsewhere.build(context)
+    assert output(elsewhere, image, "/bin/cat", "/copied") == "hello\n"
+    assert shown.opened == [("pull", name, True)]
+    asked = len(registry.requests(name))
+    assert elsewhere.build(context).id == image.id
+    assert len(registry.requests(name)) == asked
+    assert elsewhere.build(context, pull=True).id == image.id
+    assert len(registry.requests(name)) > asked
+
+
+def test_what_can_not_be_pulled_says_what_is_here_too(elsewhere: Engine, here: Engine, busybox: Image) -> None:
+    elsewhere.build(write(elsewhere, "FROM scratch\nENV a=b\n"), tag="localhost:1/near")
+    with pytest.raises(RegistryUnavailableError, match="localhost:1") as raised:
+        elsewhere.run("localhost:1/naer")
+    assert "did you mean localhost:1/near" in "".join(raised.value.__notes__)
+
+
+def write(engine: Engine, dockerfile: str) -> Path:
+    """A build context with a Dockerfile alone."""
+    context = engine.settings.root.parent / "context"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text(dockerfile)
+    return context

@@ -1,0 +1,61 @@
+"""Where images come from: the store, a registry, an archive, a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError, RegistryError
+from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.store.store import HOST, SCRATCH, Store, StoredImage
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.image.platform import Platform
+    from pytest_pycontainer.registry.progress import TransferDisplay
+    from pytest_pycontainer.registry.registries import Registries
+
+PullPolicy = Literal["missing", "always", "never"]
+"""When an image is asked for from its registry, as ``docker run --pull`` has it."""
+
+
+class ImageSources:
+    """Finds the image that a caller names, and fetches it if need be.
+
+    ``registries`` is asked for when something is pulled, not before.
+    """
+
+    def __init__(self, store: Store, registries: Callable[[], Registries], display: TransferDisplay) -> None:
+        self._store = store
+        self._registries = registries
+        self._display = display
+
+    def find(self, source: str, *, policy: PullPolicy = "missing") -> StoredImage:
+        """The image of a name or an ID.
+
+        Raises InvalidSpecError for an unknown policy, ImageNotFoundError for a name that is not here and not to be
+        pulled, ImageOutdatedError, and what ``pull`` raises.
+        """
+        if policy not in get_args(PullPolicy):
+            raise InvalidSpecError("pull", repr(policy), "one of " + ", ".join(map(repr, get_args(PullPolicy))))
+        if policy == "never" or source in (HOST, SCRATCH) or digests.is_digest(source):
+            return self._store.runnable_image(source)
+        if policy == "always":
+            return self.pull(source)
+        try:
+            return self._store.runnable_image(source)
+        except ImageNotFoundError as not_here:
+            return self._pull_missing(source, not_here)
+
+    def pull(self, reference: str, *, platform: Platform | None = None, missing: bool = False) -> StoredImage:
+        """Pulls an image and shows it on the display. Raises as ``registry.pull.pull`` does."""
+        from pytest_pycontainer.registry.pull import pull
+
+        with self._display.pulling(reference, missing=missing) as progress:
+            return pull(self._store, self._registries(), reference, platform=platform, progress=progress)
+
+    def _pull_missing(self, reference: str, not_here: ImageNotFoundError) -> StoredImage:
+        try:
+            return self.pull(reference, missing=True)
+        except (ImageNotFoundError, RegistryError) as problem:
+            problem.add_note(str(not_here))  # with near names: the name may be a slip
+            raise
