@@ -30,8 +30,8 @@ class ContainerOptions(TypedDict, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
     ``ports`` are published on 127.0.0.1, on free host ports unless they are named; ``memory`` is in bytes, or text such
-    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper; ``pull`` says
-    when an image's registry is asked for it: when it is ``missing`` here, ``always``, or ``never``.
+    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper;
+    ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
     """
 
     name: str | None
