@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Stage(Enum):
-    """What becomes of a layer."""
+    """What becomes of a layer, and at last ``IMAGE``: all is there."""
 
     WAITING = "waiting"
     HERE = "here already"
@@ -17,13 +17,17 @@ class Stage(Enum):
     DOWNLOADING = "downloading"
     UPLOADING = "uploading"
     DONE = "done"
+    IMAGE = "image"
 
 
 class Progress(Protocol):
     """Gets the news of each layer: its digest, its stage, and how many of its bytes are through.
 
+    The last call is for the image: ``Stage.IMAGE``, the digest of what its name stands for (its manifest or an index),
+    and that one's size where it was written. If it is the only call, nothing had to be done.
+
     Called from several threads, for each piece that comes: it must be quick, and what it raises ends the transfer.
-    ``total`` is 0 where the size is not known yet.
+    ``total`` is 0 where the size is not known.
     """
 
     def __call__(self, digest: str, stage: Stage, done: int, total: int) -> None: ...

@@ -71,8 +71,9 @@ def pull(
     """
     name = parse_tag(reference)
     one = _Pull(store, registries.repository(name), name, platform, progress)
-    image = one.run()
+    image, digest = one.run()
     store.tag(image.id, str(name))
+    progress(digest, Stage.IMAGE, 0, 0)
     return image
 
 
@@ -94,17 +95,18 @@ class _Pull:
         self._progress = progress
         self._stop = threading.Event()
 
-    def run(self) -> StoredImage:
+    def run(self) -> tuple[StoredImage, str]:
+        """The image, and the digest of what was asked for, which may be an index."""
         digest = self._name.digest or self._repository.manifest_digest(self._name)
         if digest and (image := self._here(digest)):
-            return image
+            return image, digest
         with self._cache.lock(self._key(digest or str(self._name))):
             if digest and (image := self._here(digest)):
-                return image  # another process has just pulled it
+                return image, digest  # another process has just pulled it
             top_digest, manifest = self._manifest(digest)
             image = self._download(manifest)
             self._cache.put(self._key(top_digest), CacheRecord(image.id))
-        return image
+        return image, top_digest
 
     def _here(self, digest: str) -> StoredImage | None:
         record = self._cache.get(self._key(digest))

@@ -111,7 +111,9 @@ class _Push:
                 upload_blob(self._repository, manifest.config, file)
         content = manifest.to_json()
         self._repository.put_manifest(self._name, OCI_MANIFEST, content)
-        return digests.of(content)
+        digest = digests.of(content)
+        self._progress(digest, Stage.IMAGE, len(content), len(content))
+        return digest
 
     def _push_layer(self, diff_id: str) -> Descriptor:
         self._check_stopped()

@@ -390,15 +390,26 @@ def test_progress_counts_every_byte(
     registries: Registries, name: str, new_store: NewStore, make_image: MakeImage
 ) -> None:
     here = new_store()
-    push(here, registries, make_image(here, {"a": os.urandom(1 << 20)}), f"{name}:1")
+    image = push(here, registries, make_image(here, {"a": os.urandom(1 << 20)}), f"{name}:1")
     news: list[tuple[Stage, int, int]] = []
-    pull(new_store(), registries, f"{name}:1", progress=lambda _, stage, done, total: news.append((stage, done, total)))
+    digests: list[str] = []
+
+    def note(digest: str, stage: Stage, done: int, total: int) -> None:
+        news.append((stage, done, total))
+        digests.append(digest)
+
+    there = new_store()
+    pull(there, registries, f"{name}:1", progress=note)
     assert news[0][:2] == (Stage.WAITING, 0)
     total = news[0][2]
     downloaded = [done for stage, done, _ in news if stage is Stage.DOWNLOADING]
     assert downloaded == sorted(downloaded)
     assert downloaded[-1] == total > 1 << 20
-    assert news[-1] == (Stage.DONE, total, total)
+    assert news[-2] == (Stage.DONE, total, total)
+    assert (digests.pop(), news.pop()) == (image, (Stage.IMAGE, 0, 0))
+    news.clear()
+    pull(there, registries, f"{name}:1", progress=note)
+    assert (digests.pop(), news) == (image, [(Stage.IMAGE, 0, 0)])
 
 
 def test_a_lost_layer_cannot_be_pushed(
