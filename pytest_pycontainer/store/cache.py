@@ -53,22 +53,24 @@ class BuildCache:
     def lock(self, key: str, *, timeout: float = _LOCK_SECONDS) -> Iterator[None]:
         """Holds ``key`` alone among all processes and threads, so that a step is built once.
 
-        It is a flock: the kernel frees it when its holder dies. Its file stays, for deleting it would let two in. A
-        build holds one at a time, so that no two can wait for each other. Raises StoreError if it was not to be had
-        within ``timeout`` seconds.
+        It is a flock: the kernel frees it when its holder dies. Deleting its file would let two in: that is done only
+        by who has the store alone, and so the store is in use from before the file is opened. A build holds one lock at
+        a time, so that no two can wait for each other. Raises StoreError if it was not to be had within ``timeout``
+        seconds.
         """
         # Imported here: only a step that has to be built pays for it.
         from filelock import FileLock, Timeout
 
         path = self._store.locks / f"{digests.hexadecimal(key)}.lock"
         lock = FileLock(path)
-        with storing("lock", path):
+        with self._store.in_use():
+            with storing("lock", path):
+                try:
+                    lock.acquire(timeout=timeout)
+                except Timeout:
+                    detail = f"another build has held this step for {timeout:g} s; wait for it, or end it"
+                    raise StoreError("lock", str(path), detail) from None
             try:
-                lock.acquire(timeout=timeout)
-            except Timeout:
-                detail = f"another build has held this step for {timeout:g} s; wait for it, or end it"
-                raise StoreError("lock", str(path), detail) from None
-        try:
-            yield
-        finally:
-            lock.release()
+                yield
+            finally:
+                lock.release()

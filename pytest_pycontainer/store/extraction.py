@@ -22,7 +22,7 @@ from pytest_pycontainer.store import tar
 from pytest_pycontainer.store.entries import WHITEOUT, check_numbers, invalid, parts_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -57,10 +57,12 @@ _ANSWERS_TO_BAD_ENTRIES = {
 class Extraction:
     """Extracts a tar archive's entries into ``top``, an empty directory; a context manager and a tar.Receiver.
 
-    Raises LayerInvalidError for an entry that has no place in a layer, StoreError where the disk refuses.
+    ``replacing``, if set, is called before something makes room for a later entry, with its path. Raises
+    LayerInvalidError for an entry that has no place in a layer, StoreError where the disk refuses.
     """
 
     def __init__(self, top: Path, entries_at_most: int) -> None:
+        self.replacing: Callable[[bytes], None] | None = None
         self._path = top
         self._entries_left = self._entries_at_most = entries_at_most
         self._entry: tar.Entry | None = None
@@ -328,6 +330,8 @@ class Extraction:
 
     def _remove(self, name: bytes) -> None:
         """Makes room for an entry: a later one takes an earlier one's place."""
+        if self.replacing is not None:
+            self.replacing(self._directory + b"/" + name if self._directory else name)
         if stat.S_ISDIR(self._status(name).st_mode):
             remove_tree(os.fsdecode(self._reach(name)))
         else:

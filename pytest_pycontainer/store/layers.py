@@ -13,6 +13,7 @@ from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store.compression import Sniffer
 from pytest_pycontainer.store.extraction import Extraction
 from pytest_pycontainer.store.files import move_whole, storing, unfinished_directory
+from pytest_pycontainer.store.recipe import Recorder
 from pytest_pycontainer.store.tar import TarReader
 
 if TYPE_CHECKING:
@@ -49,12 +50,15 @@ class LayerWriter:
     the disk is full or refuses otherwise; the writer is of no use then.
     """
 
-    def __init__(self, layers: Path, temporary: Path, media_type: str, limits: LayerLimits | None = None) -> None:
+    def __init__(
+        self, layers: Path, recipes: Path, temporary: Path, media_type: str, limits: LayerLimits | None = None
+    ) -> None:
         if not _LAYER_TYPE.fullmatch(media_type):
             raise LayerInvalidError(
                 "", f"its media type is {media_type!r:.200}; wanted a tar archive's, or gzip's or zstd's"
             )
         self._layers = layers
+        self._recipes = recipes
         self._temporary = temporary
         self._limits = limits or LayerLimits()
         self._owned = ExitStack()
@@ -68,7 +72,9 @@ class LayerWriter:
         with storing("make a directory in", self._temporary), ExitStack() as owned:
             self._directory = owned.enter_context(unfinished_directory(self._temporary))
             self._extraction = owned.enter_context(Extraction(self._directory, self._limits.entries))
-            self._reader = TarReader(self._extraction)
+            self._recorder = owned.enter_context(Recorder(self._temporary, self._directory, self._extraction))
+            self._extraction.replacing = self._recorder.replacing
+            self._reader = TarReader(self._recorder, self._recorder.structure)
             self._owned = owned.pop_all()
         return self
 
@@ -83,22 +89,26 @@ class LayerWriter:
         self._taken += len(data)
         self._extract(self._decompressor.pieces(data))
 
-    def commit(self, expected_diff_id: str) -> None:
-        """Stores the layer, all of which has been written, under its diff ID.
+    def commit(self, expected_diff_id: str | None = None) -> str:
+        """Stores the layer, all of which has been written, under its diff ID, which is returned; and its recipe.
 
         Success means that it is stored and durable, not that this call stored it. Raises DigestMismatchError if the
-        layer is another one, and LayerInvalidError if it is not complete; nothing is stored then.
+        layer is another one than is expected, and LayerInvalidError if it is not complete; nothing is stored then.
         """
         self._extract(self._decompressor.finish())
         self._reader.finish()
         diff_id = f"sha256:{self._digest.hexdigest()}"
-        if diff_id != expected_diff_id:
+        if expected_diff_id not in (None, diff_id):
             raise DigestMismatchError("layer", diff_id, expected_diff_id)
         if diff_id == digests.EMPTY_LAYER:
-            return
+            return diff_id
         self._extraction.finish()
+        name = digests.hexadecimal(diff_id)
         with storing("store the layer", self._directory):
-            move_whole(self._directory, self._layers / digests.hexadecimal(diff_id))
+            # Before the layer: who finds it finds its recipe, which is on disk when the layer is.
+            self._recorder.commit(self._recipes / name)
+            move_whole(self._directory, self._layers / name)
+        return diff_id
 
     def _extract(self, pieces: Iterator[bytes]) -> None:
         # The digest may be right although an entry was refused: then nothing must be stored.

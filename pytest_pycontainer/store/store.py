@@ -4,20 +4,26 @@
 
     blobs/sha256/HEX    an image's config; its digest is the image's ID
     layers/HEX/         a layer, extracted, under its diff ID: what overlayfs mounts
-    tags/HEX.json       a name and the ID it stands for, under the name's digest
-    cache/HEX.json      what a build step made
+    recipes/HEX         how that layer had been archived, if another program did that: see ``recipe``
+    tags/HEX.json       a name, with a tag or a digest, and the ID it stands for, under the name's digest
+    used/HEX            an empty file whose time is that of the image's last use
+    cache/HEX.json      what a build step or a pull made; cache/HEX.KIND.json: what is known about a layer
     locks/  tmp/        flocks; files that are being written
+    use.lock            who uses images, and who removes some (see ``use``)
 
 No reader takes a lock: everything appears by one rename, whole, and is never changed afterwards but by another rename.
 Two that write the same blob or layer write the same content, and the kernel lets one of them win; two that write the
-same tag leave one of their two IDs. Only what must not be *done* twice, a build step, is locked (see ``cache``).
+same tag leave one of their two IDs. What must not be *done* twice, a build step, is locked (see ``cache``), and what
+must still be there a moment later is (``in_use``).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +40,7 @@ from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import diff
 from pytest_pycontainer.store.files import move_whole, storing, sweep_abandoned, write_whole
 from pytest_pycontainer.store.host import HostIdentity, host_config
+from pytest_pycontainer.store.use import UseLock
 
 if TYPE_CHECKING:
     from pytest_pycontainer.store.layers import LayerLimits, LayerWriter
@@ -56,18 +63,21 @@ class StoredImage:
 class Store:
     """The store in the directory ``root``, which is made, for its owner alone, if it is not there.
 
-    Values and paths only, no open files: it may be used by several threads at once and needs no closing. Raises
-    StoreError.
+    Values and paths only, no open files: it may be used by several threads at once and needs no closing. What it
+    stores or finds stays for sure only within ``in_use``. Raises StoreError.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.blobs = self.root / "blobs" / "sha256"
         self.layers = self.root / "layers"
+        self.recipes = self.root / "recipes"
         self.cache = self.root / "cache"
         self.locks = self.root / "locks"
         self.temporary = self.root / "tmp"
-        self._tags = self.root / "tags"
+        self.used = self.root / "used"
+        self.names = self.root / "tags"
+        self._use = UseLock(self.root / "use.lock")
         self._host = HostIdentity()
         with storing("create the store", self.root):
             self.root.parent.mkdir(parents=True, exist_ok=True)
@@ -77,13 +87,29 @@ class Store:
                 self.blobs.parent,
                 self.blobs,
                 self.layers,
+                self.recipes,
                 self.cache,
                 self.locks,
                 self.temporary,
-                self._tags,
+                self.used,
+                self.names,
             ):
                 directory.mkdir(mode=0o700, exist_ok=True)
             sweep_abandoned(self.temporary)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """While its block runs nobody removes anything from the store; within another such block too.
+
+        Raises StoreError if somebody has been removing images for a minute.
+        """
+        return self._use.shared()
+
+    def alone(self, timeout: float) -> AbstractContextManager[None]:
+        """While its block runs nobody else is in one, nor in one of ``in_use``: what is removed is in nobody's hands.
+
+        Raises StoreError if the store was still in use after ``timeout`` seconds.
+        """
+        return self._use.alone(timeout)
 
     # Images
 
@@ -91,17 +117,32 @@ class Store:
         """Stores ``config`` and returns the image's ID. Success means that it is stored, perhaps by somebody else."""
         content = config.to_json()
         image_id = digests.of(content)
-        path = self._blob(image_id)
+        path = self.config_file(image_id)
         if not path.exists():
-            write_whole(path, content, self.temporary)
+            with self.in_use():
+                write_whole(path, content, self.temporary)
         return image_id
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether the image with the (whole) ID ``image_id`` is here."""
+        return self.config_file(image_id).exists()
+
+    def mark_used(self, image_id: str) -> None:
+        """Notes that the image was used now."""
+        path = self.used / digests.hexadecimal(image_id)
+        # Whatever is wrong with the disk, that the image was not marked is the least of it.
+        with suppress(OSError):
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                path.touch(0o600)
 
     def config(self, image_id: str) -> ImageConfig:
         """The config of the image with the (whole) ID ``image_id``.
 
         Raises ImageNotFoundError if there is none, StoreError if what is there is not what its name says.
         """
-        path = self._blob(image_id)
+        path = self.config_file(image_id)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -138,7 +179,8 @@ class Store:
             raise ImageOutdatedError(reference)
         return image
 
-    def _blob(self, image_id: str) -> Path:
+    def config_file(self, image_id: str) -> Path:
+        """The file of an image's config; its time is that of its storing."""
         return self.blobs / digests.hexadecimal(image_id)
 
     def _find(self, reference: str) -> str:
@@ -146,8 +188,8 @@ class Store:
             return reference
         prefix = _ID_PREFIX.fullmatch(reference)
         try:
-            if tagged := self._tagged(Reference.parse(reference)):
-                return tagged
+            if named := self._name_record(self.name_file(_key(Reference.parse(reference)))):
+                return named[1]
         except InvalidReferenceError:
             if prefix is None:
                 raise
@@ -165,30 +207,36 @@ class Store:
     def tag(self, image_id: str, reference: str) -> None:
         """Makes ``reference`` a name of the image, in place of what had that name before.
 
-        Raises InvalidReferenceError for no name, ``host`` and ``scratch``; ImageNotFoundError for an unknown image.
+        A name with a digest stands for what a registry has under that digest, whatever tag is in it. Raises
+        InvalidReferenceError for no name, ``host`` and ``scratch``; ImageNotFoundError for an unknown image.
         """
-        name = parse_tag(reference)
-        if not self._blob(image_id).exists():
-            raise ImageNotFoundError(image_id)
-        record = json.dumps({"reference": str(name), "image": image_id}).encode()
-        write_whole(self._tag_file(name), record, self.temporary)
+        name = _key(parse_tag(reference))
+        record = (str(name), image_id)
+        with self.in_use():
+            if not self.has_image(image_id):
+                raise ImageNotFoundError(image_id)
+            path = self.name_file(name)
+            if self._name_record(path) != record:
+                content = json.dumps({"reference": record[0], "image": image_id}).encode()
+                write_whole(path, content, self.temporary)
 
     def tags(self) -> dict[str, str]:
-        """Every name (canonical) and the ID of its image. Raises StoreError."""
-        with storing("read", self._tags):
-            records = map(self._tag_record, sorted(self._tags.iterdir()))
+        """Every tag (the canonical name) and the ID of its image. Raises StoreError."""
+        return {name: image_id for name, image_id in self.all_names().items() if "@" not in name}
+
+    def all_names(self) -> dict[str, str]:
+        """Every tag, and every name with a digest, and the ID of its image. Raises StoreError."""
+        with storing("read", self.names):
+            records = map(self._name_record, sorted(self.names.iterdir()))
         return dict(sorted(record for record in records if record))
 
-    def _tag_file(self, name: Reference) -> Path:
+    def name_file(self, name: Reference) -> Path:
+        """The file that holds a name's image."""
         # The digest, not the name: names have slashes and may be longer than a file's name.
-        return self._tags / f"{digests.hexadecimal(digests.of(str(name).encode()))}.json"
+        return self.names / f"{digests.hexadecimal(digests.of(str(name).encode()))}.json"
 
-    def _tagged(self, name: Reference) -> str | None:
-        record = self._tag_record(self._tag_file(name))
-        return record[1] if record else None
-
-    def _tag_record(self, path: Path) -> tuple[str, str] | None:
-        """The name and ID that a tag's file holds; None if it is not there or damaged: tagging again mends it."""
+    def _name_record(self, path: Path) -> tuple[str, str] | None:
+        """The name and ID that a name's file holds; None if it is not there or damaged: tagging again mends it."""
         try:
             record = json.loads(path.read_bytes())
             name, image_id = record["reference"], record["image"]
@@ -213,7 +261,7 @@ class Store:
         ``upper`` is on the store's file system, nothing is mounted on it, and it is gone afterwards. Success means that
         the layer is stored and durable, perhaps by somebody else. Raises StoreError; ``upper`` then stays.
         """
-        with storing("store the layer", upper):
+        with self.in_use(), storing("store the layer", upper):
             diff_id = diff.diff_id(upper)
             if diff_id == digests.EMPTY_LAYER:
                 remove_tree(upper)
@@ -228,7 +276,7 @@ class Store:
         """
         from pytest_pycontainer.store.layers import LayerWriter  # most runs pull nothing
 
-        return LayerWriter(self.layers, self.temporary, media_type, limits)
+        return LayerWriter(self.layers, self.recipes, self.temporary, media_type, limits)
 
     def has_layers(self, config: ImageConfig) -> bool:
         """Whether every layer of ``config`` is stored."""
@@ -246,8 +294,20 @@ class Store:
                 raise StoreError("read the layer", str(directory), "it is missing; build or pull the image again")
         return directories
 
+    def layer_note(self, diff_id: str, kind: str) -> Path:
+        """The file for what is known about a layer, which never changes; it goes with the layer, or any time."""
+        return self.cache / f"{digests.hexadecimal(diff_id)}.{kind}.json"
+
     def _layer(self, diff_id: str) -> Path:
         return self.layers / digests.hexadecimal(diff_id)
+
+
+def parse_new_tag(reference: str) -> Reference:
+    """As ``parse_tag``, and raises InvalidReferenceError for a name with a digest, which only a registry gives."""
+    name = parse_tag(reference)
+    if name.digest is not None:
+        raise InvalidReferenceError(reference, "an image can't be given a digest, it has one; leave out the part from @")
+    return name
 
 
 def parse_tag(reference: str) -> Reference:
@@ -255,6 +315,11 @@ def parse_tag(reference: str) -> Reference:
     if reference in (HOST, SCRATCH):
         raise InvalidReferenceError(reference, "that name is taken: it stands for an image that is always there")
     return Reference.parse(reference)
+
+
+def _key(name: Reference) -> Reference:
+    """The name that the store has: a digest says all, so a tag before it is not asked for, as docker has it."""
+    return name if name.digest is None else replace(name, tag=None)
 
 
 def _stored_layers(config: ImageConfig) -> list[str]:

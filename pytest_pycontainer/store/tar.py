@@ -75,10 +75,14 @@ class Receiver(Protocol):
 
 
 class TarReader:
-    """Reads an archive that is fed to it piece by piece. Raises LayerInvalidError, naming the entry if it has one."""
+    """Reads an archive that is fed to it piece by piece. Raises LayerInvalidError, naming the entry if it has one.
 
-    def __init__(self, receiver: Receiver) -> None:
+    ``structure`` gets all that is no entry's content: headers, before what they begin, padding, and what follows.
+    """
+
+    def __init__(self, receiver: Receiver, structure: Callable[[memoryview], object] | None = None) -> None:
         self._receiver = receiver
+        self._structure = structure or _ignore
         self._partial = bytearray()
         self._wanted = BLOCK
         self._take: Callable[[bytes], None] = self._take_header
@@ -106,14 +110,17 @@ class TarReader:
                 if not self._content_left:
                     self._end()
             elif self._padding_left:
-                skipped = min(self._padding_left, end - position)
-                self._padding_left -= skipped
-                position += skipped
+                piece = view[position : position + self._padding_left]
+                self._padding_left -= len(piece)
+                position += len(piece)
+                self._structure(piece)
             elif self._zero_blocks > 1:
+                self._structure(view[position:])
                 return  # what follows the end is of no account
             else:
                 piece = view[position : position + self._wanted - len(self._partial)]
                 position += len(piece)
+                self._structure(piece)
                 self._partial += piece
                 if len(self._partial) == self._wanted:
                     block, self._partial = bytes(self._partial), bytearray()
@@ -306,6 +313,10 @@ class TarReader:
     def _end(self) -> None:
         self._entry = None
         self._receiver.end()
+
+
+def _ignore(piece: memoryview) -> None:
+    """For a reader of entries alone."""
 
 
 def _apply_record(entry: Entry, key: bytes, value: bytes) -> None:
