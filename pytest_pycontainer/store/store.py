@@ -306,7 +306,7 @@ def parse_new_tag(reference: str) -> Reference:
     """As ``parse_tag``, and raises InvalidReferenceError for a name with a digest, which only a registry gives."""
     name = parse_tag(reference)
     if name.digest is not None:
-        raise InvalidReferenceError(reference, "an image can't be given a digest, it has one; leave out the part from @")
+        raise InvalidReferenceError(reference, "a digest is not given, an image has it; leave out the part from @")
     return name
 
 

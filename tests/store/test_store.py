@@ -114,7 +114,7 @@ def test_a_name_whose_image_was_deleted_is_not_found(store: Store) -> None:
 def test_a_damaged_tag_is_no_tag(store: Store, damage: bytes) -> None:
     image_id = store.put_image(REDIS)
     store.tag(image_id, "redis")
-    (file,) = (store.root / "tags").iterdir()
+    (file,) = (store.names).iterdir()
     file.write_bytes(damage)
     assert store.tags() == {}
     with pytest.raises(ImageNotFoundError):
