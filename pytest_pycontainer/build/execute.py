@@ -39,7 +39,7 @@ from pytest_pycontainer.image.config import DEFAULT_PATH, History, ImageConfig
 from pytest_pycontainer.image.platform import Platform
 from pytest_pycontainer.store.cache import BuildCache, CacheRecord
 from pytest_pycontainer.store.files import storing
-from pytest_pycontainer.store.store import Store, StoredImage, parse_tag
+from pytest_pycontainer.store.store import Store, StoredImage, parse_new_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,7 +79,7 @@ def build_image(
     Raises DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, BuildStepFailedError, StoreError,
     InvalidReferenceError for a bad tag, and what ``resolve`` and ``executor`` raise.
     """
-    names = [parse_tag(tag) for tag in tags]
+    names = [parse_new_tag(tag) for tag in tags]
     path = context / dockerfile
     plan = plan_stages(parse(_read(path), str(path)), build_args, Platform.current())
     builder = _Builder(
@@ -94,11 +94,12 @@ def build_image(
         executor=executor,
         report=report,
     )
-    image = builder.build(plan.needed(target), labels)
-    report(f"Successfully built {digests.short(image.id)}")
-    for name in names:
-        store.tag(image.id, str(name))
-        report(f"Successfully tagged {name.familiar}")
+    with store.in_use():
+        image = builder.build(plan.needed(target), labels)
+        report(f"Successfully built {digests.short(image.id)}")
+        for name in names:
+            store.tag(image.id, str(name))
+            report(f"Successfully tagged {name.familiar}")
     return image
 
 
@@ -197,6 +198,7 @@ class _Builder:
                 wanted = f"stage {stage.base} is not above this; a stage can only stand on one above it"
                 raise line.error(word.offset, wanted) from None
             raise
+        self.store.mark_used(image.id)
         return _State(image, {})
 
     # Steps
@@ -288,6 +290,7 @@ class _Builder:
         if record is None:
             return None
         self.report(" ---> Using cache")
+        self.store.mark_used(record.image)
         return StoredImage(record.image, self.store.config(record.image))
 
     def _store(self, before: ImageConfig, made: ImageConfig, created_by: str) -> StoredImage:

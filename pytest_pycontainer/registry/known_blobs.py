@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.manifest import Descriptor
 from pytest_pycontainer.store.files import write_whole
 
@@ -32,7 +31,7 @@ class KnownBlob:
 
 
 class KnownBlobs:
-    """The blobs of each layer, latest first; kept in the store's cache, so that they go when it is emptied."""
+    """The blobs of each layer, latest first; kept in the store, where they go with the layer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -59,5 +58,4 @@ class KnownBlobs:
         write_whole(self._file(diff_id), json.dumps(record).encode(), self._store.temporary)
 
     def _file(self, diff_id: str) -> Path:
-        key = digests.of(f"blobs of layer {diff_id}".encode())
-        return self._store.cache / f"{digests.hexadecimal(key)}.json"
+        return self._store.layer_note(diff_id, "blobs")

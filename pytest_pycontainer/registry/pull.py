@@ -59,7 +59,7 @@ def pull(
     platform: Platform | None = None,
     progress: Progress = silent,
 ) -> StoredImage:
-    """Pulls the image ``reference`` for ``platform`` (this machine's by default), stores it, and names it so.
+    """Pulls the image ``reference`` for ``platform`` (this machine's by default), and names it so, and by its digest.
 
     Asks for no more than the manifest's digest if the image is here, and for nothing if ``reference`` has a digest.
     Processes that pull the same at the same time download it once. Nothing of an image is visible before all of it is
@@ -71,8 +71,11 @@ def pull(
     """
     name = parse_tag(reference)
     one = _Pull(store, registries.repository(name), name, platform, progress)
-    image, digest = one.run()
-    store.tag(image.id, str(name))
+    with store.in_use():
+        image, digest = one.run()
+        if name.digest is None:
+            store.tag(image.id, str(name))
+        store.tag(image.id, f"{name.name}@{digest}")
     progress(digest, Stage.IMAGE, 0, 0)
     return image
 

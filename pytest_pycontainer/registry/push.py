@@ -59,18 +59,21 @@ def push(
     AccessDeniedError, RateLimitedError, RegistryUnavailableError, RegistryCertificateError, RegistryAnswerError,
     CredentialsError, and StoreError.
     """
-    image = store.image(source)
-    if image.config.host is not None:
-        raise ImageNotPortableError(source)
-    name = parse_tag(destination or source)
-    pushing = _Push(store, registries, name, progress)
-    layers = pushing.push_layers(tuple(dict.fromkeys(image.config.diff_ids)))
-    config = (store.blobs / digests.hexadecimal(image.id)).read_bytes()
-    manifest = Manifest(
-        Descriptor(OCI_CONFIG, image.id, len(config)),
-        tuple(layers[diff_id] for diff_id in image.config.diff_ids),
-    )
-    return pushing.finish(manifest, config)
+    with store.in_use():
+        image = store.image(source)
+        if image.config.host is not None:
+            raise ImageNotPortableError(source)
+        name = parse_tag(destination or source)
+        pushing = _Push(store, registries, name, progress)
+        layers = pushing.push_layers(tuple(dict.fromkeys(image.config.diff_ids)))
+        config = store.config_file(image.id).read_bytes()
+        manifest = Manifest(
+            Descriptor(OCI_CONFIG, image.id, len(config)),
+            tuple(layers[diff_id] for diff_id in image.config.diff_ids),
+        )
+        digest = pushing.finish(manifest, config)
+        store.tag(image.id, f"{name.name}@{digest}")
+    return digest
 
 
 class _Stopped(Exception):  # noqa: N818  (no error: it ends the threads whose work is not wanted any more)

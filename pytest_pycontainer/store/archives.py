@@ -188,7 +188,7 @@ def load(store: Store, file: BinaryIO) -> tuple[LoadedImage, ...]:
     DigestMismatchError, LayerInvalidError or StoreError; an image is stored whole or not at all, and those before it
     stay.
     """
-    with _opened(store, file) as archive:
+    with store.in_use(), _opened(store, file) as archive:
         if _DOCKER_MANIFEST in archive:
             found = list(_docker_images(archive))
         elif _OCI_INDEX in archive:
