@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build.context import BuildContext
+from pytest_pycontainer.build.instructions import Word
 from pytest_pycontainer.build.metadata import absolute
 from pytest_pycontainer.build.patterns import has_wildcards
 from pytest_pycontainer.build.steps import Base, CopySource, CopyStep, SourceMissing
@@ -17,7 +18,7 @@ from pytest_pycontainer.errors import CopySourceNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_pycontainer.build.instructions import Copy, Word
+    from pytest_pycontainer.build.instructions import Copy
 
 _MODE = re.compile(r"[0-7]{1,4}")
 
@@ -33,6 +34,8 @@ def plan_copy(
     line = instruction.line
     sources: list[CopySource] = []
     for word in instruction.sources:
+        if not isinstance(word, Word):
+            raise line.error(word.offset, "this version of pytest-pycontainer does not know here-documents yet")
         source = expand(word)
         if isinstance(root, Base):
             path = absolute("/", source).lstrip("/")

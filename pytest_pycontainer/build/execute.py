@@ -357,7 +357,11 @@ class _Builder:
 
 def _source_error(instruction: kinds.Copy, missing: SourceMissing) -> DockerfileError:
     offset = next(
-        (word.offset for word in instruction.sources if word.text.strip("/") == missing.source.strip("/")),
+        (
+            word.offset
+            for word in instruction.sources
+            if isinstance(word, kinds.Word) and word.text.strip("/") == missing.source.strip("/")
+        ),
         instruction.sources[0].offset,
     )
     return instruction.line.error(offset, missing.problem, CopySourceNotFoundError)

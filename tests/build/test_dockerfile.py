@@ -16,6 +16,10 @@ def one(text: str) -> kinds.Instruction:
     return instruction
 
 
+def sources(copy: kinds.Copy | kinds.Add) -> list[str]:
+    return [source.text if isinstance(source, kinds.Word) else source.content for source in copy.sources]
+
+
 def words(values: tuple[tuple[kinds.Word, kinds.Word], ...]) -> list[tuple[str, str]]:
     return [(name.text, value.text) for name, value in values]
 
@@ -55,7 +59,7 @@ def test_cmd_and_entrypoint_may_be_empty_lists() -> None:
 def test_copy_with_flags_and_in_json_form() -> None:
     copy = one("COPY --from=build --chown=app:app --chmod=755 a [b]* /c/")
     assert isinstance(copy, kinds.Copy)
-    assert [word.text for word in copy.sources] == ["a", "[b]*"]
+    assert sources(copy) == ["a", "[b]*"]
     assert copy.destination.text == "/c/"
     assert copy.source_stage is not None
     assert (copy.source_stage.text, copy.line.text[copy.source_stage.offset :][:5]) == ("build", "build")
@@ -65,7 +69,7 @@ def test_copy_with_flags_and_in_json_form() -> None:
     assert copy.mode.text == "755"
     copy = one('COPY ["a b", "/c d"]')
     assert isinstance(copy, kinds.Copy)
-    assert ([word.text for word in copy.sources], copy.destination.text) == (["a b"], "/c d")
+    assert (sources(copy), copy.destination.text) == (["a b"], "/c d")
 
 
 @pytest.mark.parametrize(
