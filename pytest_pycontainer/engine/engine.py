@@ -15,7 +15,7 @@ from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy
 from pytest_pycontainer.engine.launch import Plan, launch
 from pytest_pycontainer.engine.resources import Resources
-from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
 from pytest_pycontainer.runtime.cgroups import Limits
 from pytest_pycontainer.settings import Settings
 
@@ -90,8 +90,9 @@ class Engine(ImageOperations):
         failed).
         """
         self._resources.require_machine()
-        plan = self._plan(image, command, options)
-        container = launch(self._resources, plan, self._forget)
+        with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
+            plan = self._plan(image, command, options)
+            container = launch(self._resources, plan, self._forget)
         with self._lock:
             self._containers[container.id] = container
         return container
@@ -188,11 +189,13 @@ class Engine(ImageOperations):
 
     def _image_to_run(self, image: Image | str, policy: PullPolicy) -> Image:
         if isinstance(image, Image):
+            if image.config.diff_ids and not self._resources.store.has_image(image.id):
+                raise ImageNotFoundError(image.name)  # it was removed since the caller got it
             return image
         if not isinstance(image, str):
             raise InvalidSpecError("image", repr(image), "an Image, or the name of one")
         stored = self._sources.find(image, policy=policy)
-        return Image(stored.id, image, stored.config)
+        return Image(stored.id, image, stored.config, self._resources.store)
 
 
 def check_options(options: Mapping[str, object]) -> None:

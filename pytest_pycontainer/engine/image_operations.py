@@ -10,15 +10,16 @@ from pathlib import Path
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_sources import ImageSources
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.stored_images import StoredImages
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.registry.progress import NoDisplay, TransferDisplay
 
 
-class ImageOperations:
+class ImageOperations(StoredImages):
     """The half of ``Engine`` that makes no containers of its own. Safe to use from several threads."""
 
     def __init__(self, resources: Resources, display: TransferDisplay | None = None) -> None:
-        self._resources = resources
+        super().__init__(resources)
         self._display = display or NoDisplay()
 
     @property
@@ -70,7 +71,7 @@ class ImageOperations:
             executor=RuntimeSteps(self._resources),
             report=progress or _discard,
         )
-        return Image(stored.id, tags[0] if tags else stored.id, stored.config, tags)
+        return Image(stored.id, tags[0] if tags else stored.id, stored.config, self._resources.store)
 
     def image(self, reference: str) -> Image:
         """The image of a tag or id; ``host`` and ``scratch`` are always there.
@@ -79,18 +80,7 @@ class ImageOperations:
         this machine that have changed since.
         """
         stored = self._resources.store.runnable_image(reference)
-        return Image(stored.id, reference, stored.config)
-
-    def images(self) -> list[Image]:
-        """The images that have names in the store, of all processes that use it, one for each name."""
-        store = self._resources.store
-        return [Image(image_id, name, store.config(image_id), (name,)) for name, image_id in store.tags().items()]
-
-    def tag(self, image: Image | str, reference: str) -> Image:
-        """Gives an image a further name. Raises InvalidReferenceError and ImageNotFoundError."""
-        stored = self._resources.store.image(image if isinstance(image, str) else image.id)
-        self._resources.store.tag(stored.id, reference)
-        return Image(stored.id, reference, stored.config, (reference,))
+        return Image(stored.id, reference, stored.config, self._resources.store)
 
     def pull(self, reference: str, *, platform: str | None = None) -> Image:
         """Pulls an image from its registry, for this machine's platform or ``os/architecture[/variant]``.
@@ -102,7 +92,7 @@ class ImageOperations:
 
         wanted = None if platform is None else Platform.parse(platform)
         stored = self._sources.pull(reference, platform=wanted)
-        return Image(stored.id, reference, stored.config, (reference,))
+        return Image(stored.id, reference, stored.config, self._resources.store)
 
     def push(self, image: Image | str, reference: str | None = None) -> str:
         """Pushes an image to the registry that ``reference`` (or its own name) says; returns the manifest's digest.
@@ -143,7 +133,7 @@ class ImageOperations:
         with Path(file).open("rb") as archive:
             loaded = load(self._resources.store, archive)
         store = self._resources.store
-        return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), one.names) for one in loaded]
+        return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), store) for one in loaded]
 
 
 def _discard(text: str) -> None:

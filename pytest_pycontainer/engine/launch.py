@@ -66,7 +66,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         container_id, directory = prepared.reservation.id, prepared.reservation.directory
         settings = resources.cgroups.settings(container_id, plan.limits)
         name = plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}"
-        record = ContainerRecord(container_id, name, plan.image.name, plan.command, time.time())
+        record = ContainerRecord(container_id, name, plan.image.name, plan.command, time.time(), plan.image.id)
         resources.records.add(record)
         undone.pop_all()
         undone.callback(prepared.discard, resources.records, name)

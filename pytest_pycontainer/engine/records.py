@@ -29,13 +29,17 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """What any process may know of a container; ``created_at`` is in seconds since the epoch."""
+    """What any process may know of a container; ``created_at`` is in seconds since the epoch.
+
+    For as long as the container's lock is held, nobody removes the image ``image_id``.
+    """
 
     id: str
     name: str
     image: str
     command: tuple[str, ...]
     created_at: float
+    image_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,12 @@ class ContainerRecords:
                 found.append((record, directory))
         return found
 
+    def live(self) -> list[tuple[ContainerRecord, Path]]:
+        """As ``read``, without those whose engine and monitor were killed: they are only waiting to be swept."""
+        # Under the lock: to look whether somebody holds a container's, it is taken for a moment.
+        with self._locked():
+            return [(record, directory) for record, directory in self.read() if _is_held(directory)]
+
     def _claim_name(self, record: ContainerRecord) -> None:
         link = self._names / record.name
         while True:
@@ -153,6 +163,20 @@ class ContainerRecords:
             raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
         except OSError as error:
             raise StoreError("change the containers in", str(self._containers), str(error)) from error
+
+
+def _is_held(directory: Path) -> bool:
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _read_record(directory: Path) -> ContainerRecord | None:
