@@ -284,14 +284,19 @@ class CompressionUnavailableError(ImageError):
 
 
 class InvalidArchiveError(ImageError):
-    """A file that no image can be loaded from; ``problem`` says what is missing or wrong in it."""
+    """A file or directory that no image can be loaded from; ``problem`` says what is missing or wrong in it.
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
+    ``path`` is empty for a stream.
+    """
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem, path)
         self.problem = problem
+        self.path = path
 
     def __str__(self) -> str:
-        return f"cannot load an image archive: {self.problem}; save the image again"
+        source = self.path or "an image archive"
+        return f"cannot load an image from {source}: {self.problem}; save the image again, or name another file"
 
 
 class CredentialsError(ImageError):

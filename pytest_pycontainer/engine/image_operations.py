@@ -120,18 +120,20 @@ class ImageOperations(StoredImages):
 
         Raises ImageNotFoundError, and ImageNotPortableError for an image on the host image.
         """
-        from pytest_pycontainer.store.archives import save
+        from pytest_pycontainer.store.save import save
 
         names = [image if isinstance(image, str) else image.id for image in images]
         with Path(file).open("wb") as archive:
             save(self._resources.store, names, archive)
 
     def load(self, file: str | os.PathLike[str]) -> list[Image]:
-        """Stores the images of an archive: docker's or an OCI layout, also compressed. Raises InvalidArchiveError."""
-        from pytest_pycontainer.store.archives import load
+        """Stores the images of an archive, docker's or an OCI layout, also compressed, or of an OCI layout's directory.
 
-        with Path(file).open("rb") as archive:
-            loaded = load(self._resources.store, archive)
+        Raises InvalidArchiveError, other ImageErrors, and StoreError.
+        """
+        from pytest_pycontainer.store.load import load_path
+
+        loaded = load_path(self._resources.store, Path(file))
         store = self._resources.store
         return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), store) for one in loaded]
 

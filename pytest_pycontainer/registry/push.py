@@ -27,8 +27,8 @@ from pytest_pycontainer.registry.download import stream_blob
 from pytest_pycontainer.registry.known_blobs import KnownBlob, KnownBlobs
 from pytest_pycontainer.registry.progress import Progress, Stage, silent
 from pytest_pycontainer.registry.upload import upload_blob
-from pytest_pycontainer.store import diff
 from pytest_pycontainer.store.files import storing
+from pytest_pycontainer.store.layer_archive import Archiving, ways_to_archive
 from pytest_pycontainer.store.store import parse_tag
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ _GZIP_LEVEL: Final = 6
 _GZIP_WINDOW: Final = 31
 """zlib's word for "in a gzip wrapper". Its header has no time and no name: equal layers are equal bytes."""
 
-_EMPTY_LAYER_BYTES: Final = 1024
 _IN_OCI: Final = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP}
 
 
@@ -156,17 +155,22 @@ class _Push:
     def _file(self, diff_id: str, known: list[KnownBlob]) -> Iterator[tuple[Descriptor, BinaryIO]]:
         """The layer as a blob, in a file that has no name and so goes with its last user.
 
-        An archive made by somebody else can have been written in another way than ours would be, with another digest:
-        then the layer is fetched again from where it came from.
+        A layer that another program archived, and whose recipe is gone, is fetched again from where it came from.
         """
         with tempfile.TemporaryFile(dir=self._store.temporary) as file:
-            blob = self._compress(diff_id, file) or self._fetch(diff_id, known, file)
+            for archive in ways_to_archive(self._store, diff_id):
+                if blob := self._compress(diff_id, archive, file):
+                    break
+                file.seek(0)
+                file.truncate()
+            else:
+                blob = self._fetch(diff_id, known, file)
             file.flush()
             yield blob, file
 
-    def _compress(self, diff_id: str, file: BinaryIO) -> Descriptor | None:
+    def _compress(self, diff_id: str, archive: Archiving, file: BinaryIO) -> Descriptor | None:
         """Writes the layer to ``file``; None if what comes out is not the archive of that diff ID."""
-        archive, compressed = hashlib.sha256(), hashlib.sha256()
+        uncompressed, compressed = hashlib.sha256(), hashlib.sha256()
         compressor = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_WINDOW)
         size = done = 0
 
@@ -179,19 +183,15 @@ class _Push:
         def write(content: bytes | memoryview) -> None:
             nonlocal done
             self._check_stopped()
-            archive.update(content)
+            uncompressed.update(content)
             keep(compressor.compress(content))
             done += len(content)
             self._progress(diff_id, Stage.COMPRESSING, done, 0)
 
-        directory = self._store.layers / digests.hexadecimal(diff_id)
-        with storing("read the layer", directory):
-            if diff_id == digests.EMPTY_LAYER:
-                write(bytes(_EMPTY_LAYER_BYTES))
-            else:
-                diff.write_layer(directory, write)
+        with storing("read the layer", self._store.layers / digests.hexadecimal(diff_id)):
+            is_whole = archive(write)
         keep(compressor.flush())
-        if f"sha256:{archive.hexdigest()}" != diff_id:
+        if not is_whole or f"sha256:{uncompressed.hexdigest()}" != diff_id:
             return None
         return Descriptor(OCI_LAYER_GZIP, f"sha256:{compressed.hexdigest()}", size)
 
@@ -201,7 +201,7 @@ class _Push:
             file.seek(0)
             file.truncate()
             try:
-                for piece in stream_blob(self._registries.repository(Reference.parse(place.name)), place.blob):
+                for piece in stream_blob(self._registries.source(Reference.parse(place.name)), place.blob):
                     self._check_stopped()
                     file.write(piece)
             except RegistryError as problem:

@@ -31,7 +31,8 @@ from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image import manifest as manifests
 from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.image.platform import Platform
-from pytest_pycontainer.store.archives import LoadedImage, load, save
+from pytest_pycontainer.store.load import LoadedImage, load
+from pytest_pycontainer.store.save import save
 from pytest_pycontainer.store.store import Store
 
 PLATFORM = Platform.current()
