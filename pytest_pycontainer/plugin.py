@@ -47,10 +47,11 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The container engine of this test session: ``build``, ``run``, ``create``, ``image``, ``containers``."""
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.reporting.failure import FailureReports
+    from pytest_pycontainer.reporting.session_display import SessionDisplay
 
     reports = FailureReports()
     request.config.pluginmanager.register(reports)
-    with Engine(_read_settings(request.config)) as engine:
+    with SessionDisplay(request.config) as display, Engine(_read_settings(request.config), display=display) as engine:
         reports.engine = engine
         yield engine
     reports.engine = None

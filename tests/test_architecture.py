@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "build": {"image", "store"},
     "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings", "filelock"},
     "services": {"engine"},
-    "reporting": {"engine", "pytest", "pluggy"},
+    "reporting": {"engine", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
     "hookspecs": {"pytest", "pluggy"},
     "fixtures": {"engine", "services", "reporting", "settings", "pytest", "_pytest"},
     "plugin": {"engine", "services", "reporting", "settings", "fixtures", "hookspecs", "pytest"},
