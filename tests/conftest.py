@@ -7,11 +7,16 @@ workers are gone.
 
 from __future__ import annotations
 
+import codecs
 import gc
 import os
+import re
 import select
+import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,6 +70,13 @@ def pycontainer(engine: Engine) -> Engine:
     return engine
 
 
+@pytest.fixture
+def open_terminal() -> Iterator[Callable[..., Terminal]]:
+    """Opens pseudo-terminals of so many columns and lines."""
+    with ExitStack() as opened:
+        yield lambda columns=80, lines=24: opened.enter_context(closing(Terminal(columns, lines)))
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves a process, a descriptor, a mount, an interface, a table or a cgroup."""
@@ -99,6 +111,71 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if left := config.stash.get(_LEFT, []):
         terminalreporter.section("left behind by the test session", red=True)
         terminalreporter.line("\n".join(left))
+
+
+class Terminal:
+    """A real pseudo-terminal, and an emulator that reads what is written there in a thread of its own."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        import pyte
+
+        self._emulator, program_side = os.openpty()
+        self.file = os.fdopen(program_side, "w")
+        self.written = ""
+        self._changed = threading.Condition()
+        self._screen = pyte.HistoryScreen(columns, lines, history=1000)
+        self._stream = pyte.Stream(self._screen)
+        self.resize(columns, lines)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.file.close()
+        self._thread.join(timeout=PATIENCE)  # a program that still has the terminal holds it up
+        os.close(self._emulator)
+
+    def resize(self, columns: int, lines: int) -> None:
+        with self._changed:
+            self._screen.resize(lines, columns)
+        termios.tcsetwinsize(self._emulator, (lines, columns))
+
+    @property
+    def text(self) -> str:
+        """All lines, those that have left the screen too, without the blanks at their ends."""
+        with self._changed:
+            gone = ["".join(line[column].data for column in sorted(line)) for line in self._screen.history.top]
+            return "\n".join(line.rstrip() for line in [*gone, *self._screen.display]).rstrip("\n")
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines on the screen, without the blanks at their ends."""
+        with self._changed:
+            return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def cursor(self) -> tuple[int, int]:
+        """Its line and column."""
+        with self._changed:
+            return self._screen.cursor.y, self._screen.cursor.x
+
+    def await_text(self, pattern: str) -> str:
+        """Returns the text once it has ``pattern``."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: re.search(pattern, self.text), 3 * PATIENCE), self.text
+            return self.text
+
+    def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        while True:
+            try:
+                piece = os.read(self._emulator, 1 << 16)
+            except OSError:  # nobody has it open any more
+                return
+            with self._changed:
+                text = decoder.decode(piece)
+                self.written += text
+                self._stream.feed(text)
+                self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True)
