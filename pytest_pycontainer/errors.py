@@ -22,10 +22,13 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── ImageNotPortableError         the host image lies under it: no other machine could use it
     │   ├── DigestMismatchError           content that is not what its digest says: got, wanted
     │   ├── LayerInvalidError             which entry, and why it can't be extracted
+    │   │   └── LayerLimitError           more than a limit allows: which setting raises it
     │   ├── CompressionUnavailableError   a library has to be installed first
     │   ├── InvalidArchiveError           a file that no image can be loaded from
     │   ├── CredentialsError              a file or program that keeps registries' passwords can't be used
+    │   ├── CertificateFileError          a file with an authority, a certificate or a key can't be used
     │   └── RegistryError
+    │       ├── ProxyError                the proxy on the way there can't be reached, or refuses
     │       ├── RegistryUnavailableError  down, out of reach, or out of order
     │       ├── RegistryCertificateError  TLS: which certificate, and what is wrong with it
     │       ├── RegistryAnswerError       an answer that the protocol does not have
@@ -64,8 +67,10 @@ class PycontainerError(Exception):
     exit_code = 125
     """What a command line that meets this error exits with, as docker's does."""
 
-    def __reduce__(self) -> tuple[type[PycontainerError], tuple[object, ...]]:
-        return type(self), self.args
+    def __reduce__(self) -> tuple[object, ...]:
+        # Notes are part of what it tells: a pull adds what each mirror said.
+        notes = getattr(self, "__notes__", None)
+        return (type(self), self.args, {"__notes__": notes}) if notes else (type(self), self.args)
 
 
 def _indented(text: str) -> str:
@@ -271,6 +276,22 @@ class LayerInvalidError(ImageError):
         return f"cannot extract a layer: {where}: {self.reason}; have the image made anew, or use another"
 
 
+class LayerLimitError(LayerInvalidError):
+    """A layer is more than the ``setting`` (``layer_size``) allows."""
+
+    def __init__(self, reason: str, setting: str) -> None:
+        super().__init__("", reason)
+        self.args = (reason, setting)
+        self.setting = setting
+
+    def __str__(self) -> str:
+        option = f"--pycontainer-{self.setting.replace('_', '-')}"
+        return (
+            f"cannot extract a layer: {self.reason}; if you trust the image, raise the limit: {option}, "
+            f"pycontainer_{self.setting} in pytest's ini file, or PYCONTAINER_{self.setting.upper()}"
+        )
+
+
 class CompressionUnavailableError(ImageError):
     """A layer's ``compression`` needs a library that is not installed: ``remedy`` says which."""
 
@@ -311,6 +332,18 @@ class CredentialsError(ImageError):
         return f"cannot use the registry credentials of {self.source}: {self.detail}; mend it, or log in again"
 
 
+class CertificateFileError(ImageError):
+    """A ``file`` with an authority, a certificate or a key for TLS that can't be used."""
+
+    def __init__(self, file: str, detail: str) -> None:
+        super().__init__(file, detail)
+        self.file = file
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot use the certificate file {self.file}: {self.detail}; mend it, or take it away"
+
+
 class RegistryError(ImageError):
     """A registry did not do what it was asked: ``registry`` is its host, ``doing`` what was asked for."""
 
@@ -332,21 +365,45 @@ class RegistryUnavailableError(RegistryError):
     remedy = "check its name and that it runs, and try again"
 
 
-class RegistryCertificateError(RegistryError):
-    """TLS with the registry failed: ``detail`` says why, ``fingerprint`` (SHA-256) which certificate it showed."""
+class ProxyError(RegistryError):
+    """The ``proxy`` on the way to a registry can't be reached, or refuses; its address comes without a password."""
 
-    def __init__(self, registry: str, doing: str, detail: str, fingerprint: str | None = None) -> None:
+    remedy = "check --pycontainer-proxy, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+
+    def __init__(self, registry: str, doing: str, proxy: str, detail: str) -> None:
         super().__init__(registry, doing, detail)
-        self.args = (registry, doing, detail, fingerprint)
+        self.args = (registry, doing, proxy, detail)
+        self.proxy = proxy
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing}: no way through the proxy {self.proxy}: {self.detail}; {self.remedy}"
+
+
+class RegistryCertificateError(RegistryError):
+    """TLS with the registry failed, for the reason in ``detail``; ``hint`` is what to do.
+
+    ``certificate`` describes the one that it showed, and ``fingerprint`` (SHA-256) is its; both are None if it showed
+    none.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        doing: str,
+        detail: str,
+        hint: str,
+        certificate: str | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        super().__init__(registry, doing, detail)
+        self.args = (registry, doing, detail, hint, certificate, fingerprint)
+        self.hint = hint
+        self.certificate = certificate
         self.fingerprint = fingerprint
 
     def __str__(self) -> str:
-        if self.fingerprint:
-            which = f" (certificate with SHA-256 fingerprint {self.fingerprint})"
-            remedy = "name the authority that signed it as the registry's ca"
-        else:
-            which, remedy = "", "check that it speaks TLS, and whether it wants a client certificate"
-        return f"cannot {self.doing}: no TLS with {self.registry}: {self.detail}{which}; {remedy}"
+        shown = f" (its certificate: {self.certificate})" if self.certificate else ""
+        return f"cannot {self.doing}: no TLS with {self.registry}: {self.detail}{shown}; {self.hint}"
 
 
 class RegistryAnswerError(RegistryError):

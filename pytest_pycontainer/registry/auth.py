@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from pytest_pycontainer.errors import AccessDeniedError, RegistryAnswerError
-from pytest_pycontainer.registry.transport import Request, host_of
+from pytest_pycontainer.registry.addresses import host_of
+from pytest_pycontainer.registry.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,16 +6,17 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import DigestMismatchError, RegistryUnavailableError
+from pytest_pycontainer.registry.addresses import host_of
 from pytest_pycontainer.registry.exchange import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_pycontainer.image.manifest import Descriptor
-    from pytest_pycontainer.registry.repository import Repository
+    from pytest_pycontainer.registry.mirrors import Source
 
 
-def stream_blob(repository: Repository, blob: Descriptor) -> Iterator[bytes]:
+def stream_blob(repository: Source, blob: Descriptor) -> Iterator[bytes]:
     """The content of ``blob``, piece by piece; only when it ends without an error is it what its digest says.
 
     A download that breaks off goes on with the byte that it broke off at (RFC 9110, 14.2); it is given up when it does
@@ -29,6 +30,8 @@ def stream_blob(repository: Repository, blob: Descriptor) -> Iterator[bytes]:
         try:
             with repository.blob(blob.digest, received) as response:
                 known = received if response.status == 200 else 0
+                if (sender := host_of(response.url)) != repository.registry:
+                    what = f"{blob.digest} of {repository.name}, sent by {sender},"
                 for piece in response.stream():
                     fresh = piece[known:]
                     known -= len(piece) - len(fresh)
@@ -54,6 +57,6 @@ def stream_blob(repository: Repository, blob: Descriptor) -> Iterator[bytes]:
         raise DigestMismatchError(what, got, blob.digest)
 
 
-def read_blob(repository: Repository, blob: Descriptor) -> bytes:
+def read_blob(repository: Source, blob: Descriptor) -> bytes:
     """The whole of a small blob. Raises as ``stream_blob`` does."""
     return b"".join(stream_blob(repository, blob))

@@ -15,7 +15,8 @@ from pytest_pycontainer.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from pytest_pycontainer.registry.transport import Request, Response, Transport, host_of
+from pytest_pycontainer.registry.addresses import host_of
+from pytest_pycontainer.registry.transport import Request, Response, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,8 +41,8 @@ from pytest_pycontainer.store.store import StoredImage, parse_tag
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_pycontainer.registry.mirrors import Source
     from pytest_pycontainer.registry.registries import Registries
-    from pytest_pycontainer.registry.repository import Repository
     from pytest_pycontainer.store.store import Store
 
 _LAYERS_AT_ONCE: Final = 4
@@ -66,11 +66,12 @@ def pull(
     stored; layers that were complete when a pull failed are kept.
 
     Raises InvalidReferenceError, ImageNotInRegistryError, NoMatchingPlatformError, AccessDeniedError,
-    RateLimitedError, RegistryUnavailableError, RegistryCertificateError, RegistryAnswerError, DigestMismatchError,
-    InvalidManifestError, InvalidImageConfigError, CredentialsError, StoreError, and what a layer's extraction raises.
+    RateLimitedError, RegistryUnavailableError, RegistryCertificateError, RegistryAnswerError, ProxyError,
+    CertificateFileError, DigestMismatchError, InvalidManifestError, InvalidImageConfigError, CredentialsError,
+    StoreError, and what a layer's extraction raises.
     """
     name = parse_tag(reference)
-    one = _Pull(store, registries.repository(name), name, platform, progress)
+    one = _Pull(store, registries.source(name), name, platform, progress)
     with store.in_use():
         image, digest = one.run()
         if name.digest is None:
@@ -86,7 +87,7 @@ class _Stopped(Exception):  # noqa: N818  (no error: it ends the threads whose w
 
 class _Pull:
     def __init__(
-        self, store: Store, repository: Repository, name: Reference, platform: Platform | None, progress: Progress
+        self, store: Store, repository: Source, name: Reference, platform: Platform | None, progress: Progress
     ) -> None:
         self._store = store
         self._cache = BuildCache(store)

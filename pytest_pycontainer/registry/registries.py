@@ -6,36 +6,51 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final
+from urllib.parse import urlsplit
 
-from pytest_pycontainer.errors import AccessDeniedError, RegistryAnswerError
+from pytest_pycontainer.errors import (
+    AccessDeniedError,
+    RegistryAnswerError,
+    RegistryCertificateError,
+    RegistryUnavailableError,
+)
 from pytest_pycontainer.image.reference import DEFAULT_DOMAIN, Reference
+from pytest_pycontainer.registry.addresses import host_of, is_loopback
 from pytest_pycontainer.registry.auth import Authorizer, authorized, parse_challenges
+from pytest_pycontainer.registry.certificates import Certificates
 from pytest_pycontainer.registry.credentials import Credentials, CredentialStore
 from pytest_pycontainer.registry.exchange import Exchange
+from pytest_pycontainer.registry.mirrors import MirroredSource, Source
 from pytest_pycontainer.registry.repository import Repository
-from pytest_pycontainer.registry.transport import HttpTransport, Request, Tls, Transport, is_loopback
+from pytest_pycontainer.registry.transport import HttpTransport, Request, Transport
 
 _HUB_HOST: Final = "registry-1.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
-    """How registries are reached, by host (``registry.test:5000``).
+    """How registries are reached. Hosts are as in references (``registry.test:5000``), in lower case.
 
-    ``insecure`` ones are spoken to without TLS, as are those on loopback addresses that ``tls`` does not name; all
-    others with TLS, for which ``tls`` may hold an authority and a client certificate.
+    All are spoken to with TLS and need a certificate of a known authority, but for these:
+
+    - ``insecure`` ones: TLS with any certificate, and where that does not work, none (Docker's rule);
+    - those on loopback addresses: no TLS, unless there are certificates for them, or they are in ``insecure``.
+
+    ``mirrors`` holds, for a registry, the addresses (``https://mirror.test:5000/prefix``) of those to pull from before
+    it. ``proxy`` takes the place of the environment's. ``certificates``: a directory as Docker's ``certs.d``;
+    ``authority``: a PEM file of authorities for every host.
     """
 
     insecure: frozenset[str] = frozenset()
-    tls: Mapping[str, Tls] = field(default_factory=dict)
-
-    def address(self, host: str) -> str:
-        """Where the API of the registry ``host`` is: ``https://registry.test:5000``."""
-        plain = host in self.insecure or (is_loopback(host) and host not in self.tls)
-        return f"http{'' if plain else 's'}://{_HUB_HOST if host == DEFAULT_DOMAIN else host}"
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    proxy: str | None = None
+    certificates: Path | None = None
+    authority: Path | None = None
 
 
 class Registries:
@@ -55,12 +70,16 @@ class Registries:
     ) -> None:
         self._options = options or RegistryOptions()
         self._credentials = credentials or CredentialStore()
+        self._certificates = Certificates(self._options.certificates, self._options.authority)
         self._closing = ExitStack()
         if transport is None:
-            transport = self._closing.enter_context(HttpTransport(self._options.tls))
+            transport = self._closing.enter_context(
+                HttpTransport(self._certificates, unverified=self._options.insecure, proxy=self._options.proxy)
+            )
         self._exchange = Exchange(transport, sleep)
         self._lock = threading.Lock()
-        self._repositories: dict[str, Repository] = {}
+        self._repositories: dict[tuple[str, str | None], Repository] = {}
+        self._addresses: dict[str, str] = {}
 
     def __enter__(self) -> Registries:
         return self
@@ -74,15 +93,66 @@ class Registries:
         """Closes connections."""
         self._closing.close()
 
+    def source(self, reference: Reference) -> Source:
+        """Where to pull ``reference`` from: its mirrors, then its registry; nothing is sent yet.
+
+        Raises CredentialsError.
+        """
+        origin = self.repository(reference)
+        mirrors = self._options.mirrors.get(reference.domain.lower(), ())
+        return MirroredSource([self._mirror(reference, address) for address in mirrors], origin) if mirrors else origin
+
     def repository(self, reference: Reference) -> Repository:
-        """The repository of ``reference``; nothing is sent yet. Raises CredentialsError."""
+        """The repository of ``reference`` in its own registry; nothing is sent yet. Raises CredentialsError."""
+        return self._repository(reference, None)
+
+    def _mirror(self, reference: Reference, address: str) -> Repository:
+        # With its own name, so that it gets its own credentials and no others (CVE-2020-15157).
+        prefix = urlsplit(address).path.strip("/")
+        path = f"{prefix}/{reference.path}" if prefix else reference.path
+        return self._repository(
+            replace(reference, domain=host_of(address), path=path), f"{urlsplit(address).scheme}://{host_of(address)}"
+        )
+
+    def _repository(self, reference: Reference, mirror: str | None) -> Repository:
         with self._lock:
-            if reference.name not in self._repositories:
+            if (reference.name, mirror) not in self._repositories:
                 credentials = self._credentials.find(reference.domain, reference.path)
                 authorizer = Authorizer(self._exchange, reference.domain, credentials)
-                base = self._options.address(reference.domain)
-                self._repositories[reference.name] = Repository(self._exchange, authorizer, reference, base)
-            return self._repositories[reference.name]
+                self._repositories[reference.name, mirror] = Repository(
+                    self._exchange,
+                    authorizer,
+                    reference,
+                    (lambda: mirror) if mirror else partial(self.address, reference.domain),
+                    is_mirror=mirror is not None,
+                )
+            return self._repositories[reference.name, mirror]
+
+    def address(self, host: str) -> str:
+        """Where the API of the registry ``host`` is: ``https://registry.test:5000``.
+
+        An insecure one is asked whether it speaks TLS; of threads that want to know at once, each asks. Raises
+        CertificateFileError and ProxyError.
+        """
+        if host not in self._addresses:
+            if host.lower() in self._options.insecure:
+                return self._probed(host)
+            plain = is_loopback(host) and self._certificates.find(host) is None
+            self._addresses[host] = _address("http" if plain else "https", host)
+        return self._addresses[host]
+
+    def _probed(self, host: str) -> str:
+        plain, secure = (_address(scheme, host) for scheme in ("http", "https"))
+        try:
+            request = Request("GET", f"{secure}/v2/", f"find out whether {host} speaks TLS")
+            self._exchange.send(request, attempts=1).__exit__(None, None, None)
+        except RegistryUnavailableError:
+            return plain  # it is asked again: it may only have been down
+        except RegistryCertificateError:
+            self._addresses[host] = plain
+        else:
+            self._addresses[host] = secure
+        return self._addresses[host]
 
     def login(self, registry: str, username: str, password: str) -> None:
         """Keeps user and password for ``registry`` (``host`` or ``host:port``) once it has accepted them.
@@ -105,7 +175,7 @@ class Registries:
 
     def _check(self, registry: str, credentials: Credentials) -> None:
         doing = f"log in as {credentials.username!r}"
-        request = Request("GET", f"{self._options.address(registry)}/v2/", doing)
+        request = Request("GET", f"{self.address(registry)}/v2/", doing)
         with self._exchange.send(request) as response:
             status = response.status
             challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
@@ -117,3 +187,7 @@ class Registries:
             raise AccessDeniedError(registry, doing, "it refuses that user and password")
         if status != 200:
             raise RegistryAnswerError(registry, doing, f"status {status}; is it a registry?")
+
+
+def _address(scheme: str, host: str) -> str:
+    return f"{scheme}://{_HUB_HOST if host == DEFAULT_DOMAIN else host}"

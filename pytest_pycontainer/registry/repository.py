@@ -23,7 +23,7 @@ from pytest_pycontainer.registry.exchange import ATTEMPTS, Exchange, origin
 from pytest_pycontainer.registry.transport import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _ERROR_BYTES_AT_MOST: Final = 64 << 10
 _TAGS_AT_MOST: Final = 1000
@@ -34,20 +34,34 @@ _PUSH: Final = "repository:{}:pull,push"
 
 
 class Repository:
-    """A repository; ``base`` is its registry's address (``https://registry.test:5000``).
+    """A repository; ``base`` gives its registry's address (``https://registry.test:5000``) when it is first needed.
 
+    A mirror is asked once for each thing, as its registry can be asked instead.
     Safe for several threads. Every method raises RegistryUnavailableError, RegistryCertificateError,
-    AccessDeniedError, RateLimitedError, and RegistryAnswerError for an answer that the protocol does not have.
+    AccessDeniedError, RateLimitedError, ProxyError, CertificateFileError, and RegistryAnswerError for an answer that
+    the protocol does not have.
     """
 
-    def __init__(self, exchange: Exchange, authorizer: Authorizer, reference: Reference, base: str) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        authorizer: Authorizer,
+        reference: Reference,
+        base: Callable[[], str],
+        *,
+        is_mirror: bool = False,
+    ) -> None:
         self._exchange = exchange
         self._authorizer = authorizer
         self.registry = reference.domain
         self._path = reference.path
         self._base = base
         self.name = reference.name
-        self._root = f"{base}/v2/{self._path}/"
+        self._is_mirror = is_mirror
+
+    @property
+    def _root(self) -> str:
+        return f"{self._base()}/v2/{self._path}/"
 
     # Manifests
 
@@ -192,8 +206,9 @@ class Repository:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         scope: str = _PULL,
-        attempts: int = ATTEMPTS,
+        attempts: int | None = None,
     ) -> Response:
+        attempts = attempts or (1 if self._is_mirror else ATTEMPTS)
         request = Request(method, url, doing, headers or {}, body)
         scope = scope.format(self._path)
         if self._is_ours(url):  # an upload may go on elsewhere: not with our name
@@ -211,7 +226,7 @@ class Repository:
 
     def _is_ours(self, url: str) -> bool:
         """Whether credentials may go there: to the registry itself, and nowhere that it names."""
-        return origin(url) == origin(self._base)
+        return origin(url) == origin(self._base())
 
     def _check_found(self, response: Response, doing: str, reference: Reference) -> None:
         if response.status == 404:
@@ -219,6 +234,8 @@ class Repository:
         self._expect(response, doing, 200)
 
     def _near(self, reference: Reference) -> tuple[str, ...]:
+        if self._is_mirror:
+            return ()
         try:
             tags = self.tags()
         except RegistryError:

@@ -5,42 +5,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import ssl
-from contextlib import contextmanager
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPSConnection
 
-from pytest_pycontainer.errors import RegistryAnswerError, RegistryCertificateError, RegistryUnavailableError
+from pytest_pycontainer.errors import ProxyError, RegistryAnswerError
+from pytest_pycontainer.registry.addresses import host_of
+from pytest_pycontainer.registry.certificates import Certificates
+from pytest_pycontainer.registry.failures import CONNECT_SECONDS, SILENCE_SECONDS, explaining
+from pytest_pycontainer.registry.proxies import proxy_for, without_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
-_CONNECT_SECONDS: Final = 10.0
-_SILENCE_SECONDS: Final = 30.0
-"""Longest that a server may take between two pieces of an answer."""
 _CONNECTIONS: Final = 8
 _CHUNK: Final = 256 << 10
 _DRAINED_AT_MOST: Final = 64 << 10
-_LOCAL_NAMES: Final = ("localhost", "localhost.localdomain")
-_HTTPS_PORT: Final = 443
+_PROXY_WANTS_PASSWORD: Final = 407
 _AGENT: Final = "pytest-pycontainer"
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """How to speak TLS with one host: the authority to trust instead of the system's, and who we are; PEM files."""
-
-    ca: Path | None = None
-    client_certificate: Path | None = None
-    client_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +77,30 @@ class Transport(Protocol):
     def send(self, request: Request) -> Response:
         """Sends ``request`` once; any answer is a Response, a redirect or a failure too.
 
-        Raises RegistryUnavailableError for no answer, RegistryCertificateError for a failed TLS handshake.
+        Raises RegistryUnavailableError for no answer, RegistryCertificateError for a failed TLS handshake, ProxyError,
+        and CertificateFileError.
         """
-
-
-def host_of(url: str) -> str:
-    """Host and, if one is named, port."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host``, with or without a port, is this machine's own loopback."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name in _LOCAL_NAMES
 
 
 class HttpTransport:
     """``Transport`` over the network, keeping connections open. A context manager.
 
-    ``tls`` goes by host (``registry.test:5000``); a client certificate is shown to its own host alone. Proxies, which
-    loopback addresses do without, and ``REQUESTS_CA_BUNDLE`` come from the environment.
+    Each host gets its own ``certificates``, and its client certificate is shown to no other. With those in
+    ``unverified`` (``registry.test:5000``) any certificate will do. ``proxy`` is used in place of the environment's.
     """
 
-    def __init__(self, tls: Mapping[str, Tls] | None = None) -> None:
-        self._tls = tls or {}
-        self._session = requests.Session()
-        self._adapter = adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS, max_retries=0)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
-        # Else requests would put ~/.netrc's password in the place of ours.
-        self._session.auth = _unchanged
+    def __init__(
+        self,
+        certificates: Certificates | None = None,
+        *,
+        unverified: frozenset[str] = frozenset(),
+        proxy: str | None = None,
+    ) -> None:
+        self._certificates = certificates or Certificates()
+        self._unverified = unverified
+        self._proxy = proxy
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
 
     def __enter__(self) -> HttpTransport:
         return self
@@ -131,40 +112,112 @@ class HttpTransport:
 
     def close(self) -> None:
         """Closes idle connections."""
-        # By hand: urllib3 waits until a pool is collected, and the traceback of an error can keep it for long.
-        for manager in (self._adapter.poolmanager, *self._adapter.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118  (no mapping that can be iterated)
-                if pool := manager.pools.get(key):
-                    pool.close()
-        self._session.close()
+        with self._lock:
+            for session in self._sessions.values():
+                session.close()
+            self._sessions.clear()
 
     def send(self, request: Request) -> Response:
         host = host_of(request.url)
-        tls = self._tls.get(host, Tls())
-        certificate = tuple(str(file) for file in (tls.client_certificate, tls.client_key) if file)
-        with _explaining(request):
-            answer = self._session.request(
+        session = self._session(urlsplit(request.url).scheme, host.lower())
+        proxy = proxy_for(request.url, self._proxy)
+        with explaining(request, proxy):
+            answer = session.request(
                 request.method,
                 request.url,
                 # A body must arrive as it is: its digest is that of the bytes that were sent.
                 headers={"Accept-Encoding": "identity", "User-Agent": _AGENT, **request.headers},
                 data=request.body or None,
-                timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS),
+                timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
                 allow_redirects=False,
                 stream=True,
-                verify=str(tls.ca) if tls.ca else True,
-                # No proxy can reach it; Docker does not ask one either.
-                proxies={"no_proxy": urlsplit(request.url).hostname or ""} if is_loopback(host) else None,
-                cert=(certificate[0], certificate[-1]) if certificate else None,
+                verify=session.is_verified,
+                proxies={"all": proxy} if proxy else None,
             )
+        if proxy and answer.status_code == _PROXY_WANTS_PASSWORD:
+            answer.close()
+            raise ProxyError(host, request.doing, without_user(proxy), "it wants a user and password, or others")
         # A server that compresses all the same is not to be undone either.
         answer.raw.headers.pop("Content-Encoding", None)
-        return _HttpResponse(request, answer)
+        return _HttpResponse(request, answer, proxy)
+
+    def _session(self, scheme: str, host: str) -> _Session:
+        """The session for ``host``; without TLS all have one. Raises CertificateFileError."""
+        if scheme != "https":
+            host = ""
+        with self._lock:
+            if host not in self._sessions:
+                is_verified = host not in self._unverified
+                if not host:
+                    context = None
+                elif is_verified:
+                    context = self._certificates.context(host)
+                else:
+                    context = self._certificates.unverified_context(host)
+                self._sessions[host] = _Session(context, is_verified)
+            return self._sessions[host]
+
+
+class _Session(requests.Session):
+    """Connections that use one TLS context."""
+
+    def __init__(self, context: ssl.SSLContext | None, is_verified: bool) -> None:
+        super().__init__()
+        self.is_verified = is_verified
+        # Else requests would put ~/.netrc's password in the place of ours, and the environment's proxy.
+        self.trust_env = False
+        self._adapter = _TlsAdapter(context)
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, self._adapter)
+
+    def close(self) -> None:
+        # By hand: urllib3 waits until a pool is collected, and the traceback of an error can keep it for long.
+        for manager in (self._adapter.poolmanager, *self._adapter.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  (no mapping that can be iterated)
+                if pool := manager.pools.get(key):
+                    pool.close()
+        super().close()
+
+
+class _UnverifiedConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        # The user has asked for it; urllib3 would warn of it at each connection.
+        self.is_verified = True
+
+
+class _UnverifiedPool(HTTPSConnectionPool):
+    ConnectionCls = _UnverifiedConnection
+
+
+class _TlsAdapter(HTTPAdapter):
+    """requests' adapter with a TLS context of ours in place of its own authorities."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        super().__init__(_CONNECTIONS, _CONNECTIONS, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **more)
+        self._let_unverified(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **more)
+        self._let_unverified(manager)
+        return manager
+
+    def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
+        """Nothing: the context has it all."""
+
+    def _let_unverified(self, manager: PoolManager) -> None:
+        if self._context is not None and self._context.verify_mode == ssl.CERT_NONE:
+            manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _UnverifiedPool}
 
 
 class _HttpResponse:
-    def __init__(self, request: Request, answer: requests.Response) -> None:
+    def __init__(self, request: Request, answer: requests.Response, proxy: str | None) -> None:
         self._request = request
+        self._proxy = proxy
         self._answer = answer
         self.status: int = answer.status_code
         self.url: str = answer.url
@@ -180,7 +233,7 @@ class _HttpResponse:
         return bytes(content)
 
     def stream(self) -> Iterator[bytes]:
-        with _explaining(self._request):
+        with explaining(self._request, self._proxy):
             yield from self._answer.iter_content(_CHUNK)
 
     def __enter__(self) -> _HttpResponse:
@@ -196,54 +249,3 @@ class _HttpResponse:
     def _left_at_most(self) -> float:
         length = self.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() else float("inf")
-
-
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-@contextmanager
-def _explaining(request: Request) -> Iterator[None]:
-    """Turns requests' errors of its block into ours."""
-    host = host_of(request.url)
-    try:
-        yield
-    except requests.exceptions.SSLError as problem:
-        reason = _cause(problem)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            detail, fingerprint = reason.verify_message, _fingerprint(request.url)
-        else:
-            detail, fingerprint = str(getattr(reason, "reason", None) or reason).lower().replace("_", " "), None
-        raise RegistryCertificateError(host, request.doing, detail, fingerprint) from problem
-    except requests.exceptions.Timeout as problem:
-        detail = f"no answer within {_SILENCE_SECONDS:g} s (no connection within {_CONNECT_SECONDS:g} s)"
-        raise RegistryUnavailableError(host, request.doing, detail) from problem
-    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as problem:
-        raise RegistryUnavailableError(host, request.doing, str(_cause(problem))) from problem
-    except (requests.exceptions.RequestException, OSError) as problem:
-        # A certificate file that is not there, an address that can't be one.
-        raise RegistryAnswerError(host, request.doing, str(problem)) from problem
-
-
-def _cause(problem: BaseException) -> BaseException:
-    """The first error of a chain: the system's own words, which requests and urllib3 wrap several times."""
-    while True:
-        wrapped = next((item for item in problem.args if isinstance(item, BaseException)), None)
-        inner = getattr(problem, "reason", None)
-        deeper = inner if isinstance(inner, BaseException) else wrapped or problem.__cause__
-        if deeper is None:
-            return problem
-        problem = deeper
-
-
-def _fingerprint(url: str) -> str | None:
-    """That of the certificate which the server of ``url`` shows; None if it shows none this time, or not directly."""
-    address = urlsplit(url)
-    try:
-        shown = ssl.get_server_certificate(
-            (address.hostname or "", address.port or _HTTPS_PORT), timeout=_CONNECT_SECONDS
-        )
-    except OSError:
-        return None
-    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown)).hexdigest().upper()
-    return ":".join(digest[place : place + 2] for place in range(0, len(digest), 2))

@@ -10,7 +10,6 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -22,9 +21,6 @@ from hypothesis import strategies as st
 from pytest_pycontainer.errors import (
     AccessDeniedError,
     RegistryAnswerError,
-    RegistryCertificateError,
-    RegistryError,
-    RegistryUnavailableError,
 )
 from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.registry.auth import Authorizer, Challenge, parse_challenges
@@ -32,8 +28,8 @@ from pytest_pycontainer.registry.credentials import Credentials, CredentialStore
 from pytest_pycontainer.registry.exchange import Exchange
 from pytest_pycontainer.registry.pull import pull
 from pytest_pycontainer.registry.push import push
-from pytest_pycontainer.registry.registries import Registries, RegistryOptions
-from pytest_pycontainer.registry.transport import HttpTransport, Request, Tls
+from pytest_pycontainer.registry.registries import Registries
+from pytest_pycontainer.registry.transport import HttpTransport, Request
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
@@ -221,58 +217,3 @@ def test_nobody_else_gets_the_password(
         repository.send_chunk(location, b"content", 0)
     assert [method for method, _, _ in elsewhere.seen] == ["GET", "PATCH"]
     assert not any("authorization" in headers for _, _, headers in elsewhere.seen)
-
-
-def test_tls(
-    tls_registry: Registry,
-    authority: Authority,
-    credentials: CredentialStore,
-    new_store: NewStore,
-    make_image: MakeImage,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    host = tls_registry.host
-    store = new_store()
-    image = make_image(store, {"a": b"1"})
-
-    def using(tls: Tls) -> Registries:
-        return Registries(RegistryOptions(tls={host: tls}), credentials=credentials, sleep=lambda _: None)
-
-    with using(Tls(authority.ca, authority.certificate, authority.key)) as registries:
-        push(store, registries, image, f"{host}/mine:1")
-        assert pull(new_store(), registries, f"{host}/mine:1").id == image
-    with using(Tls()) as registries, pytest.raises(RegistryCertificateError) as caught:
-        pull(new_store(), registries, f"{host}/mine:1")
-    digest = sha256(ssl.PEM_cert_to_DER_cert(authority.certificate.read_text())).hexdigest()
-    assert caught.value.fingerprint is not None
-    assert caught.value.fingerprint.replace(":", "").lower() == digest
-    assert "issuer" in caught.value.detail
-    with (
-        using(Tls(authority.ca)) as registries,
-        pytest.raises(RegistryError, match=r"bad certificate|certificate required"),
-    ):
-        pull(new_store(), registries, f"{host}/mine:1")
-    with using(Tls(Path("/nowhere/ca.crt"))) as registries, pytest.raises(RegistryError, match=r"/nowhere/ca\.crt"):
-        pull(new_store(), registries, f"{host}/mine:1")
-
-
-def test_tls_where_there_is_none(registry: Registry, credentials: CredentialStore, new_store: NewStore) -> None:
-    options = RegistryOptions(tls={registry.host: Tls()})
-    with (
-        Registries(options, credentials=credentials, sleep=lambda _: None) as registries,
-        pytest.raises((RegistryCertificateError, RegistryUnavailableError), match=r"wrong version number|record layer"),
-    ):
-        pull(new_store(), registries, f"{registry.host}/a:1")
-
-
-def test_addresses() -> None:
-    options = RegistryOptions(insecure=frozenset({"lan.test:80"}), tls={"localhost:443": Tls()})
-    assert options.address("docker.io") == "https://registry-1.docker.io"
-    assert options.address("ghcr.io") == "https://ghcr.io"
-    assert options.address("lan.test:80") == "http://lan.test:80"
-    assert options.address("lan.test") == "https://lan.test"
-    assert options.address("localhost:5000") == "http://localhost:5000"
-    assert options.address("localhost:443") == "https://localhost:443"
-    assert options.address("[::1]:5000") == "http://[::1]:5000"
-    assert options.address("127.0.0.9") == "http://127.0.0.9"
