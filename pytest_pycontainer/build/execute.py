@@ -19,6 +19,7 @@ from pytest_pycontainer.build import instructions as kinds
 from pytest_pycontainer.build.context import BuildContext
 from pytest_pycontainer.build.copying import plan_copy
 from pytest_pycontainer.build.dockerfile import parse
+from pytest_pycontainer.build.later import refuse_later
 from pytest_pycontainer.build.metadata import absolute, change_config, in_shell
 from pytest_pycontainer.build.output import StepOutput
 from pytest_pycontainer.build.patterns import IgnoreRules
@@ -155,11 +156,13 @@ class _Builder:
 
     def _build_stage(self, stage: Stage) -> _State:
         self._announce(stage.start.line.text)
+        refuse_later(stage.start)
         state = self._begin(stage)
         self.report(f" ---> {digests.short(state.image.id)}")
         copies = iter(stage.copies)
         for instruction in stage.instructions:
             self._announce(instruction.line.text)
+            refuse_later(instruction)
             match instruction:
                 case kinds.Arg():
                     declare(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from pytest_pycontainer.build.heredocs import Marker, find_markers
+from pytest_pycontainer.build.instructions import Heredoc
 from pytest_pycontainer.errors import DockerfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
@@ -27,12 +33,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An instruction as one line: continuations joined, comments and empty lines among them left out."""
+    """An instruction as one line: continuations joined, comments and empty lines among them left out.
+
+    Its here-documents, if it has some, are not in the text. (Their bodies are Lines too, of several lines.)
+    """
 
     file: str
     escape: str
     text: str
     pieces: tuple[Piece, ...]
+    heredocs: tuple[Heredoc, ...] = ()
 
     def error(self, offset: int, problem: str, kind: type[DockerfileError] = DockerfileError) -> DockerfileError:
         """An error that points at ``offset`` of this line's text."""
@@ -42,30 +52,53 @@ class Line:
 
 
 def read_lines(text: str, file: str) -> list[Line]:
-    """Splits a Dockerfile into logical lines (Dockerfile reference, "Format" and "Parser directives").
+    """Splits a Dockerfile into logical lines (Dockerfile reference, "Format", "Parser directives", "Here-Documents").
 
-    Raises DockerfileError for a directive that makes no sense.
+    Raises DockerfileError for a directive that makes no sense, and a here-document without an end.
     """
-    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
-    first, escape = _read_directives(lines, file)
-    continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*$")
+    lines = text.removeprefix("\ufeff").split("\n")
+    first, escape = _read_directives([line.rstrip("\r") for line in lines], file)
+    continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}[ \t]*\Z")
+    numbered = iter(list(enumerate(lines, 1))[first:])
     logical: list[Line] = []
     pieces: list[Piece] = []
     joined = ""
-    for number, line in enumerate(lines[first:], first + 1):
+    for number, ended in numbered:
+        line = ended.rstrip("\r")
         content = line.strip()
         if not content or content.startswith("#"):
             continue
-        column = 0 if pieces else len(line) - len(line.lstrip())
+        column = len(line) - len(line.lstrip()) if not joined else 0
         pieces.append(Piece(len(joined), number, column, line))
         mark = continued.search(line)
         joined += line[column : mark.start() if mark else None]
         if not mark:
-            logical.append(Line(file, escape, joined.rstrip(), tuple(pieces)))
+            logical.append(_finish(Line(file, escape, joined.rstrip(), tuple(pieces)), numbered))
             pieces, joined = [], ""
-    if pieces and joined.strip():
-        logical.append(Line(file, escape, joined.rstrip(), tuple(pieces)))
+    if joined.strip():
+        logical.append(_finish(Line(file, escape, joined.rstrip(), tuple(pieces)), numbered))
     return logical
+
+
+def _finish(line: Line, following: Iterator[tuple[int, str]]) -> Line:
+    """The line with its here-documents, which are taken from the lines ``following``."""
+    markers = find_markers(line.text)
+    if not markers:
+        return line
+    return replace(line, heredocs=tuple(_read_heredoc(line, marker, following) for marker in markers))
+
+
+def _read_heredoc(line: Line, marker: Marker, following: Iterator[tuple[int, str]]) -> Heredoc:
+    pieces: list[Piece] = []
+    content = ""
+    for number, whole in following:
+        text = whole.lstrip("\t") if marker.strips_tabs else whole
+        pieces.append(Piece(len(content), number, len(whole) - len(text), whole.rstrip("\r")))
+        if text.rstrip("\r") == marker.name:
+            body = Line(line.file, line.escape, content, tuple(pieces))
+            return Heredoc(marker.name, body, marker.expands, marker.start)
+        content += f"{text}\n"
+    raise line.error(marker.start, f"this here-document has no end: no line after it is {marker.name} alone")
 
 
 def _read_directives(lines: list[str], file: str) -> tuple[int, str]:

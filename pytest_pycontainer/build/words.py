@@ -4,43 +4,112 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pytest_pycontainer.build.instructions import Command, Word
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_pycontainer.build.lines import Line
 
-_FLAG = re.compile(r"\s*--([A-Za-z][A-Za-z0-9_-]*)(=(\S*))?(?=\s|$)")
+SPACE = " \t\v\f\r"
+"""What stands between words, and nothing else does: a no-break space, for one, belongs to its word."""
+
+_WORD = re.compile(rf"[^{SPACE}]+")
+_END_OF_FLAGS = re.compile(rf"[{SPACE}]*--(?![^{SPACE}])")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+FlagKind = Literal["text", "texts", "switch"]
+"""``--name=value`` once, ``--name=value`` any number of times, ``--name`` or ``--name=true`` or ``--name=false``."""
 
 
-def split_flags(line: Line, start: int, known: frozenset[str], later: frozenset[str]) -> tuple[dict[str, Word], int]:
-    """The ``--name=value`` flags from ``start`` on, and where what follows them begins.
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags of an instruction that were given: their values, and where they begin (at the value)."""
 
-    ``later`` holds flags that Docker knows and this version does not. Raises DockerfileError.
+    given: Mapping[str, tuple[Word, ...]]
+
+    def word(self, name: str) -> Word | None:
+        """A flag's value; None if it was not given, or empty."""
+        words = self.given.get(name)
+        return words[0] if words and words[0].text else None
+
+    def words(self, name: str) -> tuple[Word, ...]:
+        """The values of a flag that may be repeated, in order."""
+        return self.given.get(name, ())
+
+    def switch(self, name: str) -> bool | None:
+        """Whether a switch is on; None if it was not given."""
+        words = self.given.get(name)
+        return words[0].text.lower() != "false" if words else None
+
+
+def split_flags(line: Line, start: int, instruction: str, known: Mapping[str, FlagKind]) -> tuple[Flags, int]:
+    """The flags from ``start`` on, and where what follows them begins. Quotes in them are taken away.
+
+    Raises DockerfileError for flags that are not ``known``, repeated, or have a value that makes no sense.
     """
-    flags: dict[str, Word] = {}
-    while match := _FLAG.match(line.text, start):
-        name, offset = match[1], match.start(1) - 2
-        instruction = line.text.split(maxsplit=1)[0].upper()
-        if name in later:
-            raise line.error(offset, f"this version of pytest-pycontainer does not know {instruction} --{name} yet")
-        if name not in known:
-            have = ", ".join(f"--{flag}" for flag in sorted(known)) or "none"
-            raise line.error(offset, f"{instruction} has no flag --{name}; it knows {have}")
-        if not match[3]:
-            raise line.error(offset, f"--{name} needs a value: --{name}=…")
-        if name in flags:
-            raise line.error(offset, f"--{name} was given before")
-        flags[name] = Word(match[3], match.start(3))
-        start = match.end()
-    rest = re.compile(r"\s*").match(line.text, start)
-    return flags, rest.end() if rest else start
+    given: dict[str, tuple[Word, ...]] = {}
+    while (flag := _read_flag(line.text, start)) is not None:
+        word, start = flag
+        name, equals, value = word.text[2:].partition("=")
+        kind = known.get(name)
+        if kind is None:
+            have = ", ".join(f"--{other}" for other in sorted(known)) or "none"
+            raise line.error(word.offset, f"{instruction} has no flag --{name}; it knows {have}")
+        if kind == "switch" and (value.lower() not in ("", "true", "false") or (equals and not value)):
+            raise line.error(word.offset, f"--{name} is true or false, not {value!r}")
+        if kind != "switch" and not equals:
+            raise line.error(word.offset, f"--{name} needs a value: --{name}=…")
+        if name in given and kind != "texts":
+            raise line.error(word.offset, f"--{name} was given before")
+        given[name] = (*given.get(name, ()), Word(value, word.offset + 2 + len(name) + len(equals)))
+    return Flags(given), skip_flags(line.text, start)
 
 
-def split_spaces(line: Line, start: int) -> list[Word]:
+def skip_flags(text: str, start: int) -> int:
+    """Where what follows the flags begins."""
+    while (flag := _read_flag(text, start)) is not None:
+        _, start = flag
+    if end := _END_OF_FLAGS.match(text, start):
+        start = end.end()
+    return _skip_spaces(text, start)
+
+
+def _skip_spaces(text: str, start: int) -> int:
+    while text[start : start + 1] in tuple(SPACE):
+        start += 1
+    return start
+
+
+def _read_flag(text: str, start: int) -> tuple[Word, int] | None:
+    r"""The flag that comes next, if one does, and where it ends. The escape here is always ``\``, as in Docker."""
+    begin = at = _skip_spaces(text, start)
+    if not text.startswith("--", at) or _END_OF_FLAGS.match(text, at):
+        return None
+    flag, quote = "", ""
+    while at < len(text) and (quote or text[at] not in SPACE):
+        character = text[at]
+        if character == "\\":
+            at += 1
+            flag += text[at : at + 1]
+        elif quote:
+            flag += "" if character == quote else character
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            flag += character
+        at += 1
+    return Word(flag, begin), min(at, len(text))
+
+
+def split_spaces(line: Line, start: int, end: int | None = None) -> list[Word]:
     """Words between white space, whatever quotes they hold."""
-    return [Word(match[0], match.start()) for match in re.compile(r"\S+").finditer(line.text, start)]
+    end = len(line.text) if end is None else end
+    return [Word(match[0], match.start()) for match in _WORD.finditer(line.text, start, end)]
 
 
 def split_quoted(line: Line, start: int) -> list[Word]:
@@ -100,16 +169,42 @@ def split_json(line: Line, start: int) -> list[Word] | None:
     DockerfileError.
     """
     text = line.text[start:]
-    if not text.startswith("["):
-        return None
-    meant = text[1:2] in ("'", '"')
     try:
-        array = json.loads(text)
+        array = read_json(text)
     except json.JSONDecodeError as problem:
-        if not meant:
-            return None
         wanted = "a JSON array of strings in double quotes"
         raise line.error(start + problem.pos, f"expected {wanted}: {problem.msg[0].lower()}{problem.msg[1:]}") from None
+    if array is None:
+        return None
     if not all(isinstance(item, str) for item in array):
         raise line.error(start, "expected a JSON array of strings; something else than a string is in this one")
-    return [Word(item, start) for item in array]
+    return [Word(item, start) for item in array if isinstance(item, str)]
+
+
+def read_json(text: str) -> list[object] | None:
+    """A JSON array's items, numbers as text; None for text in another form.
+
+    Raises json.JSONDecodeError for what begins as an array of strings and is none.
+    """
+    if not text.startswith("["):
+        return None
+    try:
+        # Numbers are refused anyway; Python would first make them, and has its limits.
+        array = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
+    except (json.JSONDecodeError, RecursionError) as problem:
+        if isinstance(problem, json.JSONDecodeError) and text[1:2] in ("'", '"'):
+            raise
+        return None
+    # Half a UTF-16 pair is no character: Go's decoder puts this in its place.
+    return [_LONE_SURROGATE.sub("\ufffd", item) if isinstance(item, str) else item for item in array]
+
+
+class _Number:
+    """A number in JSON, which is all that is to be known of it."""
+
+    def __init__(self, text: str) -> None:
+        del text
+
+
+def _no_constant(name: str) -> object:
+    raise json.JSONDecodeError(f"{name} is no JSON", name, 0)

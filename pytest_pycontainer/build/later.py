@@ -1,0 +1,42 @@
+"""What Docker knows, the parser reads, and the builder does not carry out yet: to be removed as that is added."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_pycontainer.build import instructions as kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def refuse_later(instruction: kinds.Instruction) -> None:
+    """Raises DockerfileError for an instruction or a flag that this version only reads."""
+    for offset, name in _later(instruction):
+        raise instruction.line.error(offset, f"this version of pytest-pycontainer does not know {name} yet")
+
+
+def _later(instruction: kinds.Instruction) -> Iterator[tuple[int, str]]:
+    match instruction:
+        case kinds.From(platform=kinds.Word(offset=offset)):
+            yield offset, "FROM --platform"
+        case kinds.Add():
+            yield 0, "ADD"
+        case kinds.OnBuild():
+            yield 0, "ONBUILD"
+        case kinds.Run():
+            for word in instruction.mounts:
+                yield word.offset, "RUN --mount"
+            if instruction.network:
+                yield instruction.network.offset, "RUN --network"
+            if instruction.security:
+                yield instruction.security.offset, "RUN --security"
+            if instruction.script:
+                yield instruction.script.offset, "here-documents that are programs"
+        case kinds.Copy():
+            for word in instruction.excludes:
+                yield word.offset, "COPY --exclude"
+            if instruction.link:
+                yield 0, "COPY --link"
+            if instruction.parents:
+                yield 0, "COPY --parents"
