@@ -18,6 +18,8 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── NoMatchingPlatformError       the image is not there for this platform: for which it is
     │   ├── ImageNotFoundError
     │   │   └── ImageNotInRegistryError   (with near tags)
+    │   ├── ImageInUseError               by which containers, or which images stand on it
+    │   ├── ImageHasSeveralNamesError     one has to be chosen
     │   ├── ImageOutdatedError            built on a state of the host image that is gone
     │   ├── ImageNotPortableError         the host image lies under it: no other machine could use it
     │   ├── DigestMismatchError           content that is not what its digest says: got, wanted
@@ -212,6 +214,39 @@ class ImageNotFoundError(ImageError):
     def __str__(self) -> str:
         near = f" (did you mean {', '.join(self.known)}?)" if self.known else ""
         return f"no image {self.reference!r} in the store{near}; build or pull it first, or use 'host'"
+
+
+class ImageInUseError(ImageError):
+    """An image that can't be removed: ``containers``, of any process, run on it, or ``images`` stand on it."""
+
+    def __init__(self, reference: str, containers: tuple[str, ...], images: tuple[str, ...] = ()) -> None:
+        super().__init__(reference, containers, images)
+        self.reference = reference
+        self.containers = containers
+        self.images = images
+
+    def __str__(self) -> str:
+        if self.containers:
+            why = f"used by container {', '.join(self.containers)}; remove that, or use force=True to untag it"
+        else:
+            why = f"it is a step of {', '.join(self.images)}; remove that"
+        return f"cannot remove image {self.reference!r}: {why}"
+
+
+class ImageHasSeveralNamesError(ImageError):
+    """An image that was to be removed by its ID, but has several ``names``."""
+
+    def __init__(self, reference: str, names: tuple[str, ...]) -> None:
+        super().__init__(reference, names)
+        self.reference = reference
+        self.names = names
+
+    def __str__(self) -> str:
+        names = ", ".join(self.names)
+        return (
+            f"cannot remove image {self.reference!r}: it has several names, {names}; "
+            "remove the one that you mean, or use force=True for all"
+        )
 
 
 class ImageOutdatedError(ImageError):

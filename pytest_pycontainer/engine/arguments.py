@@ -85,13 +85,21 @@ def _split_entries(entries: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 def parse_size(field: str, size: int | str | None) -> int | None:
     """Bytes, from a number or docker's text (``512m``, ``1.5g``). Raises InvalidSpecError."""
+    size = parse_bytes(field, size)
+    if size is not None and size < _SMALLEST_MEMORY:
+        raise InvalidSpecError(field, str(size), f"at least {_SMALLEST_MEMORY >> 20}m")
+    return size
+
+
+def parse_bytes(field: str, size: int | str | None) -> int | None:
+    """As ``parse_size``, of whatever size. Raises InvalidSpecError."""
     if isinstance(size, str):
         match = _SIZE.fullmatch(size.strip())
         if match is None:
             raise InvalidSpecError(field, size, "bytes, or a number with the unit b, k, m, g or t")
         size = int(float(match[1]) * _UNITS[match[2].lower()])
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < _SMALLEST_MEMORY):
-        raise InvalidSpecError(field, str(size), f"at least {_SMALLEST_MEMORY >> 20}m")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise InvalidSpecError(field, repr(size), "bytes, or a number with the unit b, k, m, g or t")
     return size
 
 

@@ -93,6 +93,7 @@ class Engine(ImageOperations):
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             plan = self._plan(image, command, options)
             container = launch(self._resources, plan, self._forget)
+        self._resources.store.mark_used(plan.image.id)
         with self._lock:
             self._containers[container.id] = container
         return container

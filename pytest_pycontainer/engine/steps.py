@@ -30,7 +30,7 @@ class RuntimeSteps:
     def run(self, base: Base, step: RunStep, output: Callable[[str], None]) -> Iterator[StepResult]:
         """Runs a command to its end; ``output`` gets what it prints, as it comes."""
         plan = Plan(
-            image=Image("build", "build", ImageConfig.scratch()),
+            image=Image("", "build", ImageConfig.scratch()),
             layers=base.layers,
             host=base.host,
             command=step.command,

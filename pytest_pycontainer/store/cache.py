@@ -49,6 +49,11 @@ class BuildCache:
         path = self._store.cache / f"{digests.hexadecimal(key)}.json"
         write_whole(path, json.dumps({"image": record.image}).encode(), self._store.temporary)
 
+    def count(self) -> int:
+        """How many records there are. Raises StoreError."""
+        with storing("read", self._store.cache):
+            return sum("." not in path.stem for path in self._store.cache.glob("*.json"))
+
     @contextmanager
     def lock(self, key: str, *, timeout: float = _LOCK_SECONDS) -> Iterator[None]:
         """Holds ``key`` alone among all processes and threads, so that a step is built once.

@@ -106,6 +106,20 @@ def sweep_abandoned(temporary: Path) -> None:
             continue  # its writer, or another sweeper, was quicker
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether it is an ``unfinished_directory`` whose maker lives. Raises OSError."""
+    if not path.is_dir() or path.is_symlink():
+        return False
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _sweep_directory(path: Path) -> None:
     descriptor = os.open(path, _DIRECTORY)
     try:

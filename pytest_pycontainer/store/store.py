@@ -188,7 +188,7 @@ class Store:
             return reference
         prefix = _ID_PREFIX.fullmatch(reference)
         try:
-            if named := self._name_record(self.name_file(_key(Reference.parse(reference)))):
+            if named := self.named(reference):
                 return named[1]
         except InvalidReferenceError:
             if prefix is None:
@@ -216,7 +216,7 @@ class Store:
             if not self.has_image(image_id):
                 raise ImageNotFoundError(image_id)
             path = self.name_file(name)
-            if self._name_record(path) != record:
+            if self.name_record(path) != record:
                 content = json.dumps({"reference": record[0], "image": image_id}).encode()
                 write_whole(path, content, self.temporary)
 
@@ -224,10 +224,17 @@ class Store:
         """Every tag (the canonical name) and the ID of its image. Raises StoreError."""
         return {name: image_id for name, image_id in self.all_names().items() if "@" not in name}
 
+    def named(self, reference: str) -> tuple[str, str] | None:
+        """The (canonical) name that ``reference`` is and the ID of its image; None if it is no image's name.
+
+        Raises InvalidReferenceError for text that can be no name; an ID can be one.
+        """
+        return self.name_record(self.name_file(_key(Reference.parse(reference))))
+
     def all_names(self) -> dict[str, str]:
         """Every tag, and every name with a digest, and the ID of its image. Raises StoreError."""
         with storing("read", self.names):
-            records = map(self._name_record, sorted(self.names.iterdir()))
+            records = map(self.name_record, sorted(self.names.iterdir()))
         return dict(sorted(record for record in records if record))
 
     def name_file(self, name: Reference) -> Path:
@@ -235,7 +242,7 @@ class Store:
         # The digest, not the name: names have slashes and may be longer than a file's name.
         return self.names / f"{digests.hexadecimal(digests.of(str(name).encode()))}.json"
 
-    def _name_record(self, path: Path) -> tuple[str, str] | None:
+    def name_record(self, path: Path) -> tuple[str, str] | None:
         """The name and ID that a name's file holds; None if it is not there or damaged: tagging again mends it."""
         try:
             record = json.loads(path.read_bytes())

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.image.config import History, ImageConfig
 from pytest_pycontainer.image.manifest import OCI_LAYER
+from pytest_pycontainer.store.cache import BuildCache, CacheRecord
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
@@ -50,3 +54,31 @@ def overlay_privilege(tmp_path: Path) -> None:
         os.setxattr(tmp_path, "trusted.probe", b"y")
     except OSError as problem:
         pytest.skip(f"cannot make overlayfs's marks: {problem.strerror}")
+
+
+class MakeImage(Protocol):
+    """Makes an image by further steps on ``base`` (an ID): one for each name, which adds a file of that name."""
+
+    def __call__(self, *steps: str, base: str | None = None, tag: str | None = None) -> str: ...
+
+
+@pytest.fixture
+def make_image(store: Store, tmp_path: Path) -> MakeImage:
+    """As a build does: every step makes an image, and a record of the cache."""
+
+    def make(*steps: str, base: str | None = None, tag: str | None = None) -> str:
+        config = ImageConfig("amd64", "linux") if base is None else store.config(base)
+        image_id = base or ""
+        for step in steps:
+            upper = tmp_path / f"upper-{step}"
+            upper.mkdir(mode=0o755)
+            (upper / step).write_bytes(os.urandom(50_000))
+            diff_ids = (*config.diff_ids, store.commit_layer(upper))
+            config = dataclasses.replace(config, diff_ids=diff_ids, history=(*config.history, History(created_by=step)))
+            image_id = store.put_image(config)
+            BuildCache(store).put(digests.of(f"{base} {step}".encode()), CacheRecord(image_id))
+        if tag:
+            store.tag(image_id, tag)
+        return image_id
+
+    return make

@@ -1,0 +1,88 @@
+"""What the store takes on disk: images, containers, build cache, as ``docker system df`` has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_pycontainer.runtime.state import read_state
+from pytest_pycontainer.store.cache import BuildCache
+from pytest_pycontainer.store.catalog import Catalog
+from pytest_pycontainer.store.sizes import LayerSizes, size_on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_pycontainer.engine.records import ContainerRecord
+    from pytest_pycontainer.store.catalog import ListedImage
+    from pytest_pycontainer.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """Images that have names or that containers use: how many, how many of them containers use, and their bytes.
+
+    ``reclaimable_bytes`` are those of layers that none of the used ones needs.
+    """
+
+    count: int
+    in_use: int
+    bytes: int
+    reclaimable_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """Containers of all processes: how many, how many of them run, and the bytes of what they wrote."""
+
+    count: int
+    running: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsage:
+    """What builds and pulls have recorded, and the bytes of the layers that no image above needs."""
+
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """The bytes on disk, each counted once: layers that images share are among the first that has them."""
+
+    images: ImageUsage
+    containers: ContainerUsage
+    build_cache: CacheUsage
+
+    @property
+    def total_bytes(self) -> int:
+        """All together."""
+        return self.images.bytes + self.containers.bytes + self.build_cache.bytes
+
+
+def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]]) -> DiskUsage:
+    """The usage now, for the ``containers`` that there are, with their directories. Raises StoreError."""
+    listed = list(containers)
+    used_ids = {record.image_id for record, _ in listed}
+    sizes = LayerSizes(store)
+    with store.in_use():
+        catalog = Catalog.read(store)
+        images = [image for image in catalog if image.names or image.id in used_ids]
+        used = [image for image in images if image.id in used_ids]
+        total = sizes.total(_layers(images))
+        return DiskUsage(
+            ImageUsage(len(images), len(used), total, total - sizes.total(_layers(used))),
+            ContainerUsage(
+                len(listed),
+                sum(read_state(directory).status == "running" for _, directory in listed),
+                sum(size_on_disk(directory / "upper") for _, directory in listed if (directory / "upper").is_dir()),
+            ),
+            CacheUsage(BuildCache(store).count(), sizes.total(_layers(catalog)) - total),
+        )
+
+
+def _layers(images: Iterable[ListedImage]) -> dict[str, None]:
+    return dict.fromkeys(diff_id for image in images for diff_id in image.config.diff_ids)
