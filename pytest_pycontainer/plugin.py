@@ -17,19 +17,35 @@ if TYPE_CHECKING:
     from pytest_pycontainer.settings import Settings
 
 _SETTINGS = {
-    "root": "the directory that holds images, layers and the build cache",
-    "state": "the directory that holds locks and records of running containers",
+    "root": ("DIR", "the directory that holds images, layers and the build cache"),
+    "state": ("DIR", "the directory that holds locks and records of running containers"),
+    "insecure_registries": ("HOST[:PORT],...", "registries that may have any certificate, or none"),
+    "registry_mirrors": ("[REGISTRY=]URL,...", "mirrors to pull from before the registry (default: docker.io) itself"),
+    "registry_certificates": ("DIR", "certificates by registry, laid out as docker's certs.d"),
+    "registry_authority": ("FILE", "authorities to trust for every registry, beside the system's (PEM)"),
+    "proxy": ("URL", "the proxy to registries, in place of HTTPS_PROXY and HTTP_PROXY"),
+    "layer_entries": ("N", "the most files and directories that a layer may have"),
+    "layer_size": ("SIZE", "the most bytes that a layer may have, such as 20g"),
+    "layer_ratio": ("N", "how many times as large as it is compressed a layer may be"),
 }
+_PATHS = ("DIR", "FILE")
+_SEVERAL = ",..."
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pycontainer", "throwaway containers")
-    for name, meaning in _SETTINGS.items():
+    for name, (form, meaning) in _SETTINGS.items():
         variable = f"PYCONTAINER_{name.upper()}"
         group.addoption(
-            f"--pycontainer-{name}", metavar="DIR", help=f"{meaning} (ini: pycontainer_{name}, environment: {variable})"
+            f"--pycontainer-{name.replace('_', '-')}",
+            metavar=form,
+            help=f"{meaning} (ini: pycontainer_{name}, environment: {variable})",
         )
-        parser.addini(f"pycontainer_{name}", f"{meaning}; a relative path counts from the ini file's directory")
+        remark = "; a relative path counts from the ini file's directory" if form in _PATHS else ""
+        if form.endswith(_SEVERAL):
+            parser.addini(f"pycontainer_{name}", meaning, type="linelist")
+        else:
+            parser.addini(f"pycontainer_{name}", meaning + remark)
 
 
 def _read_settings(config: pytest.Config) -> Settings:
@@ -37,7 +53,10 @@ def _read_settings(config: pytest.Config) -> Settings:
 
     return Settings.read(
         options={name: config.getoption(f"pycontainer_{name}") or "" for name in _SETTINGS},
-        ini={name: config.getini(f"pycontainer_{name}") for name in _SETTINGS},
+        ini={
+            name: "\n".join(value) if isinstance(value := config.getini(f"pycontainer_{name}"), list) else value
+            for name in _SETTINGS
+        },
         ini_directory=(config.inipath or config.rootpath / "none").parent,
     )
 

@@ -1,4 +1,4 @@
-"""Where the engine keeps its files, decided once and frozen.
+"""Where the engine keeps its files, how it reaches registries and what layers may be, decided once and frozen.
 
 A value is taken from the first place that has one: a command line option, pytest's ini file, the environment, the
 default.
@@ -7,17 +7,28 @@ default.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 DEFAULT_ROOT = Path("/var/lib/pycontainer")
 """The store of the user root."""
+
+_HUB: Final = "docker.io"
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_PREFIX = re.compile(r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_LARGEST: Final = 1 << 62
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +37,28 @@ class Settings:
 
     ``root`` is the store: images, layers and build cache, which outlive a run. ``state`` holds what is only true while
     the machine is up: locks and records of running containers. Both are absolute; neither needs to exist.
+
+    ``insecure_registries`` (``registry.test:5000``) may be spoken to with any certificate, or without TLS.
+    ``registry_mirrors`` holds pairs of a registry and the address (``https://mirror.test:5000/prefix``) of a mirror to
+    pull from first, in the order of trying. ``registry_certificates`` is a directory laid out as Docker's ``certs.d``,
+    looked into before the usual ones; ``registry_authority`` a PEM file of authorities for every host. ``proxy`` is
+    the proxy to registries, in place of ``HTTPS_PROXY`` and ``HTTP_PROXY``; hosts in ``NO_PROXY`` and loopback
+    addresses are reached directly all the same.
+
+    A layer has at most ``layer_entries`` files and directories and ``layer_size`` bytes, and is at most ``layer_ratio``
+    times as large as it is compressed; None is the store's own limit.
     """
 
     root: Path
     state: Path
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[tuple[str, str], ...] = ()
+    registry_certificates: Path | None = None
+    registry_authority: Path | None = None
+    proxy: str | None = None
+    layer_entries: int | None = None
+    layer_size: int | None = None
+    layer_ratio: int | None = None
 
     @classmethod
     def read(
@@ -43,29 +72,41 @@ class Settings:
     ) -> Settings:
         """Decides each setting.
 
-        ``options`` and ``ini`` map a setting's name (``root``, ``state``) to its text; ``environment`` defaults to this
+        ``options`` and ``ini`` map a setting's name (the fields above) to its text; ``environment`` defaults to this
         process's, ``user`` to its effective user id. A relative path counts from the working directory, one from
-        ``ini`` from ``ini_directory``. An empty text is no value. Raises InvalidSpecError for a path that is no
-        directory, naming the place it came from.
+        ``ini`` from ``ini_directory``. Entries of a list are separated by commas or line ends; sizes have docker's
+        units. An empty text is no value. Raises InvalidSpecError for text that makes no sense, naming the place it came
+        from.
         """
         environment = os.environ if environment is None else environment
         user = os.geteuid() if user is None else user
         default_root, default_state = _default_directories(environment, user)
-        defaults = {"root": default_root, "state": default_state}
 
-        def decide(name: str) -> Path:
+        def decide(name: str, parse: Callable[[str, str, Path], _Value], default: _Value) -> _Value:
             here = Path.cwd()
+            option, variable = f"--pycontainer-{name.replace('_', '-')}", f"PYCONTAINER_{name.upper()}"
             places = (
-                (f"--pycontainer-{name}", options or {}, name, here),
+                (option, options or {}, name, here),
                 (f"ini value pycontainer_{name}", ini or {}, name, ini_directory or here),
-                (f"environment variable PYCONTAINER_{name.upper()}", environment, f"PYCONTAINER_{name.upper()}", here),
+                (f"environment variable {variable}", environment, variable, here),
             )
             for place, values, key, base in places:
-                if text := values.get(key):
-                    return _directory(place, text, base)
-            return defaults[name]
+                if (text := values.get(key, "")).strip():
+                    return parse(place, text, base)
+            return default
 
-        return cls(root=decide("root"), state=decide("state"))
+        return cls(
+            root=decide("root", _directory, default_root),
+            state=decide("state", _directory, default_state),
+            insecure_registries=decide("insecure_registries", _hosts, ()),
+            registry_mirrors=decide("registry_mirrors", _mirrors, ()),
+            registry_certificates=decide("registry_certificates", _directory_there, None),
+            registry_authority=decide("registry_authority", _file_there, None),
+            proxy=decide("proxy", _proxy, None),
+            layer_entries=decide("layer_entries", _count, None),
+            layer_size=decide("layer_size", _size, None),
+            layer_ratio=decide("layer_ratio", _count, None),
+        )
 
 
 def _default_directories(environment: Mapping[str, str], user: int) -> tuple[Path, Path]:
@@ -85,13 +126,102 @@ def _base_directory(environment: Mapping[str, str], variable: str) -> Path | Non
 
 
 def _directory(place: str, text: str, base: Path) -> Path:
-    if "\0" in text:
-        raise InvalidSpecError(place, text, "a path without a NUL character")
-    path = Path(os.path.normpath(base / Path(text).expanduser()))
-    existing = path
+    existing = path = _path(place, text, base)
     while not os.path.lexists(existing):
         existing = existing.parent
     if not existing.is_dir():
         detail = "" if existing == path else f"; {existing} is none"
         raise InvalidSpecError(place, text, f"a directory, or a path where one can be made{detail}")
     return path
+
+
+def _path(place: str, text: str, base: Path) -> Path:
+    if "\0" in text:
+        raise InvalidSpecError(place, text, "a path without a NUL character")
+    return Path(os.path.normpath(base / Path(text.strip()).expanduser()))
+
+
+def _directory_there(place: str, text: str, base: Path) -> Path:
+    path = _path(place, text, base)
+    if not path.is_dir():
+        raise InvalidSpecError(place, text, "a directory that is there, with one for each HOST:PORT in it")
+    return path
+
+
+def _file_there(place: str, text: str, base: Path) -> Path:
+    path = _path(place, text, base)
+    if not path.is_file():
+        raise InvalidSpecError(place, text, "a file that is there, with certificates in PEM form")
+    return path
+
+
+def _entries(text: str) -> list[str]:
+    return [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
+
+
+def _host(place: str, text: str) -> str:
+    host = text.lower()
+    if not _HOST.fullmatch(host):
+        raise InvalidSpecError(place, _shown(text), "registries as host or host:port, such as registry.test:5000")
+    return host
+
+
+def _hosts(place: str, text: str, _: Path) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_host(place, entry) for entry in _entries(text)))
+
+
+def _mirrors(place: str, text: str, _: Path) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys(_mirror(place, entry) for entry in _entries(text)))
+
+
+def _mirror(place: str, entry: str) -> tuple[str, str]:
+    registry, equals, address = entry.rpartition("=")
+    registry = _host(place, registry.strip()) if equals else _HUB
+    parts = _address(place, address.strip(), "https://host:port/prefix, or registry=https://host:port/prefix")
+    if "@" in parts.netloc:
+        wanted = "a mirror's address without user and password: log in to the mirror's host instead"
+        raise InvalidSpecError(place, _shown(entry), wanted)
+    prefix = parts.path.rstrip("/")
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidSpecError(place, entry, "a prefix such as /hub, in lower case as the names of images")
+    return (_HUB if registry == f"index.{_HUB}" else registry), f"{parts.scheme}://{parts.netloc.lower()}{prefix}"
+
+
+def _proxy(place: str, text: str, _: Path) -> str:
+    address = text.strip()
+    parts = _address(place, address, "a proxy's address, such as http://proxy.test:3128")
+    if parts.path.strip("/"):
+        raise InvalidSpecError(place, _shown(address), "a proxy's address without a path")
+    return address
+
+
+def _address(place: str, text: str, wanted: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        host = parts.netloc.rpartition("@")[2].lower()
+        parts.port  # noqa: B018  (raises for one out of range)
+    except ValueError:
+        raise InvalidSpecError(place, _shown(text), wanted) from None
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or parts.query or parts.fragment:
+        raise InvalidSpecError(place, _shown(text), wanted)
+    return parts
+
+
+def _shown(text: str) -> str:
+    """``text`` without the user and password of an address, for an error."""
+    return re.sub(r"[^/=\s]*@", "***@", text)
+
+
+def _count(place: str, text: str, _: Path) -> int:
+    digits = text.strip().replace("_", "")
+    if not digits.isascii() or not digits.isdecimal() or not 1 <= int(digits[:30]) <= _LARGEST:
+        raise InvalidSpecError(place, text, "a whole number from 1")
+    return int(digits)
+
+
+def _size(place: str, text: str, _: Path) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    size = int(float(match[1][:30]) * _UNITS[match[2].lower()]) if match else 0
+    if not 1 <= size <= _LARGEST:
+        raise InvalidSpecError(place, text, "bytes, or a number with the unit k, m, g or t, such as 20g")
+    return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from pytest_pycontainer.network.names import machine_resolv_conf
 from pytest_pycontainer.runtime.cgroups import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
+from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Resources:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = Settings(settings.root.absolute(), settings.state.absolute())
+        self.settings = replace(settings, root=settings.root.absolute(), state=settings.state.absolute())
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
@@ -46,7 +48,12 @@ class Resources:
     @cached_property
     def store(self) -> Store:
         """The store on disk."""
-        return Store(self.settings.root)
+        asked = {
+            "entries": self.settings.layer_entries,
+            "size": self.settings.layer_size,
+            "ratio": self.settings.layer_ratio,
+        }
+        return Store(self.settings.root, LayerLimits(**{name: limit for name, limit in asked.items() if limit}))
 
     @cached_property
     def records(self) -> ContainerRecords:
@@ -127,12 +134,23 @@ class Resources:
     @property
     def registries(self) -> Registries:
         """The way to registries; connections are kept."""
-        from pytest_pycontainer.registry.registries import Registries
+        from pytest_pycontainer.registry.registries import Registries, RegistryOptions
 
         with self._lock:
             self.require_open()
             if self._registries is None:
-                self._registries = Registries()
+                settings = self.settings
+                mirrors: dict[str, tuple[str, ...]] = {}
+                for registry, address in settings.registry_mirrors:
+                    mirrors[registry] = (*mirrors.get(registry, ()), address)
+                options = RegistryOptions(
+                    insecure=frozenset(settings.insecure_registries),
+                    mirrors=mirrors,
+                    proxy=settings.proxy,
+                    certificates=settings.registry_certificates,
+                    authority=settings.registry_authority,
+                )
+                self._registries = Registries(options)
             return self._registries
 
     @property

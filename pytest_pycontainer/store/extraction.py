@@ -15,7 +15,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pytest_pycontainer.errors import LayerInvalidError, StoreError
+from pytest_pycontainer.errors import LayerLimitError, StoreError
 from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import tar
@@ -92,7 +92,7 @@ class Extraction:
         self._entry = entry
         self._entries_left -= 1
         if self._entries_left < 0:
-            raise LayerInvalidError("", f"it has more than {self._entries_at_most} entries")
+            raise LayerLimitError(f"it has more than {self._entries_at_most} entries", "layer_entries")
         check_numbers(entry)
         parts = parts_of(entry.name, entry.name)
         try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_pycontainer.errors import DigestMismatchError, LayerInvalidError
+from pytest_pycontainer.errors import DigestMismatchError, LayerInvalidError, LayerLimitError
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store.compression import Sniffer
 from pytest_pycontainer.store.extraction import Extraction
 from pytest_pycontainer.store.files import move_whole, storing, unfinished_directory
+from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.recipe import Recorder
 from pytest_pycontainer.store.tar import TarReader
 
@@ -25,20 +25,6 @@ _LAYER_TYPE = re.compile(
     r"application/vnd\.(?:oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+gzip|\+zstd)?"
     r"|docker\.image\.rootfs\.(?:diff|foreign\.diff)\.tar(?:\.gzip|\.zstd)?)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LayerLimits:
-    """What a layer may be at most: else it is refused, as it could fill the disk, which may be its purpose.
-
-    ``size`` is in bytes, uncompressed; ``ratio`` is that size for each compressed byte, looked at only beyond the first
-    ``free`` bytes: a page of zeros compresses a thousandfold.
-    """
-
-    entries: int = 4_000_000
-    size: int = 256 << 30
-    ratio: int = 400
-    free: int = 1 << 30
 
 
 class LayerWriter:
@@ -125,6 +111,6 @@ class LayerWriter:
     def _check_size(self) -> None:
         limits = self._limits
         if self._given > limits.size:
-            raise LayerInvalidError("", f"it is larger than {limits.size} bytes")
+            raise LayerLimitError(f"it is larger than {limits.size} bytes", "layer_size")
         if self._given > limits.free and self._given > limits.ratio * self._taken:
-            raise LayerInvalidError("", f"it is more than {limits.ratio} times as large as it is compressed")
+            raise LayerLimitError(f"it is more than {limits.ratio} times as large as it is compressed", "layer_ratio")

@@ -43,7 +43,8 @@ from pytest_pycontainer.store.host import HostIdentity, host_config
 from pytest_pycontainer.store.use import UseLock
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.store.layers import LayerLimits, LayerWriter
+    from pytest_pycontainer.store.layers import LayerWriter
+    from pytest_pycontainer.store.limits import LayerLimits
 
 HOST = "host"
 SCRATCH = "scratch"
@@ -67,7 +68,7 @@ class Store:
     stores or finds stays for sure only within ``in_use``. Raises StoreError.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limits: LayerLimits | None = None) -> None:
         self.root = root.absolute()
         self.blobs = self.root / "blobs" / "sha256"
         self.layers = self.root / "layers"
@@ -79,6 +80,7 @@ class Store:
         self.names = self.root / "tags"
         self._use = UseLock(self.root / "use.lock")
         self._host = HostIdentity()
+        self._limits = limits
         with storing("create the store", self.root):
             self.root.parent.mkdir(parents=True, exist_ok=True)
             # 0700 each: a set-uid file in a layer must not be within an ordinary user's reach (CVE-2021-41091).
@@ -283,6 +285,7 @@ class Store:
         """
         from pytest_pycontainer.store.layers import LayerWriter  # most runs pull nothing
 
+        limits = limits or self._limits
         return LayerWriter(self.layers, self.recipes, self.temporary, media_type, limits)
 
     def has_layers(self, config: ImageConfig) -> bool:

@@ -32,7 +32,7 @@ from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image import manifest as manifests
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.store import compression
-from pytest_pycontainer.store.layers import LayerLimits
+from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
