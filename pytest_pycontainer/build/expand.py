@@ -1,7 +1,8 @@
 r"""Variables, quotes and escapes in a Dockerfile's words (Dockerfile reference, "Environment replacement").
 
-``$x`` and ``${x}``, with ``-``, ``+`` and ``?`` (and ``:-``, ``:+``, ``:?``) for a variable that is unset (or empty).
-Single quotes keep everything; in double quotes the escape character works before ``"``, ``$`` and itself.
+``$x`` and ``${x}``; ``-``, ``+`` and ``?`` (and ``:-``, ``:+``, ``:?``) for a variable that is unset (or empty); ``#``,
+``##``, ``%``, ``%%``, ``/`` and ``//`` for parts of a value. Single quotes keep everything; in double quotes the escape
+character works before ``"``, ``$`` and itself. In patterns, quotes are taken away and escapes stay for the pattern.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.build.patterns import PatternProblem
+from pytest_pycontainer.build.substitution import replaced, without_prefix, without_suffix
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # A name, a positional parameter, or one of the shell's special ones (which are never set here).
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?\-$!]")
+_NAME = re.compile(r"[^\W\d]\w*|\d+|[@*#?\-$!]")
 
 
 class ExpansionProblem(ValueError):  # noqa: N818  (becomes a DockerfileError where the line is known)
@@ -25,23 +29,24 @@ class ExpansionProblem(ValueError):  # noqa: N818  (becomes a DockerfileError wh
         self.problem = problem
 
 
-def expand(word: str, variables: Mapping[str, str], escape: str = "\\") -> str:
+def expand(word: str, variables: Mapping[str, str], escape: str = "\\", *, quotes: bool = True) -> str:
     """``word`` with variables replaced (by nothing where unset) and quotes and escapes taken away.
 
-    Raises ExpansionProblem for an open quote or brace, an unknown modifier, and ``${x?message}`` where x is unset.
+    Without ``quotes`` they are characters as all others: in a here-document. Raises ExpansionProblem for an open quote
+    or brace, an unknown modifier, a pattern without meaning, and ``${x?message}`` where x is unset.
     """
-    expansion = _Expansion(word, variables, escape)
-    return expansion.until("")
+    return _Expansion(word, variables, escape, quotes).until("")
 
 
 class _Expansion:
-    def __init__(self, word: str, variables: Mapping[str, str], escape: str) -> None:
+    def __init__(self, word: str, variables: Mapping[str, str], escape: str, quotes: bool) -> None:
         self._word = word
         self._variables = variables
         self._escape = escape
+        self._quotes = "'\"" if quotes else ""
         self._at = 0
 
-    def until(self, end: str) -> str:
+    def until(self, end: str, *, keeps_escapes: bool = False) -> str:
         """Expands up to the character ``end``, which is taken too; to the word's end for ""."""
         out: list[str] = []
         while self._at < len(self._word):
@@ -49,16 +54,16 @@ class _Expansion:
             if character == end:
                 self._at += 1
                 return "".join(out)
+            if keeps_escapes and character == self._escape:
+                out.append(character)
             out.append(self._next(character))
         if end:
             raise ExpansionProblem(len(self._word), f"expected {end} before the end of the word")
         return "".join(out)
 
     def _next(self, character: str) -> str:
-        if character == "'":
-            return self._single_quoted()
-        if character == '"':
-            return self._double_quoted()
+        if character in self._quotes:
+            return self._single_quoted() if character == "'" else self._double_quoted()
         if character == "$":
             return self._variable()
         if character == self._escape:
@@ -107,19 +112,21 @@ class _Expansion:
         if not name:
             raise ExpansionProblem(dollar, "expected a variable's name after ${")
         value = self._variables.get(name)
-        modifier = self._word[self._at : self._at + 1]
-        self._at += 1
+        modifier = self._take()
         if modifier == "}":
             return value or ""
+        if modifier in ("#", "%"):
+            return self._without(modifier, value or "")
+        if modifier == "/":
+            return self._replaced(value or "")
         if modifier == ":":
-            modifier = self._word[self._at : self._at + 1]
-            self._at += 1
+            modifier = self._take()
             value = value or None  # with a colon, empty counts as unset
         if not modifier:
             raise ExpansionProblem(dollar, "this ${ has no }")
         if modifier not in "-+?":
             raise ExpansionProblem(
-                self._at - 1, f"unknown modifier {modifier!r}; known are -, + and ?, and those after a :"
+                self._at - 1, f"unknown modifier {modifier!r}; known are -, + and ?, those after a :, #, % and /"
             )
         word = self.until("}")
         if modifier == "+":
@@ -127,6 +134,33 @@ class _Expansion:
         if value is None and modifier == "?":
             raise ExpansionProblem(dollar, f"{name}: {word or 'it must be set'}")
         return word if value is None else value
+
+    def _without(self, modifier: str, value: str) -> str:
+        longest = self._word.startswith(modifier, self._at)
+        self._at += longest
+        begin = self._at
+        pattern = self.until("}", keeps_escapes=True)
+        without = without_prefix if modifier == "#" else without_suffix
+        try:
+            return without(value, pattern, longest=longest)
+        except PatternProblem as problem:
+            raise ExpansionProblem(begin, problem.problem) from None
+
+    def _replaced(self, value: str) -> str:
+        everywhere = self._word.startswith("/", self._at)
+        self._at += everywhere
+        begin = self._at
+        pattern = self.until("/", keeps_escapes=True)
+        replacement = self.until("}", keeps_escapes=True)
+        try:
+            return replaced(value, pattern, replacement, everywhere=everywhere)
+        except PatternProblem as problem:
+            raise ExpansionProblem(begin, problem.problem) from None
+
+    def _take(self) -> str:
+        character = self._word[self._at : self._at + 1]
+        self._at += 1
+        return character
 
     def _name(self) -> str:
         match = _NAME.match(self._word, self._at)
