@@ -19,7 +19,7 @@ from pytest_pycontainer.build import instructions as kinds
 from pytest_pycontainer.build.context import BuildContext
 from pytest_pycontainer.build.copying import plan_copy
 from pytest_pycontainer.build.dockerfile import parse
-from pytest_pycontainer.build.later import refuse_later
+from pytest_pycontainer.build.later import refuse_later, refuse_platform
 from pytest_pycontainer.build.metadata import absolute, change_config, in_shell
 from pytest_pycontainer.build.output import StepOutput
 from pytest_pycontainer.build.patterns import IgnoreRules
@@ -82,7 +82,7 @@ def build_image(
     """
     names = [parse_new_tag(tag) for tag in tags]
     path = context / dockerfile
-    plan = plan_stages(parse(_read(path), str(path)), build_args, Platform.current())
+    plan = plan_stages(parse(_read(path), str(path)), build_args, Platform.current(), target)
     builder = _Builder(
         store=store,
         cache=BuildCache(store),
@@ -122,8 +122,8 @@ class _State:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What ``$x`` stands for: ENV wins over ARG."""
-        return self.arguments | self.environment
+        """What ``$x`` stands for: ENV or ARG, whichever came later (ENV takes the argument away)."""
+        return self.environment | self.arguments
 
 
 @dataclass(kw_only=True)
@@ -156,7 +156,7 @@ class _Builder:
 
     def _build_stage(self, stage: Stage) -> _State:
         self._announce(stage.start.line.text)
-        refuse_later(stage.start)
+        refuse_platform(stage)
         state = self._begin(stage)
         self.report(f" ---> {digests.short(state.image.id)}")
         copies = iter(stage.copies)
@@ -185,6 +185,8 @@ class _Builder:
                         instruction, state.config, state.variables, has_own_command=state.has_own_command
                     )
                     self._change(state, change.config, change.text)
+                    for name in change.variables:
+                        state.arguments.pop(name, None)
         return state
 
     def _begin(self, stage: Stage) -> _State:
@@ -214,13 +216,12 @@ class _Builder:
 
     def _run(self, state: _State, instruction: kinds.Run) -> None:
         command = in_shell(instruction.command, state.config)
-        environment = state.environment
-        arguments = {name: value for name, value in sorted(state.arguments.items()) if name not in environment}
+        arguments = dict(sorted(state.arguments.items()))
         told = [f"{name}={value}" for name, value in arguments.items()]
         proxies = {name: self.given[name] for name in sorted(_PROXIES & self.given.keys())}
         step = RunStep(
             command=command,
-            environment=tuple(({"PATH": DEFAULT_PATH} | proxies | arguments | environment).items()),
+            environment=tuple(({"PATH": DEFAULT_PATH} | proxies | state.environment | arguments).items()),
             working_directory=state.config.working_directory or "/",
             user=state.config.user,
         )

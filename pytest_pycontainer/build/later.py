@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build import instructions as kinds
+from pytest_pycontainer.image.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_pycontainer.build.stages import Stage
 
 
 def refuse_later(instruction: kinds.Instruction) -> None:
@@ -16,14 +19,19 @@ def refuse_later(instruction: kinds.Instruction) -> None:
         raise instruction.line.error(offset, f"this version of pytest-pycontainer does not know {name} yet")
 
 
+def refuse_platform(stage: Stage) -> None:
+    """Raises DockerfileError for a stage on another platform than this machine's."""
+    if stage.start.platform and stage.platform != Platform.current():
+        offset = stage.start.platform.offset
+        raise stage.start.line.error(
+            offset, f"this version of pytest-pycontainer cannot build for {stage.platform} yet"
+        )
+
+
 def _later(instruction: kinds.Instruction) -> Iterator[tuple[int, str]]:
     match instruction:
-        case kinds.From(platform=kinds.Word(offset=offset)):
-            yield offset, "FROM --platform"
         case kinds.Add():
             yield 0, "ADD"
-        case kinds.OnBuild():
-            yield 0, "ONBUILD"
         case kinds.Run():
             for word in instruction.mounts:
                 yield word.offset, "RUN --mount"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build import instructions as kinds
+from pytest_pycontainer.build.healthcheck import healthcheck_of
 from pytest_pycontainer.build.stages import expand_word
 
 if TYPE_CHECKING:
@@ -20,24 +21,31 @@ if TYPE_CHECKING:
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
-_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(\w+))?")
+# As for `docker run --publish`, an address and a host's port may come first; they mean nothing here.
+_PORT = re.compile(r"(?:[^/]*:)?([0-9]+)(?:-([0-9]+))?(?:/(\w*))?")
 _PORTS = range(1, 65536)
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _SIGNALS = range(1, 65)
+_REAL_TIME_SIGNAL = re.compile(r"(?:SIG)?RT(?:MIN(?:\+(?:[1-9]|1[0-5]))?|MAX(?:-(?:[1-9]|1[0-4]))?)")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an instruction makes of a config, and the instruction with its variables replaced, for the history."""
+    """What an instruction makes of a config, and the instruction with its variables replaced, for the history.
+
+    ``variables`` are the names that ENV sets: build arguments so called no longer count.
+    """
 
     config: ImageConfig
     text: str
+    variables: tuple[str, ...] = ()
 
 
 def change_config(
     instruction: kinds.Instruction, config: ImageConfig, variables: Mapping[str, str], *, has_own_command: bool
 ) -> Change:
-    """Applies ENV, LABEL, EXPOSE, USER, VOLUME, STOPSIGNAL, SHELL, CMD, ENTRYPOINT or MAINTAINER.
+    """Applies ENV, LABEL, EXPOSE, USER, VOLUME, STOPSIGNAL, SHELL, CMD, ENTRYPOINT or MAINTAINER, HEALTHCHECK
+    or ONBUILD.
 
     ``has_own_command`` says that this stage has a CMD: an ENTRYPOINT takes away one that comes from the base image.
     Raises DockerfileError for values that make no sense.
@@ -53,7 +61,8 @@ def change_config(
     match instruction:
         case kinds.Env(values=words):
             added = pairs(words)
-            return Change(replace(config, env=set_variables(config.env, added)), f"ENV {_pairs_text(added)}")
+            changed = replace(config, env=set_variables(config.env, added))
+            return Change(changed, f"ENV {_pairs_text(added)}", tuple(added))
         case kinds.Label(values=words):
             added = pairs(words)
             return Change(replace(config, labels={**config.labels, **added}), f"LABEL {_pairs_text(added)}")
@@ -75,13 +84,19 @@ def change_config(
             return Change(replace(config, shell=shell), f"SHELL {json.dumps(shell)}")
         case kinds.Cmd(command=command):
             arguments = in_shell(command, config)
-            return Change(replace(config, cmd=arguments), f"CMD {json.dumps(arguments)}")
+            return Change(replace(config, cmd=arguments or None), f"CMD {json.dumps(arguments)}")
         case kinds.Entrypoint(command=command):
             arguments = in_shell(command, config)
-            changed = replace(config, entrypoint=arguments, cmd=config.cmd if has_own_command else None)
+            changed = replace(config, entrypoint=arguments or None, cmd=config.cmd if has_own_command else None)
             return Change(changed, f"ENTRYPOINT {json.dumps(arguments)}")
         case kinds.Maintainer(author=word):
             return Change(replace(config, author=word.text), f"MAINTAINER {word.text}")
+        case kinds.Healthcheck():
+            healthcheck = healthcheck_of(instruction)
+            text = json.dumps(healthcheck.to_document())
+            return Change(replace(config, healthcheck=healthcheck), f"HEALTHCHECK {text}")
+        case kinds.OnBuild(trigger=word):
+            return Change(replace(config, on_build=(*config.on_build, word.text)), f"ONBUILD {word.text}")
     raise AssertionError(f"{type(instruction).__name__} is no instruction of this kind")
 
 
@@ -126,7 +141,8 @@ def _signal(text: str, word: kinds.Word, line: Line) -> str:
     if text.isdecimal():
         known = int(text) in _SIGNALS
     else:
-        known = (name if name.startswith("SIG") else f"SIG{name}") in signal.Signals.__members__
+        known = bool(_REAL_TIME_SIGNAL.fullmatch(name))
+        known |= (name if name.startswith("SIG") else f"SIG{name}") in signal.Signals.__members__
     if not known:
         raise line.error(word.offset, f"{text or word.text} is no signal; wanted a name such as SIGTERM, or 1 to 64")
     return text

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build.expand import ExpansionProblem, expand
 from pytest_pycontainer.build.instructions import Arg, Copy, From, Instruction, Word
+from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.image.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_pycontainer.build.lines import Line
-    from pytest_pycontainer.image.platform import Platform
+
+
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage: its FROM, what that names (an earlier stage's index or an image), and the instructions after it.
 
-    ``copies`` holds, for each COPY with ``--from``, the index of the stage or the image that it reads, in order.
+    ``platform`` is that of FROM --platform; None leaves it to the build. ``copies`` holds, for each COPY with
+    ``--from``, the index of the stage or the image that it reads, in order.
     """
 
     index: int
@@ -27,6 +32,7 @@ class Stage:
     base: int | str
     instructions: tuple[Instruction, ...]
     copies: tuple[int | str, ...]
+    platform: Platform | None = None
 
     @property
     def needs(self) -> set[int]:
@@ -90,12 +96,18 @@ def platform_arguments(platform: Platform) -> dict[str, str]:
     }
 
 
-def plan_stages(instructions: Sequence[Instruction], given: Mapping[str, str], platform: Platform) -> Plan:
-    """Groups instructions into stages; ``given`` are the build arguments from outside.
+def plan_stages(
+    instructions: Sequence[Instruction], given: Mapping[str, str], platform: Platform, target: str | None = None
+) -> Plan:
+    """Groups instructions into stages; ``given`` are the build arguments from outside, ``target`` the stage wanted.
 
-    Raises DockerfileError for instructions before the first FROM, names used twice, and stages that are not above.
+    Of stages with one name, the last above is meant. Raises DockerfileError for instructions before the first FROM,
+    and for stages and platforms that there are not.
     """
+    names = [instruction.name for instruction in instructions if isinstance(instruction, From)]
     arguments = platform_arguments(platform)
+    arguments["TARGETSTAGE"] = target or (names[-1] if names else None) or "default"
+    arguments |= {name: given[name] for name in arguments.keys() & given.keys()}
     starts = [index for index, instruction in enumerate(instructions) if isinstance(instruction, From)]
     for instruction in instructions[: starts[0] if starts else None]:
         if not isinstance(instruction, Arg):
@@ -103,22 +115,21 @@ def plan_stages(instructions: Sequence[Instruction], given: Mapping[str, str], p
         declare(instruction, given, inherited={}, arguments=arguments, environment={})
     if not starts:
         raise instructions[-1].line.error(0, "expected FROM after this: there is no stage to build")
-    names = [instruction.name for instruction in instructions if isinstance(instruction, From)]
     stages: list[Stage] = []
     for index, (first, end) in enumerate(zip(starts, [*starts[1:], len(instructions)], strict=True)):
         start = instructions[first]
         assert isinstance(start, From)
-        if start.name and start.name in names[:index]:
-            raise start.line.error(start.line.text.rindex(" ") + 1, f"an earlier stage is called {start.name} too")
         base = expand_word(start.line, start.image, arguments)
         if not base:
             raise start.line.error(start.image.offset, "the image's name is empty; its build argument has no value")
         body = tuple(instructions[first + 1 : end])
         copies = tuple(
-            _copy_source(copy, index, names) for copy in body if isinstance(copy, Copy) and copy.source_stage
+            find_source(copy.line, copy.source_stage, names, index)
+            for copy in body
+            if isinstance(copy, Copy) and copy.source_stage
         )
-        known = base.lower() in names[:index]
-        stages.append(Stage(index, start, names.index(base.lower()) if known else base, body, copies))
+        above = _last(names[:index], base)
+        stages.append(Stage(index, start, base if above is None else above, body, copies, _platform(start, arguments)))
     return Plan(tuple(stages), arguments)
 
 
@@ -132,30 +143,58 @@ def declare(
 ) -> None:
     """Carries out ARG: puts into ``arguments`` what was given, else the default, else what is ``inherited``.
 
-    In defaults, ``environment`` (ENV) wins over the arguments declared before.
+    Defaults see ``environment`` (ENV) and, winning over it, what was declared before, in the same line too.
     """
-    before = arguments | dict(environment)
     for name, default in instruction.defaults:
         if name.text in given:
             arguments[name.text] = given[name.text]
         elif default is not None:
-            arguments[name.text] = expand_word(instruction.line, default, before)
+            arguments[name.text] = expand_word(instruction.line, default, {**environment, **arguments})
         elif name.text in inherited:
             arguments[name.text] = inherited[name.text]
 
 
-def _copy_source(copy: Copy, index: int, names: Sequence[str | None]) -> int | str:
-    assert copy.source_stage is not None
-    name, offset = copy.source_stage.text, copy.source_stage.offset
-    number = names.index(name.lower()) if name.lower() in names else None
+def _platform(start: From, arguments: Mapping[str, str]) -> Platform | None:
+    if start.platform is None:
+        return None
+    text = expand_word(start.line, start.platform, arguments)
+    if not text:
+        raise start.line.error(start.platform.offset, "the platform is empty; its build argument has no value")
+    system, slash, rest = text.lower().partition("/")
+    if not slash:
+        # The one or the other alone, as containerd reads them.
+        system, rest = (system, Platform.current().architecture) if system in _SYSTEMS else ("linux", system)
+    machine, *variant = rest.split("/")
+    named = Platform.of_machine(machine)
+    try:
+        return Platform.parse("/".join([system, named.architecture, *variant]))
+    except InvalidSpecError as problem:
+        raise start.line.error(start.platform.offset, str(problem)) from None
+
+
+def find_source(line: Line, word: Word, names: Sequence[str | None], index: int) -> int | str:
+    """The stage that ``--from`` or ``from=`` in stage ``index`` means by a name or a number, or else the image.
+
+    ``names`` are those of all stages. Raises DockerfileError for stages that are not above.
+    """
+    name, offset = word.text, word.offset
+    if "$" in name:
+        raise line.error(offset, f"no variables here; give it a name with FROM {name} AS …, and use that")
+    number = _last(names[:index], name)
+    if number is None and name.lower() in names:
+        number = names.index(name.lower())
     if number is None and name.isdecimal():
         number = int(name)
         if number >= len(names):
-            raise copy.line.error(offset, f"there is no stage {name}; stages count from 0 to {len(names) - 1}")
+            raise line.error(offset, f"there is no stage {name}; stages count from 0 to {len(names) - 1}")
     if number is None:
         return name
     if number == index:
-        raise copy.line.error(offset, f"stage {name} cannot copy from itself")
+        raise line.error(offset, f"stage {name} cannot copy from itself")
     if number > index:
-        raise copy.line.error(offset, f"stage {name} comes later; a stage can only copy from those above it")
+        raise line.error(offset, f"stage {name} comes later; a stage can only copy from those above it")
     return number
+
+
+def _last(names: Sequence[str | None], name: str) -> int | None:
+    return max((index for index, other in enumerate(names) if other == name.lower()), default=None)

@@ -29,6 +29,8 @@ _KNOWN_IN_CONFIG = {
     "Labels",
     "StopSignal",
     "Shell",
+    "Healthcheck",
+    "OnBuild",
 }
 
 
@@ -44,13 +46,42 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """How a container is found to be well: docker's addition to the OCI config.
+
+    ``test`` is ``("CMD", argument, …)``, ``("CMD-SHELL", text)``, ``("NONE",)`` for no check at all, or empty for the
+    base image's. Times are in nanoseconds; 0 leaves them, and the number of retries, to docker's defaults.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+    def to_document(self) -> dict[str, object]:
+        """The value as it stands in a config, absent what is not set."""
+        return _without_empty(
+            {
+                "Test": self.test,
+                "Interval": self.interval,
+                "Timeout": self.timeout,
+                "StartPeriod": self.start_period,
+                "StartInterval": self.start_interval,
+                "Retries": self.retries,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ImageConfig:
     """An image's config.
 
     ``env`` holds ``NAME=value``; ``exposed_ports`` holds ``6379/tcp``; ``shell`` is what the shell form runs in, None
-    for ``/bin/sh -c``; ``diff_ids`` are the layers, lowest first. ``host`` is the identity of the machine's root file
-    system that the layers lie on, None for an ordinary image. ``other`` and ``other_config`` keep keys that are not
-    known here, at the top and in ``config``.
+    for ``/bin/sh -c``; ``on_build`` are instructions for builds on this image; ``diff_ids`` are the layers, lowest
+    first. ``host`` is the identity of the machine's root file system that the layers lie on, None for an ordinary
+    image. ``other`` and ``other_config`` keep keys that are not known here, at the top and in ``config``.
     """
 
     architecture: str
@@ -68,6 +99,8 @@ class ImageConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str | None = None
     shell: tuple[str, ...] | None = None
+    healthcheck: Healthcheck | None = None
+    on_build: tuple[str, ...] = ()
     diff_ids: tuple[str, ...] = ()
     history: tuple[History, ...] = ()
     host: str | None = None
@@ -102,6 +135,8 @@ class ImageConfig:
             labels=config.object("Labels").text_values(),
             stop_signal=config.text("StopSignal"),
             shell=config.texts("Shell"),
+            healthcheck=_healthcheck(config.object("Healthcheck")),
+            on_build=config.texts("OnBuild") or (),
             diff_ids=rootfs.texts("diff_ids") or (),
             history=tuple(_history(entry) for entry in top.objects("history")),
             host=top.text(_HOST),
@@ -119,6 +154,8 @@ class ImageConfig:
             "Volumes": {path: {} for path in self.volumes},
             "Labels": dict(self.labels),
             "StopSignal": self.stop_signal,
+            "Healthcheck": self.healthcheck and self.healthcheck.to_document(),
+            "OnBuild": self.on_build,
         }
         whole = {
             "variant": self.variant,
@@ -151,6 +188,23 @@ def _history(entry: JsonObject) -> History:
         author=entry.text("author"),
         comment=entry.text("comment"),
         empty_layer=entry.get("empty_layer", bool, "true or false") or False,
+    )
+
+
+def _healthcheck(values: JsonObject) -> Healthcheck | None:
+    if not values.values:
+        return None
+
+    def number(key: str) -> int:
+        return values.get(key, int, "a whole number") or 0
+
+    return Healthcheck(
+        test=values.texts("Test") or (),
+        interval=number("Interval"),
+        timeout=number("Timeout"),
+        start_period=number("StartPeriod"),
+        start_interval=number("StartInterval"),
+        retries=number("Retries"),
     )
 
 

@@ -121,8 +121,8 @@ def test_an_entrypoint_keeps_the_stages_own_command_only(builder: Builder) -> No
 
 def test_run_gets_the_stages_root_user_directory_and_environment(builder: Builder) -> None:
     image = builder.build(
-        "FROM scratch\nRUN write /a 1\nENV a=env\nARG a=arg\nARG b\nARG c=$a-3\nARG unset\nUSER app:app\nWORKDIR x\n"
-        "WORKDIR y\nRUN nothing\n",
+        "FROM scratch\nRUN write /a 1\nARG a=arg\nENV a=env\nARG b\nARG c=$a-3\nARG unset\nENV d=env\nARG d=arg\n"
+        "USER app:app\nWORKDIR x\nWORKDIR y\nRUN nothing\n",
         args={"b": "given", "http_proxy": "http://proxy"},
     )
     base, step = builder.executor.runs[1]
@@ -134,11 +134,12 @@ def test_run_gets_the_stages_root_user_directory_and_environment(builder: Builde
         "a": "env",
         "b": "given",
         "c": "env-3",
+        "d": "arg",
     }
     assert not base.host
     assert len(base.layers) == 3
     assert (base.layers[-1] / "a").read_text() == "1"
-    assert image.config.env == ("a=env",)
+    assert image.config.env == ("a=env", "d=env")
     assert "proxy" not in image.config.to_json().decode()
     assert image.config.history[-1].created_by == "|2 b=given c=env-3 /bin/sh -c nothing"
 

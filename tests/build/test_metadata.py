@@ -5,7 +5,7 @@ import pytest
 from pytest_pycontainer.build.dockerfile import parse
 from pytest_pycontainer.build.metadata import absolute, change_config
 from pytest_pycontainer.errors import DockerfileError
-from pytest_pycontainer.image.config import ImageConfig
+from pytest_pycontainer.image.config import Healthcheck, ImageConfig
 
 VARIABLES = {"x": "value", "empty": "", "ports": "80 443"}
 
@@ -35,6 +35,35 @@ def test_ports_are_normal_and_may_come_from_a_variable() -> None:
     assert text == "EXPOSE 6379/tcp 53/udp 8000/tcp 8001/tcp 8002/tcp 80/tcp 443/tcp"
 
 
+def test_an_address_and_a_hosts_port_mean_nothing() -> None:
+    assert change("EXPOSE 8080:80 127.0.0.1:53:54/udp 1/")[0].exposed_ports == ("1/tcp", "54/udp", "80/tcp")
+
+
+@pytest.mark.parametrize(
+    ("text", "healthcheck"),
+    [
+        ("HEALTHCHECK NONE", Healthcheck(("NONE",))),
+        ("HEALTHCHECK none", Healthcheck(("NONE",))),
+        ("HEALTHCHECK CMD curl $x || exit 1", Healthcheck(("CMD-SHELL", "curl $x || exit 1"))),
+        ('HEALTHCHECK cmd ["a", "b"]', Healthcheck(("CMD", "a", "b"))),
+        (
+            "HEALTHCHECK --interval=1m30s --timeout=1.5s --start-period=2h --start-interval=1ms --retries=3 CMD a",
+            Healthcheck(("CMD-SHELL", "a"), 90 * 10**9, 1_500_000_000, 7_200 * 10**9, 10**6, 3),
+        ),
+        ("HEALTHCHECK --interval=0 --timeout=0s --retries=0 CMD a", Healthcheck(("CMD-SHELL", "a"))),
+        ("HEALTHCHECK --interval=+.1s --timeout=5000us CMD a", Healthcheck(("CMD-SHELL", "a"), 10**8, 5 * 10**6)),
+    ],
+)
+def test_health_checks(text: str, healthcheck: Healthcheck) -> None:
+    assert change(text)[0].healthcheck == healthcheck
+
+
+def test_triggers_add_up_and_are_not_expanded() -> None:
+    config, text = change("ONBUILD RUN echo $x <<E\na\nE")
+    assert text == "ONBUILD RUN echo $x <<E\na\nE"
+    assert change("onbuild COPY . /a", config)[0].on_build == ("RUN echo $x <<E\na\nE", "COPY . /a")
+
+
 def test_commands_in_the_images_shell() -> None:
     assert change("CMD redis-server --x")[0].cmd == ("/bin/sh", "-c", "redis-server --x")
     assert change('CMD ["redis-server"]')[0].cmd == ("redis-server",)
@@ -47,6 +76,9 @@ def test_an_entrypoint_takes_the_base_images_command_away() -> None:
     base = ImageConfig("amd64", "linux", cmd=("old",))
     config, _ = change('ENTRYPOINT ["e"]', base)
     assert (config.entrypoint, config.cmd) == (("e",), None)
+    config, _ = change("ENTRYPOINT []", config)
+    assert (config.entrypoint, config.cmd) == (None, None)
+    assert change("CMD []", base)[0].cmd is None
     config, _ = change('ENTRYPOINT ["e"]', base, has_own_command=True)
     assert (config.entrypoint, config.cmd) == (("e",), ("old",))
 
@@ -55,6 +87,7 @@ def test_the_rest() -> None:
     assert change("USER $x:$x")[0].user == "value:value"
     assert change('VOLUME /b "/$x"')[0].volumes == ("/b", "/value")
     assert change("STOPSIGNAL term")[0].stop_signal == "term"
+    assert change("STOPSIGNAL SIGRTMIN+3")[0].stop_signal == "SIGRTMIN+3"
     assert change("STOPSIGNAL 9")[0].stop_signal == "9"
     assert change("MAINTAINER A <a@b>")[0].author == "A <a@b>"
 
@@ -70,6 +103,13 @@ def test_the_rest() -> None:
         ("USER $empty", 6, "$empty is empty"),
         ("STOPSIGNAL SIGNOTHING", 12, "is no signal"),
         ("STOPSIGNAL 65", 12, "is no signal"),
+        ("STOPSIGNAL SIGRTMIN+16", 12, "is no signal"),
+        ("HEALTHCHECK --interval=5 CMD a", 24, "5 is no duration"),
+        ("HEALTHCHECK --timeout=-1s CMD a", 23, "-1s is no duration"),
+        ("HEALTHCHECK --timeout=999us CMD a", 23, "999us is too short"),
+        ("HEALTHCHECK --timeout=9999999h CMD a", 23, "9999999h is too long"),
+        ("HEALTHCHECK --retries=-1 CMD a", 23, "-1 is no number of retries"),
+        ("HEALTHCHECK --retries=2147483648 CMD a", 23, "is no number of retries"),
         ("ENV a=1 b=${x", 11, "has no }"),
         ("LABEL $empty=1", 7, "$empty is empty"),
     ],

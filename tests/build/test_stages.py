@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_pycontainer.build.dockerfile import parse
-from pytest_pycontainer.build.stages import Plan, plan_stages
+from pytest_pycontainer.build.instructions import Arg
+from pytest_pycontainer.build.stages import Plan, declare, plan_stages
 from pytest_pycontainer.errors import DockerfileError
 from pytest_pycontainer.image.platform import Platform
 
@@ -43,12 +44,62 @@ def test_arguments_before_the_first_stage() -> None:
     assert plan("FROM a-$TARGETARCH").stages[0].base == "a-amd64"
 
 
+def test_of_two_stages_with_one_name_the_nearer_above_is_meant() -> None:
+    text = "FROM x AS a\nFROM a AS A\nFROM a\nCOPY --from=a b c\nFROM nginx AS nginx\nFROM y AS a"
+    stages = plan(text).stages
+    assert [stage.base for stage in stages] == ["x", 0, 1, "nginx", "y"]
+    assert stages[2].copies == (1,)
+    assert [stage.index for stage in plan(text).needed("a")] == [4]
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("FROM a", None),
+        ("FROM --platform=$BUILDPLATFORM a", Platform("linux", "amd64")),
+        ("FROM --platform=linux/arm64/v8 a", Platform("linux", "arm64", "v8")),
+        ("FROM --platform=Linux/x86_64 a", Platform("linux", "amd64")),
+        ("FROM --platform=s390x a", Platform("linux", "s390x")),
+        ("FROM --platform=windows a", Platform("windows", Platform.current().architecture)),
+        ("ARG where=linux/386\nFROM --platform=$where a", Platform("linux", "386")),
+    ],
+)
+def test_platforms_of_stages(text: str, platform: Platform | None) -> None:
+    assert plan(text).stages[0].platform == platform
+
+
+def test_the_arguments_that_are_always_there() -> None:
+    assert plan("FROM $TARGETOS-$BUILDARCH-${TARGETVARIANT:-none}").stages[0].base == "linux-amd64-none"
+    assert plan("FROM $TARGETARCH", TARGETARCH="mine").stages[0].base == "mine"
+    instructions = parse("FROM a AS one\nFROM b AS two", "Dockerfile")
+    assert plan_stages(instructions, {}, Platform("linux", "amd64")).arguments["TARGETSTAGE"] == "two"
+    assert plan_stages(instructions, {}, Platform("linux", "amd64"), "one").arguments["TARGETSTAGE"] == "one"
+    assert plan("FROM a").arguments["TARGETSTAGE"] == "default"
+
+
+def test_a_default_sees_what_its_line_declared_before() -> None:
+    text = "ARG a=1 b=$a-2 c=${b}-3\nFROM $c"
+    assert plan(text).stages[0].base == "1-2-3"
+    assert plan(text, a="x").stages[0].base == "x-2-3"
+    arguments = {"n": "argument"}
+    (argument,) = parse("ARG m=$n-$o", "Dockerfile")
+    assert isinstance(argument, Arg)
+    declare(argument, {}, inherited={}, arguments=arguments, environment={"n": "environment", "o": "other"})
+    assert arguments == {"n": "argument", "m": "argument-other"}
+
+
+def test_a_default_that_is_not_used_may_be_wrong() -> None:
+    assert plan("ARG a=${b:?missing}\nFROM $a", a="x").stages[0].base == "x"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column", "problem"),
     [
         ("RUN true\nFROM host", 1, 1, "only ARG may stand before"),
         ("ARG a", 1, 1, "there is no stage"),
-        ("FROM host AS a\nFROM host AS A", 2, 14, "an earlier stage is called a"),
+        ("FROM host\nCOPY --from=$x a b", 2, 13, r"give it a name with FROM $x AS"),
+        ("FROM --platform=$nothing host", 1, 17, "the platform is empty"),
+        ("FROM --platform=linux/a/b/c host", 1, 17, "linux/a/b/c"),
         ("ARG x\nFROM $x", 2, 6, "empty"),
         ("FROM ${x", 1, 6, "has no }"),
         ("FROM host\nCOPY --from=0 a b", 2, 13, "cannot copy from itself"),

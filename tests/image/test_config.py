@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import copy
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_pycontainer.errors import InvalidImageConfigError
-from pytest_pycontainer.image.config import History, ImageConfig
+from pytest_pycontainer.image.config import Healthcheck, History, ImageConfig
 from pytest_pycontainer.image.platform import Platform
 
-DOCKERS = {
+DOCKERS: dict[str, Any] = {
     "architecture": "amd64",
     "config": {
         "User": "redis",
@@ -57,12 +59,25 @@ def test_reads_dockers() -> None:
             History("2024-05-22T23:17:26Z", "CMD", comment="buildkit", empty_layer=True),
         ),
         other={"docker_version": "20.10"},
-        other_config={"ArgsEscaped": True, "OnBuild": None},
+        other_config={"ArgsEscaped": True},
     )
 
 
 def test_writes_what_was_read_unknown_keys_too() -> None:
-    assert json.loads(ImageConfig.from_json(json.dumps(DOCKERS).encode()).to_json()) == DOCKERS
+    wanted = copy.deepcopy(DOCKERS)
+    del wanted["config"]["OnBuild"]  # null: there is none
+    assert json.loads(ImageConfig.from_json(json.dumps(DOCKERS).encode()).to_json()) == wanted
+
+
+def test_healthchecks_and_triggers_as_docker_writes_them() -> None:
+    health = {"Test": ["CMD-SHELL", "true"], "Interval": 5_000_000_000, "Timeout": 1, "StartPeriod": 2, "Retries": 3}
+    docker = {"Healthcheck": health, "OnBuild": ["RUN true", "COPY <<E /a\nb\nE"]}
+    config = ImageConfig.from_json(json.dumps({"config": docker}).encode())
+    assert config.healthcheck == Healthcheck(("CMD-SHELL", "true"), 5_000_000_000, 1, 2, retries=3)
+    assert config.on_build == ("RUN true", "COPY <<E /a\nb\nE")
+    assert json.loads(config.to_json())["config"] == docker
+    with pytest.raises(InvalidImageConfigError, match=r"config\.Healthcheck\.Interval"):
+        ImageConfig.from_json(b'{"config": {"Healthcheck": {"Interval": "5s"}}}')
 
 
 def test_equal_configs_are_equal_bytes() -> None:
