@@ -98,6 +98,7 @@ class _Pull:
         self._platform = platform or Platform.current()
         self._progress = progress
         self._stop = threading.Event()
+        self._has_idle_cores = False
 
     def run(self) -> tuple[StoredImage, str]:
         """The image, and the digest of what was asked for, which may be an index."""
@@ -162,6 +163,8 @@ class _Pull:
     def _download_layers(self, layers: dict[str, Descriptor]) -> None:
         for blob in layers.values():
             self._progress(blob.digest, Stage.WAITING, 0, blob.size)
+        # Measured: threads within a layer help while there are cores for them, and hinder when layers keep all busy.
+        self._has_idle_cores = len(layers) < len(os.sched_getaffinity(0))
         with ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="pull") as threads:
             running = [threads.submit(self._download_layer, diff_id, blob) for diff_id, blob in layers.items()]
             try:
@@ -181,7 +184,7 @@ class _Pull:
 
     def _store_layer(self, diff_id: str, blob: Descriptor) -> None:
         pieces = self._pieces(blob)
-        with self._store.layer_writer(blob.media_type) as layer:
+        with self._store.layer_writer(blob.media_type, threads=self._has_idle_cores) as layer:
             try:
                 for piece in pieces:
                     layer.write(piece)

@@ -1,4 +1,9 @@
-"""A layer on its way in: decompressed, hashed and checked while it streams, extracted aside, then shown by a rename."""
+"""A layer on its way in: decompressed, hashed and checked while it streams, extracted aside, then shown by a rename.
+
+With threads, whoever feeds it waits for the network alone, a second thread decompresses and hashes, a third makes
+files: all of them calls that let go of Python's lock. That makes one layer faster where cores are idle otherwise, and
+many at once slower where there are none.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,10 @@ from pytest_pycontainer.store.files import move_whole, storing, unfinished_direc
 from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.recipe import Recorder
 from pytest_pycontainer.store.tar import TarReader
+from pytest_pycontainer.store.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -26,6 +32,9 @@ _LAYER_TYPE = re.compile(
     r"|docker\.image\.rootfs\.(?:diff|foreign\.diff)\.tar(?:\.gzip|\.zstd)?)"
 )
 
+_WAITING = 4
+"""Pieces, of a quarter of a megabyte as a rule, that may wait for each of the threads: this bounds the memory."""
+
 
 class LayerWriter:
     """Writes one layer; a context manager, for one thread, made by ``Store.layer_writer``.
@@ -33,11 +42,20 @@ class LayerWriter:
     Everything is written in a directory of its own, aside; leaving without ``commit`` removes it, and after SIGKILL the
     next store that is opened does. Any number of writers may store one layer at once: the kernel lets one of them win.
     Raises LayerInvalidError for what can't or must not be extracted, CompressionUnavailableError, and StoreError where
-    the disk is full or refuses otherwise; the writer is of no use then.
+    the disk is full or refuses otherwise, perhaps not before a later call than the one that brought the bytes, and then
+    at every one: what was refused is not forgotten although the digest may be right. ``threads`` says whether it may
+    have two of its own; they have ended when it is left.
     """
 
     def __init__(
-        self, layers: Path, recipes: Path, temporary: Path, media_type: str, limits: LayerLimits | None = None
+        self,
+        layers: Path,
+        recipes: Path,
+        temporary: Path,
+        media_type: str,
+        limits: LayerLimits | None = None,
+        *,
+        threads: bool = True,
     ) -> None:
         if not _LAYER_TYPE.fullmatch(media_type):
             raise LayerInvalidError(
@@ -47,10 +65,10 @@ class LayerWriter:
         self._recipes = recipes
         self._temporary = temporary
         self._limits = limits or LayerLimits()
+        self._waiting = _WAITING if threads else 0
         self._owned = ExitStack()
         self._decompressor = Sniffer()
         self._digest = hashlib.sha256()
-        self._is_sound = True
         self._taken = 0
         self._given = 0
 
@@ -61,6 +79,9 @@ class LayerWriter:
             self._recorder = owned.enter_context(Recorder(self._temporary, self._directory, self._extraction))
             self._extraction.replacing = self._recorder.replacing
             self._reader = TarReader(self._recorder, self._recorder.structure)
+            self._decompressing = owned.enter_context(Worker("decompress", self._decompress, self._waiting))
+            # Left before the one that feeds it, which may be in the middle of a piece that stands for gigabytes.
+            self._extracting = owned.enter_context(Worker("extract", self._reader.feed, self._waiting))
             self._owned = owned.pop_all()
         return self
 
@@ -72,8 +93,8 @@ class LayerWriter:
 
     def write(self, data: bytes) -> None:
         """Takes the next bytes of the layer, as they come over the wire."""
-        self._taken += len(data)
-        self._extract(self._decompressor.pieces(data))
+        self._extracting.check()
+        self._decompressing.put(data)
 
     def commit(self, expected_diff_id: str | None = None) -> str:
         """Stores the layer, all of which has been written, under its diff ID, which is returned; and its recipe.
@@ -81,7 +102,9 @@ class LayerWriter:
         Success means that it is stored and durable, not that this call stored it. Raises DigestMismatchError if the
         layer is another one than is expected, and LayerInvalidError if it is not complete; nothing is stored then.
         """
-        self._extract(self._decompressor.finish())
+        self._decompressing.finish()
+        self._pass_on(self._decompressor.finish())
+        self._extracting.finish()
         self._reader.finish()
         diff_id = f"sha256:{self._digest.hexdigest()}"
         if expected_diff_id not in (None, diff_id):
@@ -96,17 +119,16 @@ class LayerWriter:
             move_whole(self._directory, self._layers / name)
         return diff_id
 
-    def _extract(self, pieces: Iterator[bytes]) -> None:
-        # The digest may be right although an entry was refused: then nothing must be stored.
-        if not self._is_sound:
-            raise LayerInvalidError("", "an earlier part of it could not be extracted")
-        self._is_sound = False
+    def _decompress(self, data: bytes) -> None:
+        self._taken += len(data)
+        self._pass_on(self._decompressor.pieces(data))
+
+    def _pass_on(self, pieces: Iterable[bytes]) -> None:
         for piece in pieces:
             self._given += len(piece)
             self._check_size()
             self._digest.update(piece)
-            self._reader.feed(piece)
-        self._is_sound = True
+            self._extracting.put(piece)
 
     def _check_size(self) -> None:
         limits = self._limits

@@ -278,15 +278,16 @@ class Store:
                 move_whole(upper, self._layer(diff_id))
         return diff_id
 
-    def layer_writer(self, media_type: str, limits: LayerLimits | None = None) -> LayerWriter:
+    def layer_writer(self, media_type: str, limits: LayerLimits | None = None, *, threads: bool = True) -> LayerWriter:
         """A context manager that takes a layer's compressed bytes as they stream, and stores it extracted.
 
-        Raises LayerInvalidError at once if ``media_type`` is no layer's.
+        ``threads`` says whether it may have some of its own, which is faster where cores are idle otherwise. Raises
+        LayerInvalidError at once if ``media_type`` is no layer's.
         """
         from pytest_pycontainer.store.layers import LayerWriter  # most runs pull nothing
 
         limits = limits or self._limits
-        return LayerWriter(self.layers, self.recipes, self.temporary, media_type, limits)
+        return LayerWriter(self.layers, self.recipes, self.temporary, media_type, limits, threads=threads)
 
     def has_layers(self, config: ImageConfig) -> bool:
         """Whether every layer of ``config`` is stored."""

@@ -65,6 +65,13 @@ def is_empty(store: Store) -> bool:
     return not list(store.layers.iterdir()) and not list(store.temporary.iterdir())
 
 
+@pytest.fixture(params=[False, True], ids=["one thread", "threads"])
+def threads(request: pytest.FixtureRequest) -> bool:
+    """Whether a layer has threads of its own: a pull chooses by the number of cores."""
+    chosen: bool = request.param
+    return chosen
+
+
 @pytest.fixture(params=["isal or zlib", "zlib"])
 def gzip_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "zlib":
@@ -274,14 +281,46 @@ def test_a_bomb_is_never_held_in_memory(store: Store) -> None:
     assert max(map(len, pieces)) <= 1 << 18
 
 
-def test_an_entry_refused_is_not_forgotten(store: Store) -> None:
+def test_an_entry_refused_is_not_forgotten(store: Store, threads: bool) -> None:
     """The digest is right, but something is missing: nothing may be stored although the caller goes on."""
     data = archive({"../x": b"", "fine": b""})
-    with store.layer_writer(manifests.OCI_LAYER) as layer:
+    with store.layer_writer(manifests.OCI_LAYER, threads=threads) as layer:
+        with suppress(LayerInvalidError):
+            layer.write(data)
+        for _ in range(8):  # more often than there is room for what waits
+            with pytest.raises(LayerInvalidError, match="leads out"):
+                layer.commit(digests.of(data))
         with pytest.raises(LayerInvalidError, match="leads out"):
             layer.write(data)
-        with pytest.raises(LayerInvalidError, match="earlier part"):
-            layer.commit(digests.of(data))
+    assert is_empty(store)
+
+
+ENDLESS = gzip.compress(archive({"zeros": bytes(200 << 20)}), 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (gzip.compress(ARCHIVE)[:-100], "ends too early"),
+        (gzip.compress(ARCHIVE)[:9] + b"\xff" * 90, "gzip data is damaged"),
+        (archive({"../x": b""}) + ARCHIVE * 10, "leads out"),
+        (gzip.compress(archive({"fine": b""})[:700]), "in the middle"),
+        (ENDLESS, "interrupted"),
+    ],
+    ids=["truncated", "damaged", "refused", "unfinished", "interrupted"],
+)
+def test_a_failure_ends_every_thread(store: Store, threads: bool, data: bytes, error: str) -> None:
+    """Whichever step fails, or the caller: nothing of the layer is there, and nobody is still at work."""
+    with pytest.raises((LayerInvalidError, KeyboardInterrupt), match=error):  # noqa: PT012, SIM117
+        with store.layer_writer(manifests.OCI_LAYER, threads=threads) as layer:
+            if threads:
+                assert {"decompress", "extract"} <= {thread.name for thread in threading.enumerate()}
+            for start in range(0, len(data), 1 << 16):
+                layer.write(data[start : start + (1 << 16)])
+            if data is ENDLESS:
+                raise KeyboardInterrupt("interrupted")
+            layer.commit(digests.of(b"of no interest"))
+    assert not {"decompress", "extract"} & {thread.name for thread in threading.enumerate()}
     assert is_empty(store)
 
 
@@ -333,19 +372,22 @@ def test_what_a_killed_writer_left_is_swept_but_not_what_is_being_written(store:
         os._exit(1)
     try:
         assert os.read(reading, 1) == b"x"
-        (abandoned,) = store.temporary.iterdir()
-        os.utime(abandoned, (1, 1))
+        abandoned = list(store.temporary.iterdir())  # of the layer, and of its recipe
+        for path in abandoned:
+            os.utime(path, (1, 1))
         Store(store.root)
-        assert abandoned.is_dir()  # its writer lives
+        assert list(store.temporary.iterdir()) == abandoned  # their writer lives
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(reading)
         os.close(writing)
-    os.utime(abandoned, (time.time(),) * 2)
+    for path in abandoned:
+        os.utime(path, (time.time(),) * 2)
     Store(store.root)
-    assert abandoned.is_dir()  # not yet an hour old
-    os.utime(abandoned, (1, 1))
+    assert list(store.temporary.iterdir()) == abandoned  # not yet an hour old
+    for path in abandoned:
+        os.utime(path, (1, 1))
     Store(store.root)
     assert is_empty(store)
 
