@@ -1,13 +1,14 @@
-"""Layers' compressions, undone while the bytes stream: gzip (RFC 1952), zstd (RFC 8878), none.
+"""Archives' compressions, undone while the bytes stream: gzip (RFC 1952), zstd (RFC 8878), bzip2, xz, none.
 
-The first bytes tell which it is; media types are wrong often enough. gzip is undone with isal where that is installed,
-three times as fast as zlib, and with zlib elsewhere: not worth a dependency that has no wheel for some machines. zstd
-comes with Python 3.14, and before with ``backports.zstd``.
+The first bytes tell which it is; media types are wrong often enough. gzip is undone with isal, which takes a third of
+zlib's time, and with zlib on machines that isal has no wheel for. zstd comes with Python 3.14, and before with
+``backports.zstd``.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_MAGIC_BYTES = 4
+_XZ_MAGIC = b"\xfd7zXZ\0"
+# With the sign of its first block, or of its end: a plain archive's first name may begin with "BZh".
+_BZIP2_MAGIC = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+MAGIC_BYTES = 10
+"""How many bytes of a stream tell its compression."""
+
 _PIECE = 1 << 18
 _INPUT = 1 << 16
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -48,7 +54,7 @@ class Sniffer:
     def pieces(self, data: bytes) -> Iterator[bytes]:
         if self._chosen is None:
             self._first += data
-            if len(self._first) < _MAGIC_BYTES:
+            if len(self._first) < MAGIC_BYTES:
                 return iter(())
             data, self._first = self._first, b""
             self._chosen = _choose(data)
@@ -56,13 +62,14 @@ class Sniffer:
 
     def finish(self) -> Iterator[bytes]:
         if self._chosen is None:
-            return iter((self._first,))
+            self._chosen = _choose(self._first)
+            return chain(self._chosen.pieces(self._first), self._chosen.finish())
         return self._chosen.finish()
 
 
 def is_compressed(first: bytes) -> bool:
-    """Whether a stream that begins with these bytes, four or more, is compressed."""
-    return first.startswith((_GZIP_MAGIC, _ZSTD_MAGIC))
+    """Whether a stream that begins with these bytes, MAGIC_BYTES or more, is compressed."""
+    return not isinstance(_choose(first), _Plain)
 
 
 def _choose(first: bytes) -> Decompressor:
