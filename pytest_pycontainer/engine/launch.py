@@ -24,7 +24,7 @@ from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroups import Limits, Setting, apply
-from pytest_pycontainer.runtime.spec import ContainerSpec, ProcessSpec
+from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, Mount, ProcessSpec
 
 _SHORT = 12
 
@@ -34,7 +34,7 @@ class Plan:
     """A container as it is wanted, everything resolved: what ``launch`` makes.
 
     ``layers`` are the image's, topmost first; ``environment`` lacks what every container has; ``network`` says whether
-    it gets an interface.
+    it gets an interface; with ``fixed_files`` it can't change its /etc/hosts and its like.
     """
 
     image: Image
@@ -52,6 +52,8 @@ class Plan:
     reaper: bool = False
     stop_signal: int = signal.SIGTERM
     volumes: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    fixed_files: bool = False
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -77,7 +79,10 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
             directories=plan.volumes,
-            files=_write_files(directory, hostname, attachment, resources),
+            mounts=(
+                *_write_files(directory, hostname, attachment, resources, read_only=plan.fixed_files),
+                *plan.mounts,
+            ),
             reaper=plan.reaper,
         )
         _launch(prepared.connection, spec, name, settings, attachment)
@@ -128,9 +133,9 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
 
 
 def _write_files(
-    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources
-) -> tuple[tuple[str, str], ...]:
-    """Writes the files that Docker shows in every container; returns (file, path in the container) pairs."""
+    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources, *, read_only: bool
+) -> tuple[BindMount, ...]:
+    """Writes the files that Docker shows in every container."""
     contents = {
         "/etc/resolv.conf": resources.resolv_conf,
         "/etc/hostname": f"{hostname}\n",
@@ -141,7 +146,7 @@ def _write_files(
         file = directory / path.rpartition("/")[2]
         file.write_text(content)
         file.chmod(0o644)
-        files.append((str(file), path))
+        files.append(BindMount(str(file), path, read_only))
     return tuple(files)
 
 

@@ -23,12 +23,17 @@ RELATIME = 0x200000
 _MNT_DETACH = 0x2
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 0x1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MOUNT_ATTR_RDONLY = 0x1
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_IN_ROOT = 0x10
+_PROC_SUPER_MAGIC = 0x9FA0
+_STATFS_BYTES = 256  # more than struct statfs has
 
 
 def mount(source: str, target: str, filesystem: str | None, flags: int = 0, options: str = "") -> None:
@@ -94,16 +99,50 @@ def open_in_root(root: int, path: str, flags: int, *, follow: bool = True) -> in
                 raise
 
 
+def clone_tree(descriptor: int, flags: int = 0) -> int:
+    """A detached mount of the directory, file or socket open as ``descriptor``, for ``attach`` (Linux 5.12).
+
+    What is mounted below comes along. ``flags`` (RDONLY, NOSUID, NODEV, NOEXEC) hold for all of it, and nothing that is
+    mounted on either side later shows on the other. It goes when the descriptor that this returns is closed before.
+    """
+    how = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE | _AT_EMPTY_PATH
+    tree = libc.syscall("open_tree", descriptor, b"", how)
+    try:
+        _set_attributes(tree, flags, PRIVATE, _AT_RECURSIVE)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def attach(tree: int, target: int) -> None:
+    """Mounts what ``clone_tree`` made on the directory or file open as ``target``."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    libc.syscall("move_mount", tree, b"", target, b"", flags)
+
+
+def is_proc(descriptor: int) -> bool:
+    """Whether what is open as ``descriptor`` lies on a proc file system (``man 2 fstatfs``)."""
+    status = ctypes.create_string_buffer(_STATFS_BYTES)
+    libc.call("fstatfs", descriptor, status)
+    return ctypes.c_long.from_buffer(status).value == _PROC_SUPER_MAGIC
+
+
 def clone_read_only(path: str) -> int:
     """A descriptor of ``path`` through a detached mount that can't be written through (Linux 5.12).
 
     Whatever opens that file by way of /proc/PID/exe meets a read-only file system (CVE-2019-5736).
     """
     tree = libc.syscall("open_tree", _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
-    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
     try:
-        libc.syscall("mount_setattr", tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), ctypes.sizeof(attributes))
+        _set_attributes(tree, _MOUNT_ATTR_RDONLY)
     except OSError:
         os.close(tree)
         raise
     return tree
+
+
+def _set_attributes(tree: int, flags: int, propagation: int = 0, how: int = 0) -> None:
+    # MOUNT_ATTR_* up to NOEXEC are the numbers of mount(2)'s flags.
+    attributes = (ctypes.c_uint64 * 4)(flags, 0, propagation, 0)
+    libc.syscall("mount_setattr", tree, b"", _AT_EMPTY_PATH | how, ctypes.byref(attributes), ctypes.sizeof(attributes))

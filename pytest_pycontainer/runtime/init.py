@@ -17,6 +17,8 @@ from pytest_pycontainer.kernel import credentials, mount, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.devices import move_system_directories, prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.mount_points import record_mount_points
+from pytest_pycontainer.runtime.mounts import attach_mounts
 from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
@@ -101,11 +103,10 @@ def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
     for path in spec.directories:
         with step(f"make {path}"):
             os.close(open_mount_target(root, path, directory=True))
-    for source, path in spec.files:
-        with step(f"mount {path}"):
-            target = open_mount_target(root, path, directory=False)
-            mount.bind(source, f"/proc/self/fd/{target}")
-            os.close(target)
+    attach_mounts(root, spec.mounts, points)
+    if spec.rootfs.upper is not None:
+        with step("record the mount points"):
+            record_mount_points(spec.rootfs.upper)
     # Nothing is loaded from the container's root, whatever asks for it.
     sys.path.clear()
     with step("make it the root"):

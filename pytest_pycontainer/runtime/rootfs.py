@@ -123,7 +123,8 @@ _LINKS_AT_MOST = 40
 def open_mount_target(root: int, path: str, *, directory: bool) -> int:
     """Opens ``path`` inside ``root`` as something to mount on, making it (and its parents) if it is not there.
 
-    A link that points to nothing is followed inside the root, and what it points to is made. Raises OSError.
+    A link that points to nothing is followed inside the root, and what it points to is made. Directories that get
+    something so keep their times. Raises OSError.
     """
     for _ in range(_LINKS_AT_MOST):
         try:
@@ -138,6 +139,7 @@ def _make(root: int, path: str, *, directory: bool) -> str | None:
     parent_path, name = os.path.split(path.rstrip("/"))
     parent = open_mount_target(root, parent_path or "/", directory=True)
     try:
+        before = os.fstat(parent)
         try:
             if directory:
                 os.mkdir(name, 0o755, dir_fd=parent)
@@ -146,6 +148,7 @@ def _make(root: int, path: str, *, directory: bool) -> str | None:
                 os.close(os.open(name, flags, 0o644, dir_fd=parent))
         except FileExistsError:
             return os.path.join(parent_path, os.readlink(name, dir_fd=parent))
+        os.utime(f"/proc/self/fd/{parent}", ns=(before.st_atime_ns, before.st_mtime_ns))
     finally:
         os.close(parent)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,67 @@ class ProcessSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BindMount:
+    """A directory, file or socket of this machine (``source``, an absolute path) at ``target`` in the container.
+
+    What is mounted below it comes along.
+    """
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RootMount:
+    """A directory or file of another root, the path ``source`` in it, at ``target``.
+
+    What is written there goes to that root's upper directory.
+    """
+
+    rootfs: Rootfs
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TmpfsMount:
+    """A new file system in memory at ``target``, of ``size`` bytes at most (None: the kernel's default, half of it)."""
+
+    target: str
+    size: int | None = None
+    mode: int = 0o1777
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileMount:
+    """A read-only file in memory, which no disk gets to see, at ``target``."""
+
+    target: str
+    content: bytes = field(repr=False)
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+Mount = BindMount | RootMount | TmpfsMount | FileMount
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """What init makes of a container.
 
-    ``directories`` are made if the image lacks them (its volumes); ``files`` are (file on this machine, path in the
-    container) shown by bind mounts; with ``reaper`` PID 1 is ours and
-    runs the command as its child.
+    ``directories`` are made if the image lacks them (its volumes); ``mounts`` are made in their order, and where their
+    targets are missing these are made too; with ``reaper`` PID 1 is ours and runs the command as its child.
     """
 
     hostname: str
     rootfs: Rootfs
     process: ProcessSpec
     directories: tuple[str, ...]
-    files: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
     reaper: bool
 
 
