@@ -141,7 +141,7 @@ def test_run_gets_the_stages_root_user_directory_and_environment(builder: Builde
     assert (base.layers[-1] / "a").read_text() == "1"
     assert image.config.env == ("a=env", "d=env")
     assert "proxy" not in image.config.to_json().decode()
-    assert image.config.history[-1].created_by == "|2 b=given c=env-3 /bin/sh -c nothing"
+    assert image.config.history[-1].created_by == "|3 b=given c=env-3 d=arg /bin/sh -c nothing"
 
 
 def test_run_on_the_host_image(builder: Builder) -> None:
