@@ -280,7 +280,7 @@ class ImageNotPortableError(ImageError):
 
     def __str__(self) -> str:
         return (
-            f"cannot push or save {self.reference!r}: it stands on this machine's root file system, "
+            f"cannot push, save or export {self.reference!r}: it stands on this machine's root file system, "
             "which no other has; build it FROM scratch or FROM an image of a registry"
         )
 

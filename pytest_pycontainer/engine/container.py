@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.attachment import Attachment
@@ -252,6 +253,20 @@ class Container:
         )
         data = stdin.encode() if isinstance(stdin, str) else stdin or b""
         return execute_in(self._connection, self.name, process, data, timeout)
+
+    def export(self, file: str | os.PathLike[str] | BinaryIO) -> None:
+        """Writes its whole root file system, as it is now, as one plain tar archive, as ``docker export`` does.
+
+        Running, exited or not yet started; ``file`` is a path, or anything to write bytes to. What is mounted in it is
+        left out: /proc, /sys and /dev are empty directories, /etc/hosts, /etc/hostname and /etc/resolv.conf empty
+        files. A file that is written to meanwhile is as long as it was when its turn came. Raises ImageNotPortableError
+        for the host image and what stands on it, and StoreError.
+        """
+        from pytest_pycontainer.engine.exporting import export_root
+
+        with self._lock:  # its files must not be removed meanwhile
+            self._require_present()
+            export_root(self.image, self.upper, file)
 
     def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> str:
         """What it wrote until now, as text (UTF-8); ``tail``: the last lines only.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_pycontainer.image.reference import Reference
 
@@ -51,6 +54,24 @@ class Image:
         from pytest_pycontainer.store.sizes import LayerSizes
 
         return 0 if self._store is None else LayerSizes(self._store).of_image(self.config)
+
+    @property
+    def layers(self) -> tuple[Path, ...]:
+        """The directories of its layers on this machine, topmost first, as overlayfs takes them; only to be read.
+
+        Raises StoreError if one is gone.
+        """
+        return () if self._store is None else self._store.layer_directories(self.config)
+
+    def export(self, file: str | os.PathLike[str] | BinaryIO) -> None:
+        """Writes its root file system as one plain tar archive, which ``Engine.import_image`` and tar read.
+
+        Raises ImageNotPortableError for the host image and what stands on it, and StoreError.
+        """
+        from pytest_pycontainer.engine.exporting import export_root
+
+        with self._store.in_use() if self._store is not None else nullcontext():
+            export_root(self, None, file)
 
     def _names(self) -> list[str]:
         if self._store is None:

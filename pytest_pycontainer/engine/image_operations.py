@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_sources import ImageSources
@@ -136,6 +137,31 @@ class ImageOperations(StoredImages):
         loaded = load_path(self._resources.store, Path(file))
         store = self._resources.store
         return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), store) for one in loaded]
+
+    def import_image(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        tag: str | None = None,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+    ) -> Image:
+        """Makes an image of a plain root file system: a directory, or a tar archive's path or stream, also compressed.
+
+        ``changes`` are Dockerfile instructions for its config, as ``docker import -c`` takes them (``'CMD ["sh"]'``);
+        ``message`` goes into its history; ``platform`` is what it is for, if not this machine's. Raises
+        InvalidArchiveError, DockerfileError for a change that is none, InvalidReferenceError, and StoreError.
+        """
+        from pytest_pycontainer.engine.importing import import_image
+        from pytest_pycontainer.image.platform import Platform
+
+        if isinstance(changes, str):
+            raise InvalidSpecError("changes", changes, "a list of Dockerfile instructions")
+        wanted = None if platform is None else Platform.parse(platform)
+        store = self._resources.store
+        stored = import_image(store, source, tag=tag, changes=changes, message=message, platform=wanted)
+        return Image(stored.id, tag or stored.id, stored.config, store)
 
 
 def _discard(text: str) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib
 import re
 import zlib
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_pycontainer.errors import CompressionUnavailableError, LayerInvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -24,6 +26,9 @@ _XZ_MAGIC = b"\xfd7zXZ\0"
 _BZIP2_MAGIC = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 MAGIC_BYTES = 10
 """How many bytes of a stream tell its compression."""
+
+_XZ_MEMORY = 70 << 20
+"""Bytes that xz may want: with its strongest preset that is 65 MiB."""
 
 _PIECE = 1 << 18
 _INPUT = 1 << 16
@@ -57,27 +62,31 @@ class Sniffer:
             if len(self._first) < MAGIC_BYTES:
                 return iter(())
             data, self._first = self._first, b""
-            self._chosen = _choose(data)
+            self._chosen = _choose(data)()
         return self._chosen.pieces(data)
 
     def finish(self) -> Iterator[bytes]:
         if self._chosen is None:
-            self._chosen = _choose(self._first)
+            self._chosen = _choose(self._first)()
             return chain(self._chosen.pieces(self._first), self._chosen.finish())
         return self._chosen.finish()
 
 
 def is_compressed(first: bytes) -> bool:
     """Whether a stream that begins with these bytes, MAGIC_BYTES or more, is compressed."""
-    return not isinstance(_choose(first), _Plain)
+    return _choose(first) is not _Plain
 
 
-def _choose(first: bytes) -> Decompressor:
+def _choose(first: bytes) -> Callable[[], Decompressor]:
     if first.startswith(_GZIP_MAGIC):
-        return _Gzip()
+        return _Gzip
     if first.startswith(_ZSTD_MAGIC):
-        return _Zstd()
-    return _Plain()
+        return _zstd
+    if first.startswith(_XZ_MAGIC):
+        return _xz
+    if _BZIP2_MAGIC.match(first):
+        return _bzip2
+    return _Plain
 
 
 class _Plain:
@@ -125,30 +134,53 @@ class _Gzip:
             yield piece
 
 
-class _Zstd:
-    def __init__(self) -> None:
-        library = _first_of("compression.zstd", "backports.zstd")
-        if library is None:
-            raise CompressionUnavailableError("zstd", _ZSTD_REMEDY)
-        self._library = library
-        self._frame = library.ZstdDecompressor()
+class _Frames:
+    """zstd, bzip2 and xz, which share an interface. Frames may follow each other, with zeros between them."""
+
+    def __init__(self, name: str, new: Callable[[], Any], errors: tuple[type[Exception], ...]) -> None:
+        self._name = name
+        self._new = new
+        self._errors = errors
+        self._frame = new()
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         try:
             while data:
                 if self._frame.eof:
-                    self._frame = self._library.ZstdDecompressor()
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        return
+                    self._frame = self._new()
                 yield self._frame.decompress(data, _PIECE)
                 while not self._frame.eof and not self._frame.needs_input:
                     yield self._frame.decompress(b"", _PIECE)
                 data = self._frame.unused_data if self._frame.eof else b""
-        except self._library.ZstdError as problem:
-            raise LayerInvalidError("", f"its zstd data is damaged: {problem}") from None
+        except self._errors as problem:
+            raise LayerInvalidError("", f"its {self._name} data is damaged: {problem}") from None
 
     def finish(self) -> Iterator[bytes]:
         if not self._frame.eof:
-            raise LayerInvalidError("", "its zstd data ends too early")
+            raise LayerInvalidError("", f"its {self._name} data ends too early")
         return iter(())
+
+
+def _zstd() -> Decompressor:
+    library = _first_of("compression.zstd", "backports.zstd")
+    if library is None:
+        raise CompressionUnavailableError("zstd", _ZSTD_REMEDY)
+    return _Frames("zstd", library.ZstdDecompressor, (library.ZstdError,))
+
+
+def _bzip2() -> Decompressor:
+    import bz2
+
+    return _Frames("bzip2", bz2.BZ2Decompressor, (OSError,))
+
+
+def _xz() -> Decompressor:
+    import lzma
+
+    return _Frames("xz", partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _XZ_MEMORY), (lzma.LZMAError,))
 
 
 def _first_of(*modules: str) -> Any:

@@ -18,8 +18,10 @@ import stat
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.store.diff import is_opaque, is_whiteout
+from pytest_pycontainer.store.entries import WHITEOUT
 from pytest_pycontainer.store.tar_writer import TarWriter, read_attributes
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def write_directory(directory: Path, write: Callable[[bytes | memoryview], objec
     """The same of an ordinary directory, in which overlayfs's marks mean nothing.
 
     It stays on the directory's file system: what is mounted below is an empty directory, such as /proc in a chroot.
+    Raises StoreError for a name that would mean a deletion.
     """
     with ExitStack() as opened:
         _Flattening(_open_all([directory], opened), write, are_layers=False).write_all()
@@ -93,6 +96,9 @@ class _Flattening:
             inner = []
             for name in sorted(names):
                 whole = path + b"/" + name if path else name
+                if name.startswith(WHITEOUT) and not self._are_layers:
+                    detail = "in a layer, a name that begins with .wh. means a deletion"
+                    raise StoreError("store", os.fsdecode(whole), detail)
                 if having := self._write_other(whole, name, names[name]):
                     inner.append((whole, having))
             return inner

@@ -7,25 +7,24 @@ import posixpath
 import tarfile
 import tempfile
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from pytest_pycontainer.errors import DigestMismatchError, InvalidArchiveError, LayerInvalidError
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image import manifest as manifests
 from pytest_pycontainer.kernel.mount import open_in_root
-from pytest_pycontainer.store.compression import Sniffer, is_compressed
+from pytest_pycontainer.store.compression import MAGIC_BYTES, Sniffer, is_compressed
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.layout import blob_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pytest_pycontainer.image.manifest import Descriptor
 
 _PIECE = 1 << 20
 _LINKS_AT_MOST = 8
-_MAGIC_BYTES = 8
 
 
 class ImageFiles(Protocol):
@@ -133,7 +132,7 @@ class _Directory:
             file = open(open_in_root(self._top, name, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115, PTH123
         except OSError:
             raise _missing(name) from None
-        with file, storing("read", name):
+        with file, storing("read", Path(name)):
             while piece := file.read(_PIECE):
                 yield piece
 
@@ -144,7 +143,7 @@ def _missing(name: str) -> InvalidArchiveError:
 
 def _first_bytes(file: BinaryIO) -> bytes:
     position = file.tell()
-    first = file.read(_MAGIC_BYTES)
+    first = file.read(MAGIC_BYTES)
     file.seek(position)
     return first
 

@@ -1,0 +1,52 @@
+"""A container's or an image's whole root file system as one plain archive, as ``docker export`` writes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from pytest_pycontainer.errors import ImageNotPortableError
+from pytest_pycontainer.store.files import storing
+from pytest_pycontainer.store.flatten import write_flat
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.image import Image
+
+
+def export_root(image: Image, upper: Path | None, file: str | os.PathLike[str] | BinaryIO) -> None:
+    """Writes the root file system of ``image``, with a container's ``upper`` directory on it, to ``file``.
+
+    What a path names is removed again if that fails. Raises ImageNotPortableError for the host image and what stands on
+    it, StoreError, and OSError for what ``file`` raises.
+    """
+    if image.config.host is not None:
+        raise ImageNotPortableError(image.name)
+    layers = image.layers if upper is None else (upper, *image.layers)
+    if not isinstance(file, str | os.PathLike):
+        write_flat(layers, file.write)
+        return
+    with _written(Path(file)) as write:
+        write_flat(layers, write)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Callable[[bytes | memoryview], object]]:
+    with storing("write", path):
+        file = path.open("wb")
+
+    def write(piece: bytes | memoryview) -> None:
+        with storing("write", path):
+            file.write(piece)
+
+    try:
+        with file:
+            yield write
+            with storing("write", path):
+                file.flush()
+    except BaseException:
+        if path.is_file():  # and not a pipe or device
+            path.unlink()
+        raise
