@@ -100,7 +100,7 @@ class ContainerRecords:
             if name is not None:
                 (self._names / name).unlink(missing_ok=True)
             cgroups.remove(reservation.cgroup)
-            remove_tree(reservation.directory)
+            _remove_directory(reservation.directory)
         except OSError as error:
             raise StoreError("remove the container in", str(reservation.directory), str(error)) from error
         finally:
@@ -139,7 +139,7 @@ class ContainerRecords:
         try:
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            remove_tree(directory)  # its maker was killed in between
+            remove_tree(directory)  # its maker was killed in between, or who removes it is about to be done
             return True
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,7 +149,7 @@ class ContainerRecords:
             # Where that is not written yet, nothing but the directory has been made.
             with suppress(FileNotFoundError, json.JSONDecodeError):
                 cgroups.remove(tuple(json.loads((directory / _CGROUP).read_text())))
-            remove_tree(directory)
+            _remove_directory(directory)
             return True
         finally:
             os.close(lock)
@@ -163,6 +163,18 @@ class ContainerRecords:
             raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
         except OSError as error:
             raise StoreError("change the containers in", str(self._containers), str(error)) from error
+
+
+def _remove_directory(directory: Path) -> None:
+    """Removes a container's directory, its lock last: as long as that is held, nobody else begins to remove it."""
+    with os.scandir(directory) as entries:
+        found = [entry for entry in entries if entry.name != _LOCK]
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            Path(entry.path).unlink(missing_ok=True)
+    remove_tree(directory)
 
 
 def _is_held(directory: Path) -> bool:

@@ -33,7 +33,8 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
             finally:
                 os.close(directory)
             os.rmdir(name, dir_fd=top)
-        os.rmdir(path)
+        with suppress(FileNotFoundError):
+            os.rmdir(path)
     finally:
         os.close(top)
 

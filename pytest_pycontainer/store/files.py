@@ -76,15 +76,15 @@ def unfinished_directory(temporary: Path) -> Iterator[Path]:
     A flock on it says that its maker lives, however long it takes. Raises OSError.
     """
     path = Path(tempfile.mkdtemp(dir=temporary))
+    descriptor = os.open(path, _DIRECTORY)
     try:
-        descriptor = os.open(path, _DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield path
         finally:
-            os.close(descriptor)
+            remove_tree(path)  # still locked: nobody takes it for abandoned and removes it at the same time
     finally:
-        remove_tree(path)
+        os.close(descriptor)
 
 
 def sweep_abandoned(temporary: Path) -> None:

@@ -126,8 +126,9 @@ class Removal:
             path.unlink()
         numbers = count()
         for path in store.temporary.iterdir():
-            if path != aside and not is_being_written(path):
-                path.rename(aside / f"abandoned-{next(numbers)}")
+            with suppress(FileNotFoundError):  # another removal, which has let go of the store, is deleting its own
+                if path != aside and not is_being_written(path):
+                    path.rename(aside / f"abandoned-{next(numbers)}")
         # If a container runs on an image that is damaged, nobody knows which layers it needs.
         if all(image_id in catalog or image_id in catalog.bare for image_id in self.users):
             self._sweep_layers(aside)

@@ -63,7 +63,8 @@ def size_on_disk(directory: Path) -> int:
     linked: set[tuple[int, int]] = set()
     waiting = [os.fspath(directory)]
     with storing("count the size of", directory):
-        total += directory.lstat().st_blocks
+        with suppress(FileNotFoundError):
+            total += directory.lstat().st_blocks
         while waiting:
             for entry in _entries(waiting.pop()):
                 with suppress(FileNotFoundError):
