@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -42,11 +42,12 @@ def _written(path: Path) -> Iterator[Callable[[bytes | memoryview], object]]:
             file.write(piece)
 
     try:
-        with file:
-            yield write
-            with storing("write", path):
-                file.flush()
+        yield write
+        with storing("write", path):
+            file.close()
     except BaseException:
+        with suppress(OSError):
+            file.close()
         if path.is_file():  # and not a pipe or device
             path.unlink()
         raise
