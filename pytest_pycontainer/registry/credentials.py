@@ -1,8 +1,9 @@
 """Who we are to which registry, as ``docker login`` and ``podman login`` keep it.
 
-Looked for in ``$REGISTRY_AUTH_FILE`` (containers-auth.json(5)), then ``config.json`` in ``$DOCKER_CONFIG`` or
-``~/.docker``: an entry of ``credHelpers``, then ``credsStore``, then ``auths``. Two that write one file at the same
-time leave it whole, with the entry of one of them.
+Looked for in ``$REGISTRY_AUTH_FILE``, then ``config.json`` in ``$DOCKER_CONFIG`` or ``~/.docker``, then podman's
+``containers/auth.json`` in ``$XDG_RUNTIME_DIR`` and in ``$XDG_CONFIG_HOME`` or ``~/.config`` (containers-auth.json(5)):
+in each an entry of ``credHelpers``, then ``credsStore``, then ``auths``. Kept in the first of them. Two that write one
+file at the same time leave it whole, with the entry of one of them.
 """
 
 from __future__ import annotations
@@ -43,9 +44,15 @@ class CredentialStore:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
-        docker = Path(environment.get("DOCKER_CONFIG") or Path(environment.get("HOME") or Path.home()) / ".docker")
+        home = Path(environment.get("HOME") or Path.home())
+        docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker")
+        podman = [environment.get("XDG_RUNTIME_DIR"), environment.get("XDG_CONFIG_HOME") or home / ".config"]
         authfile = environment.get("REGISTRY_AUTH_FILE")
-        self._files = (*([Path(authfile)] if authfile else []), docker / "config.json")
+        self._files = (
+            *([Path(authfile)] if authfile else []),
+            docker / "config.json",
+            *(Path(directory) / "containers/auth.json" for directory in podman if directory),
+        )
 
     def find(self, registry: str, path: str = "") -> Credentials | None:
         """Those for the repository ``path`` of ``registry`` (``host`` or ``host:port``); None if there are none.
@@ -82,7 +89,10 @@ class CredentialStore:
         _write(file, {**config, "auths": {**_object(config, "auths"), key: entry}})
 
     def forget(self, registry: str) -> bool:
-        """Removes what is kept for ``registry``; False if there was nothing. Raises CredentialsError."""
+        """Removes what is kept for ``registry``; False if there was nothing. Raises CredentialsError.
+
+        Podman's files are podman's: what it keeps stays.
+        """
         file = self._files[0]
         config = _read(file)
         if program := _program(config, registry):

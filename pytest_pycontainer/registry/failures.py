@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -61,6 +62,9 @@ def _proxy_error(request: Request, proxy: str, problem: Exception) -> ProxyError
     host = host_of(request.url)
     if answered := _TUNNEL_OUT_OF_ORDER.fullmatch(str(cause)):
         return RegistryUnavailableError(host, request.doing, f"the proxy {proxy} answers for it: {answered[1]}")
+    if isinstance(cause, (HTTPException, ConnectionResetError, BrokenPipeError)):
+        # It answered before: a connection that was kept, and that it has just closed.
+        return RegistryUnavailableError(host, request.doing, f"the proxy {proxy}: {cause}")
     return ProxyError(host, request.doing, proxy, str(cause))
 
 

@@ -37,9 +37,10 @@ class Source(Protocol):
 class MirroredSource:
     """The ``mirrors`` of the repository ``origin`` in their order, then itself, for one pull.
 
-    A mirror that is down, lacks something, refuses, or sends something else than a digest asks for is passed over, for
-    the rest of this pull. What each said becomes a note of the error that ``origin`` then raises. The image's name is
-    that in its own registry. Safe for several threads: two may find out at once that a mirror is down.
+    A mirror that is down, lacks something, refuses, or sends another manifest than the digest's is passed over for the
+    rest of this pull, and so are all when transfers break off repeatedly. What each said becomes a note of the error
+    that ``origin`` then raises. The image's name is that in its own registry. Safe for several threads: two may find
+    out at once that a mirror is down.
     """
 
     def __init__(self, mirrors: Sequence[Repository], origin: Repository) -> None:
@@ -65,6 +66,9 @@ class MirroredSource:
         return self._first(lambda repository: repository.blob(digest, offset))
 
     def pause(self, attempt: int) -> None:
+        if attempt > 1:  # else the same mirror could break off again and again
+            for mirror in self._mirrors:
+                self._refusals.setdefault(mirror, "transfers broke off")
         self._origin.pause(attempt)
 
     def _first(self, ask: Callable[[Repository], _Answer]) -> _Answer:

@@ -11,7 +11,7 @@ from requests.utils import select_proxy, should_bypass_proxies
 
 from pytest_pycontainer.registry.addresses import is_loopback
 
-_USER = re.compile(r"(?<=//)[^/@]*@")
+_USER = re.compile(r"(?:(?<=//)|^)(?!\w+://).*@")
 
 
 def proxy_for(url: str, setting: str | None) -> str | None:

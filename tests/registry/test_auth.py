@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import ssl
 import stat
@@ -10,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -82,7 +84,12 @@ def test_user_and_password(
 
 
 class TokenServer:
-    """Gives signed tokens to everybody for reading, and to the registry's user for all that is asked for."""
+    """Gives signed tokens to everybody for reading, and to the registry's user for all that is asked for.
+
+    The user is known by the password, or by ``identity_token``.
+    """
+
+    identity_token = "of the user"
 
     def __init__(self, authority: Authority, registry_class: type[Registry], issuer: str, service: str) -> None:
         self._authority = authority
@@ -92,15 +99,22 @@ class TokenServer:
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         given = headers.get("authorization")
+        scopes = parse_qs(urlsplit(path).query).get("scope", [])
+        if method == "POST":  # OAuth 2
+            form = parse_qs(body.decode())
+            if (form["grant_type"], form["refresh_token"]) != (["refresh_token"], [self.identity_token]):
+                return 401, {}, b""
+            given, scopes = self._known, form["scope"][0].split(" ")
         if given not in (None, self._known):
             return 401, {}, b""
         access: list[dict[str, object]] = []
-        for scope in parse_qs(urlsplit(path).query).get("scope", []):
+        for scope in scopes:
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
             allowed = [action for action in actions.split(",") if given or action == "pull"]
             access.append({"type": kind, "name": name, "actions": allowed})
-        return 200, {}, json.dumps({"token": self._token(access), "expires_in": 300}).encode()
+        key = "access_token" if method == "POST" else "token"
+        return 200, {}, json.dumps({key: self._token(access), "expires_in": 300}).encode()
 
     def _token(self, access: list[dict[str, object]]) -> str:
         certificate = ssl.PEM_cert_to_DER_cert(self._authority.certificate.read_text())
@@ -155,6 +169,85 @@ def test_tokens(
         assert pull(new_store(), registries, f"{guarded.host}/mine:1").id == image
         assert [headers.get("authorization") for _, _, headers in server.seen] == [None]
         assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
+    finally:
+        guarded.container.remove(force=True)
+
+
+def test_an_identity_token_instead_of_a_password(
+    run_registry: Callable[..., Registry],
+    registry: Registry,
+    authority: Authority,
+    serve: Callable[..., SmallServer],
+    credentials: CredentialStore,
+    registries: Registries,
+    new_store: NewStore,
+    make_image: MakeImage,
+) -> None:
+    """As ``docker login`` keeps one; also for a mount, which has the scopes of two repositories."""
+    tokens = TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
+    server = serve(tokens.answer)
+    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{server.host}/token")
+    try:
+        store = new_store()
+        image = make_image(store, {"a": b"1"}, {"b": b"2"})
+        credentials.save(guarded.host, Credentials("", "", "another's"))
+        with pytest.raises(AccessDeniedError, match="gives no token"):
+            push(store, registries, image, f"{guarded.host}/mine:1")
+        credentials.save(guarded.host, Credentials("", "", tokens.identity_token))
+        with Registries(credentials=credentials) as fresh:
+            push(store, fresh, image, f"{guarded.host}/mine:1")
+            push(store, fresh, image, f"{guarded.host}/copy:1")
+            assert pull(new_store(), fresh, f"{guarded.host}/copy:1").id == image
+        assert {method for method, _, _ in server.seen} == {"POST"}
+        assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
+    finally:
+        guarded.container.remove(force=True)
+
+
+def test_tokens_that_run_out_in_the_middle_of_a_push_and_of_a_pull(
+    run_registry: Callable[..., Registry],
+    registry: Registry,
+    authority: Authority,
+    serve: Callable[..., SmallServer],
+    registries: Registries,
+    credentials: CredentialStore,
+    new_store: NewStore,
+    make_image: MakeImage,
+) -> None:
+    """The first token of each is good for three requests: what stands before the registry spoils it then."""
+    tokens = TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
+    token_server = serve(tokens.answer)
+    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{token_server.host}/token")
+    used: dict[str, int] = {}
+    refused: list[str] = []
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        token = headers.get("authorization", "")
+        if token and token not in used:
+            used[token] = 0 if not refused else -1000
+        used[token] = used.get(token, 0) + 1
+        if token and used[token] > 3:
+            headers = headers | {"authorization": token[:-4]}
+            refused.append(method)
+        with closing(http.client.HTTPConnection(guarded.host, timeout=20)) as connection:
+            connection.request(method, path, body, headers)
+            answered = connection.getresponse()
+            content = answered.read()
+            kept = {key: value for key, value in answered.headers.items() if key not in ("Content-Length", "Date")}
+            if method == "HEAD":
+                kept["Content-Length"] = answered.headers.get("Content-Length", "0")
+            return answered.status, kept, content
+
+    front = serve(answer)
+    credentials.save(front.host, Credentials(guarded.user, guarded.password))
+    try:
+        store = new_store()
+        image = make_image(store, *({str(count): bytes([count])} for count in range(6)))
+        push(store, registries, image, f"{front.host}/long:1")
+        assert "PATCH" in refused or "PUT" in refused or "POST" in refused
+        refused.clear()
+        assert pull(new_store(), registries, f"{front.host}/long:1").id == image
+        assert "GET" in refused
     finally:
         guarded.container.remove(force=True)
 

@@ -146,3 +146,18 @@ def test_what_cannot_be_used_is_named(
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Credentials("u", "secret", "secret"))
+
+
+def test_what_podman_keeps_is_found_after_what_docker_keeps(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+    store = CredentialStore(environment)
+    places = ("home/.config/containers/auth.json", "run/containers/auth.json", "home/.docker/config.json", "auth.json")
+    for count, place in enumerate(places):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(json.dumps({"auths": {"a.test": auth("u", str(count))}}))
+        if place == "auth.json":
+            store = CredentialStore(environment | {"REGISTRY_AUTH_FILE": str(tmp_path / place)})
+        assert store.find("a.test") == Credentials("u", str(count)), place
+    assert CredentialStore(environment | {"XDG_CONFIG_HOME": str(tmp_path / "home/.config")}).forget("a.test")
+    assert CredentialStore(environment).find("a.test") == Credentials("u", "1")
+    assert not CredentialStore(environment).forget("a.test")
