@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "runtime": {"kernel"},
     "network": {"kernel"},
     "store": {"image", "kernel", "filelock"},
-    "registry": {"image", "store", "requests"},
+    "registry": {"image", "store", "requests", "urllib3"},
     "build": {"image", "store"},
     "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings", "filelock"},
     "services": {"engine"},

@@ -242,12 +242,12 @@ def test_tokens_that_run_out_in_the_middle_of_a_push_and_of_a_pull(
     credentials.save(front.host, Credentials(guarded.user, guarded.password))
     try:
         store = new_store()
-        image = make_image(store, *({str(count): bytes([count])} for count in range(6)))
+        image = make_image(store, {"a": b"1"})  # one layer, so that it is known which request is the fourth
         push(store, registries, image, f"{front.host}/long:1")
-        assert "PATCH" in refused or "PUT" in refused or "POST" in refused
+        assert refused == ["PUT"]
         refused.clear()
         assert pull(new_store(), registries, f"{front.host}/long:1").id == image
-        assert "GET" in refused
+        assert refused == ["GET"]
     finally:
         guarded.container.remove(force=True)
 
