@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from pytest_pycontainer.engine import arguments, defaults
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
-from pytest_pycontainer.engine.image_sources import PullPolicy
+from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import Plan, launch
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
@@ -79,15 +80,15 @@ class Engine(ImageOperations):
 
     def create(
         self,
-        image: Image | str,
+        image: Image | str | os.PathLike[str],
         command: arguments.Command | None = None,
         **options: Unpack[ContainerOptions],
     ) -> Container:
         """Makes a container that waits for its ``start()``.
 
-        An image that is not here is pulled. Raises InvalidSpecError for an argument that makes no sense, what ``pull``
-        raises, NameInUseError, UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that
-        failed).
+        An image that is not here is pulled; it may also be a path, of an archive or of a directory with a root file
+        system. Raises InvalidSpecError for an argument that makes no sense, what ``pull`` and ``image`` raise,
+        NameInUseError, UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that failed).
         """
         self._resources.require_machine()
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
@@ -100,7 +101,7 @@ class Engine(ImageOperations):
 
     def run(
         self,
-        image: Image | str,
+        image: Image | str | os.PathLike[str],
         command: arguments.Command | None = None,
         *,
         wait: Wait | None = None,
@@ -149,7 +150,9 @@ class Engine(ImageOperations):
         with self._lock:
             self._containers.pop(container.id, None)
 
-    def _plan(self, image: Image | str, command: arguments.Command | None, options: ContainerOptions) -> Plan:
+    def _plan(
+        self, image: Image | str | os.PathLike[str], command: arguments.Command | None, options: ContainerOptions
+    ) -> Plan:
         check_options(options)
         image = self._image_to_run(image, options.get("pull", "missing"))
         config = image.config
@@ -181,22 +184,22 @@ class Engine(ImageOperations):
                 arguments.parse_size("memory", options.get("memory")),
                 arguments.parse_count("pids_limit", options.get("pids_limit")),
             ),
-            network=network == "bridge",
+            network=network,
             reaper=options.get("init", False),
             stop_signal=arguments.parse_signal(
                 (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
             ),
         )
 
-    def _image_to_run(self, image: Image | str, policy: PullPolicy) -> Image:
+    def _image_to_run(self, image: Image | str | os.PathLike[str], policy: PullPolicy) -> Image:
         if isinstance(image, Image):
             if image.config.diff_ids and not self._resources.store.has_image(image.id):
                 raise ImageNotFoundError(image.name)  # it was removed since the caller got it
             return image
-        if not isinstance(image, str):
-            raise InvalidSpecError("image", repr(image), "an Image, or the name of one")
-        stored = self._sources.find(image, policy=policy)
-        return Image(stored.id, image, stored.config, self._resources.store)
+        if not isinstance(image, str | os.PathLike):
+            raise InvalidSpecError("image", repr(image), "an Image, the name of one, or a path")
+        stored = self._sources.find(as_source(image), policy=policy)
+        return Image(stored.id, os.fspath(image), stored.config, self._resources.store)
 
 
 def check_options(options: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pytest_pycontainer.engine import defaults
 from pytest_pycontainer.engine.arguments import PortMapping
@@ -28,13 +29,16 @@ from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, Mount, Pro
 
 _SHORT = 12
 
+ContainerNetwork = Literal["bridge", "none", "host"]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A container as it is wanted, everything resolved: what ``launch`` makes.
 
-    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has; ``network`` says whether
-    it gets an interface; with ``fixed_files`` it can't change its /etc/hosts and its like.
+    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has; with ``bridge`` as
+    ``network`` it gets an interface, with ``host`` it has this machine's. A build's step, as in BuildKit, has no
+    HOSTNAME in its environment and can't change its /etc/hosts and the like.
     """
 
     image: Image
@@ -48,12 +52,12 @@ class Plan:
     hostname: str | None = None
     ports: tuple[PortMapping, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    network: bool = True
+    network: ContainerNetwork = "bridge"
     reaper: bool = False
     stop_signal: int = signal.SIGTERM
     volumes: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
-    fixed_files: bool = False
+    is_build_step: bool = False
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -61,7 +65,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
 
     The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
     """
-    network = resources.network if plan.network else None
+    network = resources.network if plan.network == "bridge" else None
     with ExitStack() as undone:
         prepared = resources.take_prepared()
         undone.callback(prepared.discard, resources.records)
@@ -80,10 +84,11 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             process=_process(plan, hostname),
             directories=plan.volumes,
             mounts=(
-                *_write_files(directory, hostname, attachment, resources, read_only=plan.fixed_files),
+                *_write_files(directory, hostname, attachment, resources, read_only=plan.is_build_step),
                 *plan.mounts,
             ),
             reaper=plan.reaper,
+            host_network=plan.network == "host",
         )
         _launch(prepared.connection, spec, name, settings, attachment)
         undone.pop_all()
@@ -122,7 +127,8 @@ def _launch(
 
 
 def _process(plan: Plan, hostname: str) -> ProcessSpec:
-    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **dict(plan.environment)}
+    always = {"PATH": DEFAULT_PATH} if plan.is_build_step else {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    environment = always | dict(plan.environment)
     return ProcessSpec(
         plan.command,
         tuple(f"{name}={value}" for name, value in environment.items()),

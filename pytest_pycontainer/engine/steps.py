@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing, StepResult
+from pytest_pycontainer.build.steps import Base, CopyStep, Network, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.launch import Plan, launch
+from pytest_pycontainer.engine.launch import ContainerNetwork, Plan, launch
 from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.step_mounts import open_mounts
 from pytest_pycontainer.errors import ContainerStartError, CopyFailedError
 from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.runtime.copying import SOURCE_STEP
-from pytest_pycontainer.runtime.spec import CopySource, CopySpec, Rootfs
+from pytest_pycontainer.runtime.mount_points import remove_mount_points
+from pytest_pycontainer.runtime.spec import CopySource, CopySpec, Mount, Rootfs
+from pytest_pycontainer.store.files import storing
 
 _COPY_SECONDS = 3600.0
+_HOST_NAME = "buildkitsandbox"  # a name that is always the same: what a command makes of it is to be the same too
+_NETWORKS: Mapping[Network, ContainerNetwork] = {"default": "bridge", "none": "none", "host": "host"}
 
 
 class RuntimeSteps:
@@ -29,25 +34,23 @@ class RuntimeSteps:
     @contextmanager
     def run(self, base: Base, step: RunStep, output: Callable[[str], None]) -> Iterator[StepResult]:
         """Runs a command to its end; ``output`` gets what it prints, as it comes."""
-        plan = Plan(
-            image=Image("", "build", ImageConfig.scratch()),
-            layers=base.layers,
-            host=base.host,
-            command=step.command,
-            environment=step.environment,
-            working_directory=step.working_directory,
-            user=step.user,
-        )
-        with launch(self._resources, plan, _forget) as container:
+        with (
+            open_mounts(self._resources, step.mounts, self._copy_into) as mounts,
+            launch(self._resources, _plan(base, step, mounts), _forget) as container,
+        ):
             try:
                 container.start()
             except ContainerStartError as error:
+                if error.step == SOURCE_STEP:
+                    raise _missing(error.detail) from None
                 output(f"{error}\n")
                 code = error.exit_code
             else:
                 self._resources.prepare_next()
                 _print(container, output)
                 code = container.wait()
+            with storing("take the mount points from", container.upper):
+                remove_mount_points(container.upper)
             yield StepResult(code, container.upper)
 
     @contextmanager
@@ -56,15 +59,37 @@ class RuntimeSteps:
         reservation = self._resources.records.reserve(new_id(), ())
         try:
             make_upper(reservation.directory)
-            root = writable_root(base.layers, base.host, reservation.directory)
-            failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
-            if failed is not None and failed.step == SOURCE_STEP:
-                raise SourceMissing(failed.detail, f"/{failed.detail} is not in that stage or image")
-            if failed is not None:
-                raise CopyFailedError(failed.step, failed.detail)
+            self._copy_into(writable_root(base.layers, base.host, reservation.directory), step)
             yield StepResult(0, reservation.directory / "upper")
         finally:
             self._resources.records.remove(reservation)
+
+    def _copy_into(self, root: Rootfs, step: CopyStep) -> None:
+        failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
+        if failed is not None and failed.step == SOURCE_STEP:
+            raise _missing(failed.detail)
+        if failed is not None:
+            raise CopyFailedError(failed.step, failed.detail)
+
+
+def _plan(base: Base, step: RunStep, mounts: tuple[Mount, ...]) -> Plan:
+    return Plan(
+        image=Image("", "build", ImageConfig.scratch()),
+        layers=base.layers,
+        host=base.host,
+        command=step.command,
+        environment=step.environment,
+        working_directory=step.working_directory,
+        user=step.user,
+        hostname=_HOST_NAME,
+        network=_NETWORKS[step.network],
+        mounts=mounts,
+        is_build_step=True,
+    )
+
+
+def _missing(source: str) -> SourceMissing:
+    return SourceMissing(source, f"/{source.strip('/')} is not in that stage or image")
 
 
 def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:

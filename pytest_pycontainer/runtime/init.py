@@ -46,9 +46,14 @@ def run_init(
         os.setsid()
         os.umask(0)  # modes are given in full, those of /dev above all
         reset_signals()
+        with step("open this machine's network namespace"):
+            machine = namespaces.open_own(namespaces.NETWORK)
         _make_namespaces(cgroup, channel)
         prepare_system_directories(points.system, system, cgroups.hierarchies(cgroup))
         spec = _await(channel, messages.Launch).spec
+        if spec.host_network:
+            with step("join this machine's network"):
+                namespaces.enter(machine, namespaces.NETWORK)
         _enter_root(spec, points)
         _await(channel, messages.Start)
         close_all_but([channel.fileno()])

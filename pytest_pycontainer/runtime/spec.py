@@ -107,7 +107,8 @@ class ContainerSpec:
     """What init makes of a container.
 
     ``directories`` are made if the image lacks them (its volumes); ``mounts`` are made in their order, and where their
-    targets are missing these are made too; with ``reaper`` PID 1 is ours and runs the command as its child.
+    targets are missing these are made too; with ``reaper`` PID 1 is ours and runs the command as its child. With
+    ``host_network`` it leaves its own network namespace for the one that the spawner is in.
     """
 
     hostname: str
@@ -116,32 +117,55 @@ class ContainerSpec:
     directories: tuple[str, ...]
     mounts: tuple[Mount, ...]
     reaper: bool
+    host_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """One thing to copy: ``path`` below the source root; for a directory, ``entries`` may name what of it to take.
+    """One thing to copy: ``path`` below a source root; for a directory, ``entries`` may name what of it to take.
 
-    With ``pattern``, ``path`` holds wildcards that are matched in the source root. ``name`` is what a file is called
-    in a destination directory, if not as ``path`` ends.
+    ``root`` counts the spec's roots. ``name`` is what a file is called in a destination directory, if not as ``path``
+    ends. ``pattern`` holds regular expressions, one for each name below ``path``, or with ``parents`` one for whole
+    paths below the directory ``path``, which are copied with the directories that they lie in. ``excludes`` are such
+    expressions, each with whether it leaves out or takes back in. With ``unpacked`` owners and modes are kept, and what
+    is in the way makes room.
     """
 
     path: str
     entries: tuple[str, ...] | None = None
-    pattern: bool = False
+    pattern: tuple[str, ...] = ()
     name: str = ""
+    root: int = 0
+    parents: bool = False
+    excludes: tuple[tuple[bool, str], ...] = ()
+    unpacked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModeClause:
+    """A part of a ``chmod`` expression: for the bits of ``who``, which to add, to take away, or to have alone.
+
+    ``execute`` is an X: as x, for directories and what is executable. ``copied`` names whose rwx bits are to be taken
+    besides.
+    """
+
+    who: int
+    operator: str
+    bits: int
+    execute: bool
+    copied: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CopySpec:
     """Copies files into a root that no process runs in: Dockerfile's COPY and WORKDIR.
 
-    ``source`` is a directory of this machine or another root. ``owner`` reads as ``--chown``, ``mode`` as ``--chmod``.
+    ``roots`` are directories of this machine or other roots. ``owner`` reads as ``--chown``, ``mode`` as ``--chmod``.
     """
 
     rootfs: Rootfs
-    source: str | Rootfs
+    roots: tuple[str | Rootfs, ...]
     sources: tuple[CopySource, ...]
     destination: str
     owner: str
-    mode: int | None
+    mode: tuple[ModeClause, ...] | None

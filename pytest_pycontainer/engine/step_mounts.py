@@ -1,0 +1,115 @@
+"""A build step's mounts: what they show is made ready for the container, and let go of after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+from pytest_pycontainer.build import steps
+from pytest_pycontainer.engine.agent_socket import AgentSocket
+from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
+from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.errors import StoreError
+from pytest_pycontainer.runtime import spec
+from pytest_pycontainer.store.cache_mounts import CacheMounts
+
+Copy = Callable[[spec.Rootfs, steps.CopyStep], None]
+"""Carries out a copy into a root."""
+
+_CONTENT = "/content"
+
+
+@contextmanager
+def open_mounts(resources: Resources, mounts: tuple[steps.Mount, ...], copy: Copy) -> Iterator[tuple[spec.Mount, ...]]:
+    """The mounts as the runtime takes them, for a container that ends before the block does.
+
+    Copies, lost writes and sockets lie in a directory of the records: it is swept if this process is killed. Caches are
+    held by locks, those of one step in the order of their keys.
+    """
+    if not mounts:
+        yield ()
+        return
+    with ExitStack() as opened:
+        reservation = resources.records.reserve(new_id(), ())
+        opened.callback(resources.records.remove, reservation)
+        opener = _Opener(resources, copy, opened)
+        ready: dict[int, spec.Mount] = {}
+        for number, mount in sorted(enumerate(mounts), key=_lock_order):
+            directory = reservation.directory / str(number)
+            directory.mkdir(0o700)
+            ready[number] = opener.open(mount, directory)
+        yield tuple(ready[number] for number in range(len(mounts)))
+
+
+def _lock_order(numbered: tuple[int, steps.Mount]) -> tuple[str, int]:
+    number, mount = numbered
+    return (mount.key if isinstance(mount, steps.CacheMount) else "", number)
+
+
+class _Opener:
+    def __init__(self, resources: Resources, copy: Copy, opened: ExitStack) -> None:
+        self._resources = resources
+        self._copy = copy
+        self._opened = opened
+
+    def open(self, mount: steps.Mount, directory: Path) -> spec.Mount:
+        """``directory`` is empty, and the mount's."""
+        match mount:
+            case steps.TmpfsMount():
+                return spec.TmpfsMount(mount.target, mount.size, read_only=mount.read_only)
+            case steps.FileMount():
+                return spec.FileMount(mount.target, mount.content, mount.mode, mount.uid, mount.gid)
+            case steps.CacheMount():
+                caches = CacheMounts(self._resources.store)
+                fill = partial(self._fill, mount, directory)
+                content = self._opened.enter_context(caches.hold(mount.key, fill, sharing=mount.sharing))
+                return spec.BindMount(str(content), mount.target, mount.read_only)
+            case steps.AgentMount():
+                return self._open_agent(mount, directory)
+            case steps.BindMount(root=steps.Base() as base):
+                return self._open_stage(mount, base, directory)
+            case steps.BindMount():
+                return self._open_copy(mount, directory)
+
+    def _open_agent(self, mount: steps.AgentMount, directory: Path) -> spec.Mount:
+        try:
+            agent = AgentSocket(directory, mount.socket, mode=mount.mode, uid=mount.uid, gid=mount.gid)
+        except OSError as error:
+            raise StoreError("make a socket in", str(directory), str(error)) from error
+        self._opened.enter_context(closing(agent))
+        return spec.BindMount(str(agent.path), mount.target)
+
+    def _open_stage(self, mount: steps.BindMount, base: steps.Base, directory: Path) -> spec.Mount:
+        if mount.read_only:
+            root = spec.Rootfs(tuple(map(str, base.layers)), base.host, None, None)
+        else:
+            make_upper(directory)
+            root = writable_root(base.layers, base.host, directory)
+        return spec.RootMount(root, mount.source.path or "/", mount.target, mount.read_only)
+
+    def _open_copy(self, mount: steps.BindMount, directory: Path) -> spec.Mount:
+        # A copy, as BuildKit's is: .dockerignore holds, everything is root's, and nobody can write to the original.
+        make_upper(directory)
+        step = steps.CopyStep(mount.root, (mount.source,), _CONTENT, owner="", mode=None)
+        self._copy(writable_root((), False, directory), step)
+        return spec.BindMount(f"{directory}/upper{_CONTENT}", mount.target, mount.read_only)
+
+    def _fill(self, mount: steps.CacheMount, directory: Path, content: Path) -> None:
+        if mount.root is None:
+            content.mkdir()
+            _give(content, mount)
+            return
+        make_upper(directory)
+        step = steps.CopyStep(mount.root, (steps.CopySource(mount.source.strip("/")),), "/", owner="", mode=None)
+        self._copy(writable_root((), False, directory), step)
+        if not mount.source.strip("/"):
+            _give(directory / "upper", mount)
+        (directory / "upper").rename(content)
+
+
+def _give(directory: Path, mount: steps.CacheMount) -> None:
+    os.chown(directory, mount.uid, mount.gid)
+    directory.chmod(mount.mode)
