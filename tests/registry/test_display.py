@@ -30,11 +30,13 @@ TESTS = """
         with pycontainer.create("{name}", ["/a"]) as created:
             yield created
 
-    def test_it(created, capsys):
+    def test_it(request, created, capsys):
         assert created.image.config.env == ("a=b",)
         print("printed by the test")
         assert "{gone}" not in capsys.readouterr().out
         assert ("rich" in sys.modules) == ("ON_TERMINAL" in os.environ), "imported where it draws, and only there"
+        if hasattr(request.config, "workerinput"):
+            assert "pytest_pycontainer.reporting.transfers" not in sys.modules, "nobody reads what a worker writes"
 """
 SHOWN = [
     "Unable to find image '{name}:latest' locally",
