@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.image_sources import ImageSources
+from pytest_pycontainer.engine.image_sources import ImageSources, as_source
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.stored_images import StoredImages
 from pytest_pycontainer.errors import InvalidSpecError
@@ -74,14 +74,15 @@ class ImageOperations(StoredImages):
         )
         return Image(stored.id, tags[0] if tags else stored.id, stored.config, self._resources.store)
 
-    def image(self, reference: str) -> Image:
-        """The image of a tag or id; ``host`` and ``scratch`` are always there.
+    def image(self, reference: str | os.PathLike[str]) -> Image:
+        """The image of a tag, an id, or a path (of an archive, or of a directory with a root file system).
 
-        Raises InvalidReferenceError, ImageNotFoundError, and ImageOutdatedError for one that was built on packages of
-        this machine that have changed since.
+        ``host`` and ``scratch`` are always there. Nothing is pulled. Raises InvalidReferenceError, ImageNotFoundError,
+        InvalidArchiveError, and ImageOutdatedError for one that was built on packages of this machine that have changed
+        since.
         """
-        stored = self._resources.store.runnable_image(reference)
-        return Image(stored.id, reference, stored.config, self._resources.store)
+        stored = self._sources.find(as_source(reference), policy="never")
+        return Image(stored.id, os.fspath(reference), stored.config, self._resources.store)
 
     def pull(self, reference: str, *, platform: str | None = None) -> Image:
         """Pulls an image from its registry, for this machine's platform or ``os/architecture[/variant]``.

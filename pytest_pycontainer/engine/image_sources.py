@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError, RegistryError
 from pytest_pycontainer.image import digest as digests
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 PullPolicy = Literal["missing", "always", "never"]
 """When an image is asked for from its registry, as ``docker run --pull`` has it."""
 
+_PATH_BEGINNINGS: Final = ("/", "./", "../")
+
 
 class ImageSources:
     """Finds the image that a caller names, and fetches it if need be.
@@ -29,14 +33,18 @@ class ImageSources:
         self._registries = registries
         self._display = display
 
-    def find(self, source: str, *, policy: PullPolicy = "missing") -> StoredImage:
-        """The image of a name or an ID.
+    def find(self, source: str | os.PathLike[str], *, policy: PullPolicy = "missing") -> StoredImage:
+        """The image of a name, an ID, or a path: of an archive, or of a directory with a root file system.
 
         Raises InvalidSpecError for an unknown policy, ImageNotFoundError for a name that is not here and not to be
-        pulled, ImageOutdatedError, and what ``pull`` raises.
+        pulled, ImageOutdatedError, and what ``pull`` and ``image_of_path`` raise.
         """
         if policy not in get_args(PullPolicy):
             raise InvalidSpecError("pull", repr(policy), "one of " + ", ".join(map(repr, get_args(PullPolicy))))
+        if not isinstance(source, str):
+            from pytest_pycontainer.store.local_images import image_of_path
+
+            return image_of_path(self._store, source)
         if policy == "never" or source in (HOST, SCRATCH) or digests.is_digest(source):
             return self._store.runnable_image(source)
         if policy == "always":
@@ -59,3 +67,8 @@ class ImageSources:
         except (ImageNotFoundError, RegistryError) as problem:
             problem.add_note(str(not_here))  # with near names: the name may be a slip
             raise
+
+
+def as_source(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """``source``, a path if it is text that can only be one: no name of an image begins as a path does."""
+    return Path(source) if isinstance(source, str) and source.startswith(_PATH_BEGINNINGS) else source

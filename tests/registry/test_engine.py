@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pytest_pycontainer.errors import (
     ImageNotFoundError,
     ImageNotInRegistryError,
     ImageNotPortableError,
+    InvalidArchiveError,
     InvalidSpecError,
     RegistryUnavailableError,
 )
@@ -54,7 +56,7 @@ def other(engine: Engine, tmp_path: Path) -> Iterator[Engine]:
         yield other
 
 
-def output(engine: Engine, image: Image | str, *command: str) -> str:
+def output(engine: Engine, image: Image | str | Path, *command: str) -> str:
     with engine.run(image, command or None) as c:
         assert c.wait(timeout=60) == 0
         return c.logs()
@@ -199,3 +201,22 @@ def write(engine: Engine, dockerfile: str) -> Path:
     context.mkdir(exist_ok=True)
     (context / "Dockerfile").write_text(dockerfile)
     return context
+
+
+def test_archives_and_directories_are_images_too(
+    here: Engine, elsewhere: Engine, shown: Shown, busybox: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.save([busybox], tmp_path / "image.tar")
+    assert output(elsewhere, tmp_path / "image.tar") == "hello\n"
+    monkeypatch.chdir(tmp_path)
+    assert output(elsewhere, "./image.tar") == "hello\n"
+    root = tmp_path / "root"
+    shutil.copytree(here.settings.root / "layers" / busybox.config.diff_ids[0].removeprefix("sha256:"), root)
+    (root / "greeting").write_text("from a directory\n")
+    assert output(elsewhere, root, "/bin/busybox", "cat", "/greeting") == "from a directory\n"
+    (root / "greeting").write_text("from another\n")
+    assert output(elsewhere, "./root", "/bin/busybox", "cat", "/greeting") == "from another\n"
+    with pytest.raises(InvalidArchiveError, match="nowhere"):
+        elsewhere.run("./nowhere")
+    assert elsewhere.image("./image.tar").id == busybox.id
+    assert shown.opened == []
