@@ -42,6 +42,7 @@ from pytest_pycontainer.image.manifest import (
 )
 from pytest_pycontainer.image.platform import Platform
 from pytest_pycontainer.image.reference import Reference
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.registry.progress import Stage
 from pytest_pycontainer.registry.pull import pull
 from pytest_pycontainer.registry.push import push
@@ -234,6 +235,7 @@ def test_blobs_are_mounted_from_another_repository(
     assert pull(new_store(), registries, f"{name}-copy:1").id == image
 
 
+@pytest.mark.parametrize("without", ["recipe", "source"])
 def test_a_layer_that_somebody_else_archived_travels_on_as_it_was(
     registry: Registry,
     htpasswd_registry: Registry,
@@ -241,6 +243,7 @@ def test_a_layer_that_somebody_else_archived_travels_on_as_it_was(
     name: str,
     new_store: NewStore,
     tmp_path: Path,
+    without: str,
 ) -> None:
     """To another registry, where there is nothing to mount it from."""
     reference = Reference.parse(f"{name}:1")
@@ -255,6 +258,10 @@ def test_a_layer_that_somebody_else_archived_travels_on_as_it_was(
     assert pulled.id == digests.of(config)
     assert files(store, pulled.config) == [{"etc/greeting": b"hello"}]
     registries.login(htpasswd_registry.host, htpasswd_registry.user, htpasswd_registry.password)
+    if without == "recipe":
+        remove_tree(store.recipes)  # then it is fetched from where it came from
+    else:
+        store.layer_note(digests.of(archive), "blobs").unlink()
     elsewhere = f"{htpasswd_registry.host}/elsewhere:1"
     push(store, registries, pulled.id, elsewhere)
     again = pull(new_store(), registries, elsewhere)
