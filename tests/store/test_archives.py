@@ -166,16 +166,24 @@ def test_saving_needs_no_seekable_file_and_loading_none_either(store: Store, oth
     assert load(other, Stream(file.getvalue()))[0].id == base
 
 
-def test_a_layer_archived_by_another_program_gets_a_new_digest(store: Store, other: Store) -> None:
+@pytest.mark.parametrize("recipe", ["there", "gone", "damaged"])
+def test_a_layer_archived_by_another_program(store: Store, other: Store, recipe: str) -> None:
     foreign = packed({"file": b"x"}) + bytes(512)
     config = dataclasses.replace(ImageConfig.scratch(), diff_ids=(digests.of(foreign),))
     with store.layer_writer(manifests.OCI_LAYER) as layer:
         layer.write(foreign)
         layer.commit(digests.of(foreign))
-    store.tag(store.put_image(config), "foreign")
+    kept = store.recipes / digests.of(foreign)[7:]
+    if recipe == "gone":
+        kept.unlink()
+    elif recipe == "damaged":
+        kept.write_bytes(kept.read_bytes()[:-1])
+    image_id = store.put_image(config)
+    store.tag(image_id, "foreign")
     (image,) = loaded(other, saved(store, "foreign"))
     assert layer_names(other, image.id) == [["file"]]
     assert image.names == ("docker.io/library/foreign:latest",)
+    assert (image.id == image_id) == (recipe == "there")
 
 
 def test_a_config_comes_through_byte_for_byte(store: Store, other: Store) -> None:
@@ -221,6 +229,17 @@ def oci(store: Store, base: str, *indexed: Platform) -> dict[str, bytes]:
 def test_an_image_for_several_platforms(store: Store, other: Store, base: str) -> None:
     files = oci(store, base, Platform("plan9", "mips"), PLATFORM)
     assert loaded(other, packed({**files})) == (LoadedImage(base, ("docker.io/library/many:platforms",)),)
+
+
+def test_manifests_of_several_platforms_side_by_side(store: Store, other: Store, base: str) -> None:
+    """As some programs list them: without an index that holds them together."""
+    files = files_of(saved(store, base))
+    del files["manifest.json"]
+    described = json.loads(files["index.json"])["manifests"][0]
+    absent = {**described, "digest": digests.of(b"not here"), "platform": {"os": "plan9", "architecture": "mips"}}
+    ours = {**described, "platform": {"os": PLATFORM.os, "architecture": PLATFORM.architecture}}
+    files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [absent, ours]}).encode()
+    assert loaded(other, packed({**files})) == (LoadedImage(base, ()),)
 
 
 def test_an_image_for_other_platforms(store: Store, other: Store, base: str) -> None:
@@ -329,6 +348,11 @@ def test_damage_anywhere_is_found_out(
         assert other.has_layers(other.config(image.id))
         assert len(other.layer_directories(other.config(image.id))) == 2
     assert list(other.temporary.iterdir()) == []
+
+
+def test_a_file_that_is_full(store: Store, base: str) -> None:
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        save(store, [base], file)
 
 
 # skopeo, where it is installed, has the last word
