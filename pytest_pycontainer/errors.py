@@ -39,7 +39,8 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── BuildError
     │   ├── DockerfileNotFoundError
     │   ├── DockerfileError               file, line, column, the line itself, a caret
-    │   │   └── CopySourceNotFoundError
+    │   │   ├── CopySourceNotFoundError
+    │   │   └── SecretNotGivenError       hand it to the build
     │   ├── CopyFailedError               what could not be copied, and why
     │   └── BuildStepFailedError          step, exit code, the end of its output
     ├── ContainerError
@@ -500,6 +501,10 @@ class DockerfileError(BuildError):
 
 class CopySourceNotFoundError(DockerfileError):
     """A COPY source that is not in the build context, or lies outside it."""
+
+
+class SecretNotGivenError(DockerfileError):
+    """A RUN needs a secret or an SSH agent that the build was not handed, or that can't be read."""
 
 
 class CopyFailedError(BuildError):

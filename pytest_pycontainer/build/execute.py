@@ -21,29 +21,32 @@ from pytest_pycontainer.build.copying import plan_copy
 from pytest_pycontainer.build.dockerfile import parse
 from pytest_pycontainer.build.later import refuse_later, refuse_platform
 from pytest_pycontainer.build.metadata import absolute, change_config, in_shell
+from pytest_pycontainer.build.mounts import plan_mounts, run_network
 from pytest_pycontainer.build.output import StepOutput
 from pytest_pycontainer.build.patterns import IgnoreRules
+from pytest_pycontainer.build.secrets import BuildSecrets
 from pytest_pycontainer.build.stages import Plan, Stage, declare, expand_word, plan_stages
 from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing, StepExecutor
+from pytest_pycontainer.build.text_file import read_text
 from pytest_pycontainer.errors import (
     BuildStepFailedError,
     CopySourceNotFoundError,
     DockerfileError,
-    DockerfileNotFoundError,
     ImageNotFoundError,
     InvalidReferenceError,
     RegistryError,
-    StoreError,
 )
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import DEFAULT_PATH, History, ImageConfig
 from pytest_pycontainer.image.platform import Platform
 from pytest_pycontainer.store.cache import BuildCache, CacheRecord
-from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.store import Store, StoredImage, parse_new_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_pycontainer.build.lines import Line
+    from pytest_pycontainer.build.steps import Network
 
     # Makes a step's config, all but its time and history; gets the step's key.
     _Make = Callable[[str], ImageConfig]
@@ -71,6 +74,8 @@ def build_image(
     resolve: Callable[[str], StoredImage],
     executor: StepExecutor,
     report: Callable[[str], None],
+    secrets: BuildSecrets | None = None,
+    network: Network = "default",
 ) -> StoredImage:
     """Builds the Dockerfile ``dockerfile`` (relative to ``context``) up to the stage ``target`` and names the result.
 
@@ -82,7 +87,7 @@ def build_image(
     """
     names = [parse_new_tag(tag) for tag in tags]
     path = context / dockerfile
-    plan = plan_stages(parse(_read(path), str(path)), build_args, Platform.current(), target)
+    plan = plan_stages(parse(read_text(path), str(path)), build_args, Platform.current(), target)
     builder = _Builder(
         store=store,
         cache=BuildCache(store),
@@ -94,6 +99,8 @@ def build_image(
         resolve=resolve,
         executor=executor,
         report=report,
+        secrets=secrets or BuildSecrets(),
+        network=network,
     )
     with store.in_use():
         image = builder.build(plan.needed(target), labels)
@@ -138,6 +145,8 @@ class _Builder:
     resolve: Callable[[str], StoredImage]
     executor: StepExecutor
     report: Callable[[str], None]
+    secrets: BuildSecrets
+    network: Network
     built: dict[int, _State] = field(default_factory=dict)
     step: int = 0
     steps: int = 0
@@ -174,7 +183,7 @@ class _Builder:
                     )
                     self._change(state, state.config, instruction.line.text)
                 case kinds.Run():
-                    self._run(state, instruction)
+                    self._run(state, instruction, stage)
                 case kinds.Copy():
                     self._copy(state, instruction, next(copies) if instruction.source_stage else None)
                 case kinds.Workdir():
@@ -214,40 +223,49 @@ class _Builder:
             state, (text.partition(" ")[0], config.to_json().decode()), f"{_NOTHING_RUN} {text}", lambda _key: config
         )
 
-    def _run(self, state: _State, instruction: kinds.Run) -> None:
+    def _run(self, state: _State, instruction: kinds.Run, stage: Stage) -> None:
+        line = instruction.line
         command = in_shell(instruction.command, state.config)
         arguments = dict(sorted(state.arguments.items()))
         told = [f"{name}={value}" for name, value in arguments.items()]
         proxies = {name: self.given[name] for name in sorted(_PROXIES & self.given.keys())}
-        step = RunStep(
-            command=command,
-            environment=tuple(({"PATH": DEFAULT_PATH} | proxies | state.environment | arguments).items()),
-            working_directory=state.config.working_directory or "/",
-            user=state.config.user,
+        environment = {"PATH": DEFAULT_PATH} | proxies | state.environment | arguments
+        directory = state.config.working_directory or "/"
+        variables = state.variables
+        planned = plan_mounts(
+            instruction,
+            lambda word: expand_word(line, word, variables),
+            directory,
+            lambda: self._context,
+            lambda name: self._files(line, name, stage.mounted[name.text]),
         )
+        network = run_network(instruction, self.network)
 
         def run(key: str) -> ImageConfig:
+            mounts, seen = planned.hand_in(self.secrets, environment)
+            step = RunStep(command, tuple(seen.items()), directory, state.config.user, mounts, network)
             self.report(f" ---> Running in {digests.short(key)}")
             output = StepOutput(self.report)
-            with self.executor.run(self._base(state.config), step, output.feed) as result:
-                output.finish()
-                if result.exit_code:
-                    raise BuildStepFailedError(
-                        self.step, self.steps, instruction.line.text, result.exit_code, output.tail
-                    )
-                return self._with_layer(state.config, result.upper)
+            try:
+                with self.executor.run(self._base(state.config), step, output.feed) as result:
+                    output.finish()
+                    if result.exit_code:
+                        raise BuildStepFailedError(self.step, self.steps, line.text, result.exit_code, output.tail)
+                    return self._with_layer(state.config, result.upper)
+            except SourceMissing as missing:
+                raise planned.missing(missing) from None
 
         history = " ".join([f"|{len(told)}", *told, *command] if told else command)
-        self._finish(state, ("RUN", *command, "", *told), history, run)
+        reads = (*planned.key, *(() if network == "default" else (network,)))
+        self._finish(state, ("RUN", *command, "", *told, *(("", *reads) if reads else ())), history, run)
 
     def _copy(self, state: _State, instruction: kinds.Copy, source: int | str | None) -> None:
         line = instruction.line
         root: BuildContext | Base = self._context
         reads: tuple[str, ...] = ()
         if source is not None:
-            config = self._source_config(instruction, source)
-            root = self._base(config)
-            reads = (config.host or "", *config.diff_ids)
+            assert instruction.source_stage is not None
+            root, reads = self._files(line, instruction.source_stage, source)
         step, digest = plan_copy(
             instruction,
             root,
@@ -319,19 +337,25 @@ class _Builder:
     def _context(self) -> BuildContext:
         own = self.dockerfile.with_name(f"{self.dockerfile.name}.dockerignore")
         path = own if own.exists() else self.context / ".dockerignore"
-        return BuildContext(self.context, IgnoreRules.parse(_read(path), str(path)) if path.exists() else IgnoreRules())
+        return BuildContext(
+            self.context, IgnoreRules.parse(read_text(path), str(path)) if path.exists() else IgnoreRules()
+        )
 
-    def _source_config(self, instruction: kinds.Copy, source: int | str) -> ImageConfig:
+    def _files(self, line: Line, word: kinds.Word, source: int | str) -> tuple[Base, tuple[str, ...]]:
+        """The file system of the stage or image that ``word`` means, and what identifies it."""
+        config = self._source_config(line, word, source)
+        return self._base(config), (config.host or "", *config.diff_ids)
+
+    def _source_config(self, line: Line, word: kinds.Word, source: int | str) -> ImageConfig:
         if isinstance(source, int):
             return self.built[source].config
         try:
             return self.resolve(source).config
         except (InvalidReferenceError, ImageNotFoundError, RegistryError) as problem:
-            assert instruction.source_stage is not None
             names = [stage.start.name for stage in self.plan.stages if stage.start.name]
             stages = f"the stages are {', '.join(names)}" if names else "no stage has a name"
             text = f"{source} is neither a stage nor an image: {problem} ({stages})"
-            raise instruction.line.error(instruction.source_stage.offset, text) from None
+            raise line.error(word.offset, text) from None
 
     def _now(self) -> str:
         epoch = self.given.get(_EPOCH) or os.environ.get(_EPOCH, "")
@@ -369,20 +393,3 @@ def _source_error(instruction: kinds.Copy, missing: SourceMissing) -> Dockerfile
         instruction.sources[0].offset,
     )
     return instruction.line.error(offset, missing.problem, CopySourceNotFoundError)
-
-
-def _read(path: Path) -> str:
-    try:
-        with storing("read", path):
-            content = path.read_bytes()
-    except StoreError:
-        if path.is_file():
-            raise
-        raise DockerfileNotFoundError(str(path)) from None
-    try:
-        return content.decode()
-    except UnicodeDecodeError as problem:
-        number = content.count(b"\n", 0, problem.start)
-        column = problem.start - content.rfind(b"\n", 0, problem.start)
-        text = content.split(b"\n")[number].decode(errors="replace")
-        raise DockerfileError(str(path), number + 1, column, text, "this is not UTF-8") from None

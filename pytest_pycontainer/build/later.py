@@ -32,15 +32,6 @@ def _later(instruction: kinds.Instruction) -> Iterator[tuple[int, str]]:
     match instruction:
         case kinds.Add():
             yield 0, "ADD"
-        case kinds.Run():
-            for word in instruction.mounts:
-                yield word.offset, "RUN --mount"
-            if instruction.network:
-                yield instruction.network.offset, "RUN --network"
-            if instruction.security:
-                yield instruction.security.offset, "RUN --security"
-            if instruction.script:
-                yield instruction.script.offset, "here-documents that are programs"
         case kinds.Copy():
             for word in instruction.excludes:
                 yield word.offset, "COPY --exclude"

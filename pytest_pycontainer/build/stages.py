@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build.expand import ExpansionProblem, expand
-from pytest_pycontainer.build.instructions import Arg, Copy, From, Instruction, Word
+from pytest_pycontainer.build.instructions import Arg, Copy, From, Instruction, Run, Word
+from pytest_pycontainer.build.mount_options import stage_names
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.image.platform import Platform
 
@@ -24,7 +25,8 @@ class Stage:
     """One stage: its FROM, what that names (an earlier stage's index or an image), and the instructions after it.
 
     ``platform`` is that of FROM --platform; None leaves it to the build. ``copies`` holds, for each COPY with
-    ``--from``, the index of the stage or the image that it reads, in order.
+    ``--from``, the index of the stage or the image that it reads, in order; ``mounted`` the same for each name after
+    ``from=`` in a RUN's mounts.
     """
 
     index: int
@@ -33,11 +35,12 @@ class Stage:
     instructions: tuple[Instruction, ...]
     copies: tuple[int | str, ...]
     platform: Platform | None = None
+    mounted: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def needs(self) -> set[int]:
         """The stages that have to be built before."""
-        return {source for source in (self.base, *self.copies) if isinstance(source, int)}
+        return {source for source in (self.base, *self.copies, *self.mounted.values()) if isinstance(source, int)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +131,16 @@ def plan_stages(
             for copy in body
             if isinstance(copy, Copy) and copy.source_stage
         )
+        mounted = {
+            name.text: find_source(run.line, name, names, index)
+            for run in body
+            if isinstance(run, Run)
+            for name in stage_names(run)
+        }
         above = _last(names[:index], base)
-        stages.append(Stage(index, start, base if above is None else above, body, copies, _platform(start, arguments)))
+        stages.append(
+            Stage(index, start, base if above is None else above, body, copies, _platform(start, arguments), mounted)
+        )
     return Plan(tuple(stages), arguments)
 
 

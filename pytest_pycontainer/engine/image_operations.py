@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_sources import ImageSources, as_source
@@ -14,6 +14,10 @@ from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.stored_images import StoredImages
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.registry.progress import NoDisplay, TransferDisplay
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.build.secrets import Secret
+    from pytest_pycontainer.build.steps import Network
 
 
 class ImageOperations(StoredImages):
@@ -38,22 +42,34 @@ class ImageOperations(StoredImages):
         no_cache: bool = False,
         pull: bool = False,
         labels: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Secret] | None = None,
+        ssh: Mapping[str, str | os.PathLike[str]] | str | None = None,
+        network: Network = "default",
         progress: Callable[[str], None] | None = None,
     ) -> Image:
         """Builds the Dockerfile of a directory; unchanged steps come from the cache, which all processes share.
 
         ``dockerfile`` is relative to ``context``. A base that is not here is pulled; with ``pull`` every base is asked
-        for anew. ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come. Raises
-        DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, BuildStepFailedError, what ``Engine.pull``
-        raises for an unknown base, and EngineUnavailableError.
+        for anew. ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come.
+
+        ``secrets`` (a text, bytes, or a path to a file, each under its id) and ``ssh`` (paths of agents' sockets, or
+        ``"default"`` for the one of SSH_AUTH_SOCK) are for RUN's ``--mount`` alone, and in no image. ``network`` is
+        that of every RUN: the engine's own, ``none``, or this machine's, ``host``, which no RUN has otherwise.
+
+        Raises DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, SecretNotGivenError,
+        BuildStepFailedError, what ``Engine.pull`` raises for an unknown base, and EngineUnavailableError.
         """
         from pytest_pycontainer.build.execute import build_image
+        from pytest_pycontainer.build.secrets import BuildSecrets
         from pytest_pycontainer.engine.steps import RuntimeSteps
 
         tags = (tag,) if isinstance(tag, str) else tuple(tag or ())
         for name, value in (labels or {}).items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise InvalidSpecError("labels", f"{name}={value!r}", "texts")
+        handed = BuildSecrets.of(secrets, ssh)
+        if network not in ("default", "none", "host"):
+            raise InvalidSpecError("network", str(network), "'default', 'none' or 'host'")
         if not Path(context).is_dir():
             raise InvalidSpecError("build context", str(context), "a directory")
         self._resources.require_open()
@@ -71,6 +87,8 @@ class ImageOperations(StoredImages):
             resolve=partial(self._sources.find, policy="always" if pull else "missing"),
             executor=RuntimeSteps(self._resources),
             report=progress or _discard,
+            secrets=handed,
+            network=network,
         )
         return Image(stored.id, tags[0] if tags else stored.id, stored.config, self._resources.store)
 
