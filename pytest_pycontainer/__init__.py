@@ -11,18 +11,24 @@ if TYPE_CHECKING:
     from pytest_pycontainer import errors as errors
     from pytest_pycontainer.engine import wait as wait
     from pytest_pycontainer.engine.container import Container as Container
+    from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
     from pytest_pycontainer.errors import PycontainerError as PycontainerError
     from pytest_pycontainer.fixtures import build as build
     from pytest_pycontainer.fixtures import container as container
     from pytest_pycontainer.settings import Settings as Settings
+    from pytest_pycontainer.store.prune import Pruned as Pruned
+    from pytest_pycontainer.store.remove import RemovedImages as RemovedImages
 
 __all__ = [
     "Container",
+    "DiskUsage",
     "Engine",
     "Image",
+    "Pruned",
     "PycontainerError",
+    "RemovedImages",
     "Settings",
     "build",
     "container",
@@ -33,9 +39,12 @@ __all__ = [
 _MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.engine.wait"}
 _HOMES = {
     "Container": "pytest_pycontainer.engine.container",
+    "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
     "Image": "pytest_pycontainer.engine.image",
+    "Pruned": "pytest_pycontainer.store.prune",
     "PycontainerError": "pytest_pycontainer.errors",
+    "RemovedImages": "pytest_pycontainer.store.remove",
     "Settings": "pytest_pycontainer.settings",
     "build": "pytest_pycontainer.fixtures",
     "container": "pytest_pycontainer.fixtures",

@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "fixtures": {"engine", "services", "reporting", "settings", "pytest", "_pytest"},
     "plugin": {"engine", "services", "reporting", "settings", "fixtures", "hookspecs", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},
-    "__init__": {"engine", "services", "settings", "fixtures"},
+    "__init__": {"engine", "services", "settings", "fixtures", "store"},
     "__main__": {"cli"},
 }
 

@@ -379,7 +379,7 @@ def test_nothing_is_ever_written_outside(tmp_path: Path, hostile: list[tuple[str
     assert {path.name for path in outside.iterdir()} == {"canary", "store"}
     assert {path.name for path in store.temporary.iterdir()} == {"canary"}
     assert {path.name for path in store.root.iterdir()} == {
-        *("blobs", "layers", "recipes", "cache", "locks", "tmp", "tags", "canary")
+        *("blobs", "layers", "recipes", "cache", "locks", "tmp", "tags", "used", "canary")
     }
     for place in (outside, store.root, store.temporary):
         canary = place / "canary"
