@@ -132,7 +132,7 @@ class _Reader:
             types = _ONLY.get(name, _TYPES)
             if kind not in types:
                 offset = self._offsets[name]
-                raise self._line.error(offset, f"a mount of type {kind} has no {name}; {' and '.join(types)} have it")
+                raise self._line.error(offset, f"a mount of type {kind} has no {name}; it is for {', '.join(types)}")
         read_only = kind not in ("cache", "tmpfs")
         for name in self._given:  # the last one counts
             if name in ("readonly", "readwrite"):
