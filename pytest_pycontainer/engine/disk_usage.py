@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.runtime.state import read_state
 from pytest_pycontainer.store.cache import BuildCache
+from pytest_pycontainer.store.cache_mounts import CacheMounts
 from pytest_pycontainer.store.catalog import Catalog
 from pytest_pycontainer.store.sizes import LayerSizes, size_on_disk
 
@@ -43,10 +44,14 @@ class ContainerUsage:
 
 @dataclass(frozen=True, slots=True)
 class CacheUsage:
-    """What builds and pulls have recorded, and the bytes of the layers that no image above needs."""
+    """What builds and pulls have recorded, and the bytes of the layers that no image above needs.
+
+    ``mount_bytes`` are those of what RUN's cache mounts hold, beside these.
+    """
 
     records: int
     bytes: int
+    mount_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class DiskUsage:
     @property
     def total_bytes(self) -> int:
         """All together."""
-        return self.images.bytes + self.containers.bytes + self.build_cache.bytes
+        return self.images.bytes + self.containers.bytes + self.build_cache.bytes + self.build_cache.mount_bytes
 
 
 def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]]) -> DiskUsage:
@@ -80,7 +85,11 @@ def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]])
                 sum(read_state(directory).status == "running" for _, directory in listed),
                 sum(size_on_disk(directory / "upper") for _, directory in listed if (directory / "upper").is_dir()),
             ),
-            CacheUsage(BuildCache(store).count(), sizes.total(_layers(catalog)) - total),
+            CacheUsage(
+                BuildCache(store).count(),
+                sizes.total(_layers(catalog)) - total,
+                sum(size_on_disk(cache.directory) for cache in CacheMounts(store).listed()),
+            ),
         )
 
 

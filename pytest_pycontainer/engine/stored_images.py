@@ -72,7 +72,8 @@ class StoredImages:
         unused_for: float | None = None,
         keep_bytes: int | str | None = None,
     ) -> Pruned:
-        """Removes images without a tag on which no other stands; with ``all`` every image that no container uses.
+        """Removes images without a tag on which no other stands; with ``all`` every image that no container uses,
+        and, unless there is a ``keep_bytes``, what RUN's cache mounts hold.
 
         ``older_than`` and ``unused_for`` (seconds) spare what was stored, or last used, more recently. With
         ``keep_bytes`` (``"10g"``) the least recently used go first, until all layers take no more than that. Steps of

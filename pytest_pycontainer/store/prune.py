@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.store.cache_mounts import CacheMounts
 from pytest_pycontainer.store.catalog import Catalog
 from pytest_pycontainer.store.removal import WAIT_SECONDS, removal
 from pytest_pycontainer.store.sizes import LayerSizes, size_on_disk
@@ -41,7 +42,8 @@ def prune(
     ``older_than`` and ``unused_for``, in seconds, spare what was stored, or last used, more recently. With
     ``keep_bytes`` the least recently used go first, until the layers in the store take no more than that. The steps
     below a removed image go with it unless another image has them too. An image on which one stands that stays is kept,
-    without its names. Removed is also what belongs to no image: remains of killed processes, layers, records, locks.
+    without its names. Removed is also what belongs to no image: remains of killed processes, layers, records, locks;
+    with ``tagged``, unless there is a ``keep_bytes``, also the caches of RUN's mounts.
 
     Raises StoreError, also if the store was still in use after ``timeout`` seconds.
     """
@@ -60,6 +62,10 @@ def prune(
         candidates = sorted(filter(may_go, removing.catalog), key=lambda image: image.used_at)
         if sizes is None or keep_bytes is None:
             _remove(removing, candidates)
+            longest = max(older_than or 0, unused_for or 0)
+            if tagged:
+                listed = CacheMounts(store).listed()
+                removing.caches += [cache.directory for cache in listed if now - cache.used_at >= longest]
         else:
             _remove_down_to(keep_bytes, removing, candidates, sizes)
     return Pruned(tuple(removing.untagged), tuple(removing.deleted), removing.reclaimed_bytes)

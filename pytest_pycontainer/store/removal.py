@@ -40,8 +40,8 @@ class Removal:
     """What is to go: the caller of ``removal`` says it in the block, and it goes at the block's end.
 
     ``users`` holds the IDs of images in use, which stay, and the names of their containers. ``untagged`` and
-    ``deleted`` collect names (as docker shows them) and IDs. With ``sweeping`` goes also what belongs to no image;
-    ``reclaimed_bytes`` is known then, after the block.
+    ``deleted`` collect names (as docker shows them) and IDs; ``caches`` are directories of cache mounts. With
+    ``sweeping`` goes also what belongs to no image; ``reclaimed_bytes`` is known then, after the block.
     """
 
     store: Store
@@ -50,6 +50,7 @@ class Removal:
     sweeping: bool = False
     untagged: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    caches: list[Path] = field(default_factory=list)
     reclaimed_bytes: int = 0
     _names: set[str] = field(default_factory=set)
     _needed: Counter[str] = field(default_factory=Counter)
@@ -88,6 +89,8 @@ class Removal:
         for image_id in self.deleted:
             self.store.config_file(image_id).unlink(missing_ok=True)
             (self.store.used / digests.hexadecimal(image_id)).unlink(missing_ok=True)
+        for cache in self.caches:
+            cache.rename(aside / f"cache-{cache.name}")
         if self.sweeping:
             self._sweep(aside)
         needed = self.needed_layers()

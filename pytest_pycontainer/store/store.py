@@ -8,6 +8,7 @@
     tags/HEX.json       a name, with a tag or a digest, and the ID it stands for, under the name's digest
     used/HEX            an empty file whose time is that of the image's last use
     cache/HEX.json      what a build step or a pull made; cache/HEX.KIND.json: what is known about a layer
+    mounts/             what RUN --mount=type=cache shows (see ``cache_mounts``)
     locks/  tmp/        flocks; files that are being written
     use.lock            who uses images, and who removes some (see ``use``)
 
