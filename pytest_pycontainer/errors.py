@@ -37,9 +37,13 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │       ├── AccessDeniedError         log in, or ask for the right
     │       └── RateLimitedError          when to come back
     ├── BuildError
+    │   ├── ContextInvalidError           not there, a damaged archive, a name that no file can have
     │   ├── DockerfileNotFoundError
     │   ├── DockerfileError               file, line, column, the line itself, a caret
     │   │   ├── CopySourceNotFoundError
+    │   │   ├── CopySourceInvalidError
+    │   │   ├── RemoteSourceError
+    │   │   │   └── RemoteSourceMismatchError (got, wanted)
     │   │   └── SecretNotGivenError       hand it to the build
     │   ├── CopyFailedError               what could not be copied, and why
     │   └── BuildStepFailedError          step, exit code, the end of its output
@@ -469,6 +473,18 @@ class BuildError(PycontainerError):
     """A Dockerfile that can't be read, understood or carried out."""
 
 
+class ContextInvalidError(BuildError):
+    """A build context that can't be used: which, and why."""
+
+    def __init__(self, context: str, reason: str) -> None:
+        super().__init__(context, reason)
+        self.context = context
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot build in {self.context}: {self.reason}"
+
+
 class DockerfileNotFoundError(BuildError):
     """There is no Dockerfile at ``path``."""
 
@@ -501,6 +517,18 @@ class DockerfileError(BuildError):
 
 class CopySourceNotFoundError(DockerfileError):
     """A COPY source that is not in the build context, or lies outside it."""
+
+
+class CopySourceInvalidError(DockerfileError):
+    """A COPY or ADD source that is there and can't be used: not readable, or a damaged archive."""
+
+
+class RemoteSourceError(DockerfileError):
+    """An ADD source that could not be fetched from the web, or from a git repository."""
+
+
+class RemoteSourceMismatchError(RemoteSourceError):
+    """What was fetched is not what ``--checksum`` says: the problem tells both."""
 
 
 class SecretNotGivenError(DockerfileError):

@@ -1,61 +1,133 @@
-"""COPY worked out: which sources, to where, for whom."""
+"""COPY and ADD worked out: which sources, to where, for whom, and what the step's key has to hold."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import posixpath
-import re
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_pycontainer.build.context import BuildContext
-from pytest_pycontainer.build.instructions import Word
+from pytest_pycontainer.build.copy_sources import Reader
+from pytest_pycontainer.build.instructions import Add, Copy, Heredoc, Word
 from pytest_pycontainer.build.metadata import absolute
-from pytest_pycontainer.build.patterns import has_wildcards
-from pytest_pycontainer.build.steps import Base, CopySource, CopyStep, SourceMissing
+from pytest_pycontainer.build.modes import ModeProblem, parse_mode
+from pytest_pycontainer.build.patterns import IgnoreRules, PatternProblem
+from pytest_pycontainer.build.steps import Base, CopyStep
 from pytest_pycontainer.errors import CopySourceNotFoundError
+from pytest_pycontainer.store.files import storing, unfinished_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from pytest_pycontainer.build.instructions import Copy
+    from pytest_pycontainer.build.context import BuildContext
+    from pytest_pycontainer.build.copy_sources import Part
+    from pytest_pycontainer.build.remote import RemoteSources
+    from pytest_pycontainer.build.steps import ModeClause, SourceMissing
+    from pytest_pycontainer.errors import DockerfileError
 
-_MODE = re.compile(r"[0-7]{1,4}")
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """A COPY or ADD before it is known whether it has to be carried out.
+
+    ``digest`` stands for what it reads, as Docker shows it: ``file:…``, ``dir:…``. ``key`` is all that its layer
+    depends on apart from what it lies on and, for another stage, what that holds. With ``link`` it lies on nothing: the
+    step is carried out on an empty base, and its layer goes onto any.
+    """
+
+    instruction: Copy | Add
+    digest: str
+    key: tuple[str, ...]
+    destination: str
+    link: bool
+    _root: Path | Base
+    _parts: tuple[Part, ...]
+    _owner: str
+    _mode: tuple[ModeClause, ...] | None
+    _temporary: Path
+
+    def missing(self, problem: SourceMissing) -> DockerfileError:
+        """The error for a source in another stage that was not there when the step was carried out."""
+        words = [word for word in self.instruction.sources if isinstance(word, Word)]
+        offset = next(
+            (word.offset for word in words if word.text.strip("/") == problem.source.strip("/")),
+            self.instruction.sources[0].offset,
+        )
+        return self.instruction.line.error(offset, problem.problem, CopySourceNotFoundError)
+
+    @contextmanager
+    def open(self) -> Iterator[CopyStep]:
+        """The step, with its sources brought here: archives unpacked, repositories checked out.
+
+        What had to be made for it is removed at the end. Raises DockerfileError at the source that can't be used, and
+        StoreError.
+        """
+        with ExitStack() as opened:
+
+            def make_directory() -> Path:
+                with storing("make a directory in", self._temporary):
+                    return opened.enter_context(unfinished_directory(self._temporary))
+
+            sources = tuple(source for part in self._parts for source in part.bring(make_directory))
+            yield CopyStep(self._root, sources, self.destination, self._owner, self._mode)
 
 
 def plan_copy(
-    instruction: Copy, root: BuildContext | Base, expand: Callable[[Word], str], working_directory: str
-) -> tuple[CopyStep, str]:
-    """The step that a COPY comes to, and a digest of what it reads, as Docker shows it: ``file:…``, ``dir:…`` …
+    instruction: Copy | Add,
+    root: BuildContext | Base,
+    expand: Callable[[Word], str],
+    expand_heredoc: Callable[[Heredoc], str],
+    working_directory: str,
+    *,
+    temporary: Path,
+    remote: RemoteSources | None,
+) -> CopyPlan:
+    """Works a COPY or ADD out; ``root`` is what it reads from, ``temporary`` a directory of the store.
 
     For another stage the digest covers the names alone; what they hold there is that stage's business. Raises
-    CopySourceNotFoundError and DockerfileError at the word that is wrong.
+    CopySourceNotFoundError and other DockerfileErrors at the word that is wrong.
     """
     line = instruction.line
-    sources: list[CopySource] = []
-    for word in instruction.sources:
-        if not isinstance(word, Word):
-            raise line.error(word.offset, "this version of pytest-pycontainer does not know here-documents yet")
-        source = expand(word)
-        if isinstance(root, Base):
-            path = absolute("/", source).lstrip("/")
-            sources.append(CopySource(path, pattern=has_wildcards(path)))
-            continue
+    excluded = IgnoreRules()
+    for pattern in instruction.excludes:
         try:
-            sources += root.select(source)
-        except SourceMissing as missing:
-            raise line.error(word.offset, missing.problem, CopySourceNotFoundError) from None
+            excluded += IgnoreRules.excluding(expand(pattern))
+        except PatternProblem as wrong:
+            raise line.error(pattern.offset, f"{pattern.text}: {wrong.problem}") from None
+    reader = Reader(instruction, root, excluded, remote, expand)
+    parts: list[Part] = []
+    for source in instruction.sources:
+        if isinstance(source, Heredoc):
+            parts.append(reader.heredoc(source, expand_heredoc(source)))
+        else:
+            parts += reader.read(source, expand(source))
+    if not parts and not instruction.excludes:
+        texts = " ".join(source.text for source in instruction.sources if isinstance(source, Word))
+        problem = f"nothing in {reader.place} matches {texts}"
+        raise line.error(instruction.sources[0].offset, problem, CopySourceNotFoundError)
     destination = _destination(expand(instruction.destination), working_directory)
-    if len(sources) > 1 and not destination.endswith("/"):
+    count = max(len(instruction.sources), sum(part.count for part in parts))
+    if count > 1 and not destination.endswith("/"):
         raise line.error(instruction.destination.offset, "with more than one source, the destination must end with /")
-    step = CopyStep(
-        root=root if isinstance(root, Base) else root.root,
-        sources=tuple(sources),
-        destination=destination,
-        owner=expand(instruction.owner) if instruction.owner else "",
-        mode=_mode(instruction, expand),
+    owner = expand(instruction.owner) if instruction.owner else ""
+    mode = expand(instruction.mode) if instruction.mode else ""
+    digest = hashlib.sha256(b"".join(part.digest for part in parts)).hexdigest()
+    kind = "multi" if count > 1 else "dir" if parts and parts[0].is_directory else "file"
+    return CopyPlan(
+        instruction,
+        f"{kind}:{digest}",
+        (type(instruction).__name__, digest, destination, owner, mode, json.dumps(reader.options)),
+        destination,
+        instruction.link,
+        root if isinstance(root, Base) else root.root,
+        tuple(parts),
+        owner,
+        _mode(instruction, mode),
+        temporary,
     )
-    return step, _digest(instruction, step, root)
 
 
 def _destination(path: str, working_directory: str) -> str:
@@ -64,25 +136,10 @@ def _destination(path: str, working_directory: str) -> str:
     return f"{path}/" if is_directory and path != "/" else path
 
 
-def _mode(instruction: Copy, expand: Callable[[Word], str]) -> int | None:
-    if instruction.mode is None:
+def _mode(instruction: Copy | Add, text: str) -> tuple[ModeClause, ...] | None:
+    if instruction.mode is None or not text:
         return None
-    text = expand(instruction.mode)
-    if not _MODE.fullmatch(text):
-        raise instruction.line.error(instruction.mode.offset, f"{text} is no mode; wanted octal digits such as 755")
-    return int(text, 8)
-
-
-def _digest(instruction: Copy, step: CopyStep, root: BuildContext | Base) -> str:
-    if isinstance(root, Base):
-        names = json.dumps([source.path for source in step.sources])
-        digest = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
-    else:
-        try:
-            digest = root.fingerprint(step.sources)
-        except SourceMissing as missing:
-            offset = instruction.sources[0].offset
-            raise instruction.line.error(offset, missing.problem, CopySourceNotFoundError) from None
-    if len(step.sources) > 1:
-        return f"multi:{digest}"
-    return f"{'file' if step.sources[0].entries is None else 'dir'}:{digest}"
+    try:
+        return parse_mode(text)
+    except ModeProblem as problem:
+        raise instruction.line.error(instruction.mode.offset, problem.problem) from None

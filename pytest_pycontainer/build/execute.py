@@ -19,18 +19,18 @@ from pytest_pycontainer.build import instructions as kinds
 from pytest_pycontainer.build.context import BuildContext
 from pytest_pycontainer.build.copying import plan_copy
 from pytest_pycontainer.build.dockerfile import parse
-from pytest_pycontainer.build.later import refuse_later, refuse_platform
+from pytest_pycontainer.build.file_digests import FileDigests, memory_of
+from pytest_pycontainer.build.later import refuse_platform
 from pytest_pycontainer.build.metadata import absolute, change_config, in_shell
 from pytest_pycontainer.build.mounts import plan_mounts, run_network
 from pytest_pycontainer.build.output import StepOutput
 from pytest_pycontainer.build.patterns import IgnoreRules
 from pytest_pycontainer.build.secrets import BuildSecrets
-from pytest_pycontainer.build.stages import Plan, Stage, declare, expand_word, plan_stages
+from pytest_pycontainer.build.stages import Plan, Stage, declare, expand_heredoc, expand_word, plan_stages
 from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing, StepExecutor
 from pytest_pycontainer.build.text_file import read_text
 from pytest_pycontainer.errors import (
     BuildStepFailedError,
-    CopySourceNotFoundError,
     DockerfileError,
     ImageNotFoundError,
     InvalidReferenceError,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_pycontainer.build.lines import Line
+    from pytest_pycontainer.build.remote import RemoteSources
     from pytest_pycontainer.build.steps import Network
 
     # Makes a step's config, all but its time and history; gets the step's key.
@@ -76,6 +77,7 @@ def build_image(
     report: Callable[[str], None],
     secrets: BuildSecrets | None = None,
     network: Network = "default",
+    remote: RemoteSources | None = None,
 ) -> StoredImage:
     """Builds the Dockerfile ``dockerfile`` (relative to ``context``) up to the stage ``target`` and names the result.
 
@@ -101,6 +103,7 @@ def build_image(
         report=report,
         secrets=secrets or BuildSecrets(),
         network=network,
+        remote=remote,
     )
     with store.in_use():
         image = builder.build(plan.needed(target), labels)
@@ -147,6 +150,7 @@ class _Builder:
     report: Callable[[str], None]
     secrets: BuildSecrets
     network: Network
+    remote: RemoteSources | None
     built: dict[int, _State] = field(default_factory=dict)
     step: int = 0
     steps: int = 0
@@ -171,7 +175,6 @@ class _Builder:
         copies = iter(stage.copies)
         for instruction in stage.instructions:
             self._announce(instruction.line.text)
-            refuse_later(instruction)
             match instruction:
                 case kinds.Arg():
                     declare(
@@ -186,6 +189,8 @@ class _Builder:
                     self._run(state, instruction, stage)
                 case kinds.Copy():
                     self._copy(state, instruction, next(copies) if instruction.source_stage else None)
+                case kinds.Add():
+                    self._copy(state, instruction, None)
                 case kinds.Workdir():
                     self._workdir(state, instruction)
                 case _:
@@ -259,28 +264,35 @@ class _Builder:
         reads = (*planned.key, *(() if network == "default" else (network,)))
         self._finish(state, ("RUN", *command, "", *told, *(("", *reads) if reads else ())), history, run)
 
-    def _copy(self, state: _State, instruction: kinds.Copy, source: int | str | None) -> None:
+    def _copy(self, state: _State, instruction: kinds.Copy | kinds.Add, source: int | str | None) -> None:
         line = instruction.line
         root: BuildContext | Base = self._context
         reads: tuple[str, ...] = ()
         if source is not None:
+            assert isinstance(instruction, kinds.Copy)
             assert instruction.source_stage is not None
             root, reads = self._files(line, instruction.source_stage, source)
-        step, digest = plan_copy(
+        variables = state.variables
+        plan = plan_copy(
             instruction,
             root,
-            lambda word: expand_word(line, word, state.variables),
+            lambda word: expand_word(line, word, variables),
+            lambda heredoc: expand_heredoc(heredoc, variables),
             state.config.working_directory,
+            temporary=self.store.temporary,
+            remote=self.remote,
         )
 
         def copy(_key: str) -> ImageConfig:
             try:
-                return self._write(state.config, step)
+                with plan.open() as step:
+                    return self._write(state.config, step, Base((), host=False) if plan.link else None)
             except SourceMissing as missing:
-                raise _source_error(instruction, missing) from None
+                raise plan.missing(missing) from None
 
-        parts = ("COPY", digest, *reads, step.destination, step.owner, str(step.mode))
-        self._finish(state, parts, f"{_NOTHING_RUN}COPY {digest} in {step.destination} ", copy)
+        name = type(instruction).__name__.upper()
+        created_by = f"{_NOTHING_RUN}{name} {plan.digest} in {plan.destination} "
+        self._finish(state, (*plan.key, *reads), created_by, copy)
 
     def _workdir(self, state: _State, instruction: kinds.Workdir) -> None:
         path = expand_word(instruction.line, instruction.path, state.variables)
@@ -321,8 +333,8 @@ class _Builder:
         config = replace(made, created=created, history=(*before.history, entry))
         return StoredImage(self.store.put_image(config), config)
 
-    def _write(self, config: ImageConfig, step: CopyStep) -> ImageConfig:
-        with self.executor.copy(self._base(config), step) as result:
+    def _write(self, config: ImageConfig, step: CopyStep, base: Base | None = None) -> ImageConfig:
+        with self.executor.copy(base or self._base(config), step) as result:
             return self._with_layer(config, result.upper)
 
     def _with_layer(self, config: ImageConfig, upper: Path) -> ImageConfig:
@@ -337,9 +349,9 @@ class _Builder:
     def _context(self) -> BuildContext:
         own = self.dockerfile.with_name(f"{self.dockerfile.name}.dockerignore")
         path = own if own.exists() else self.context / ".dockerignore"
-        return BuildContext(
-            self.context, IgnoreRules.parse(read_text(path), str(path)) if path.exists() else IgnoreRules()
-        )
+        ignored = IgnoreRules.parse(read_text(path), str(path)) if path.exists() else IgnoreRules()
+        memory = memory_of(self.context.resolve(), self.store.cache)
+        return BuildContext(self.context, ignored, FileDigests(memory, self.store.temporary))
 
     def _files(self, line: Line, word: kinds.Word, source: int | str) -> tuple[Base, tuple[str, ...]]:
         """The file system of the stage or image that ``word`` means, and what identifies it."""
@@ -381,15 +393,3 @@ class _Builder:
         unused = self.given.keys() - declared - self.plan.arguments.keys() - _PROXIES - {_EPOCH}
         if unused:
             self.report(f"[Warning] One or more build-args [{' '.join(sorted(unused))}] were not consumed")
-
-
-def _source_error(instruction: kinds.Copy, missing: SourceMissing) -> DockerfileError:
-    offset = next(
-        (
-            word.offset
-            for word in instruction.sources
-            if isinstance(word, kinds.Word) and word.text.strip("/") == missing.source.strip("/")
-        ),
-        instruction.sources[0].offset,
-    )
-    return instruction.line.error(offset, missing.problem, CopySourceNotFoundError)

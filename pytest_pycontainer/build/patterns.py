@@ -25,12 +25,37 @@ def has_wildcards(path: str) -> bool:
     return not _WILDCARDS.isdisjoint(path)
 
 
+def split_wildcards(path: str) -> tuple[str, tuple[str, ...]]:
+    """The path up to the first name with wildcards, and the names from there on."""
+    names = path.split("/")
+    first = next((number for number, name in enumerate(names) if has_wildcards(name)), len(names))
+    return "/".join(names[:first]), tuple(names[first:])
+
+
 def compile_name(pattern: str) -> re.Pattern[str]:
     r"""What one name in a path must match: ``*``, ``?``, ``[a-z]``, ``[^a-z]``, and ``\`` before a literal.
 
     Raises PatternProblem.
     """
     return re.compile(_translate(pattern, double_star=False), re.DOTALL)
+
+
+def compile_path(pattern: str) -> re.Pattern[str]:
+    """What a path must match, itself or by a directory that it lies in; ``**`` stands for any number of names.
+
+    Raises PatternProblem.
+    """
+    return re.compile(_below(_translate(_clean(pattern), double_star=True)), re.DOTALL)
+
+
+def _clean(pattern: str) -> str:
+    """As Go's filepath.Clean, then relative."""
+    return posixpath.normpath(pattern).lstrip("/")
+
+
+def _below(expression: str) -> str:
+    """What lies below a match matches too."""
+    return f"(?:{expression})(?:/.*)?"
 
 
 def _translate(pattern: str, *, double_star: bool) -> str:
@@ -110,8 +135,7 @@ class IgnoreRules:
             column = line.rindex(pattern) + 1
             if not pattern:
                 raise DockerfileError(file, number, column, line, "expected a pattern after !")
-            # As Go's filepath.Clean, then relative to the context.
-            cleaned = posixpath.normpath(pattern).lstrip("/")
+            cleaned = _clean(pattern)
             if cleaned in ("", "."):
                 continue
             try:
@@ -119,13 +143,17 @@ class IgnoreRules:
                 re.compile(rules[-1][1])
             except PatternProblem as problem:
                 raise DockerfileError(file, number, column + problem.offset, line, problem.problem) from None
-        return cls(
-            tuple(
-                # What lies below a match matches too.
-                (excludes, re.compile(f"(?:{'|'.join(pattern for _, pattern in group)})(?:/.*)?", re.DOTALL))
-                for excludes, group in groupby(rules, key=lambda rule: rule[0])
-            )
-        )
+        return cls(_grouped(rules))
+
+    @classmethod
+    def excluding(cls, pattern: str) -> IgnoreRules:
+        """The rule of one pattern, perhaps with ``!``; add up several. Raises PatternProblem."""
+        excludes = not pattern.startswith("!")
+        cleaned = _clean(pattern.removeprefix("!"))
+        return cls() if cleaned in ("", ".") else cls(_grouped([(excludes, _translate(cleaned, double_star=True))]))
+
+    def __add__(self, later: IgnoreRules) -> IgnoreRules:
+        return IgnoreRules(self.groups + later.groups)
 
     @property
     def has_exceptions(self) -> bool:
@@ -138,3 +166,10 @@ class IgnoreRules:
             if pattern.fullmatch(path):
                 return excludes
         return False
+
+
+def _grouped(rules: list[tuple[bool, str]]) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+    return tuple(
+        (excludes, re.compile(_below("|".join(pattern for _, pattern in group)), re.DOTALL))
+        for excludes, group in groupby(rules, key=lambda rule: rule[0])
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build.expand import ExpansionProblem, expand
-from pytest_pycontainer.build.instructions import Arg, Copy, From, Instruction, Run, Word
+from pytest_pycontainer.build.instructions import Arg, Copy, From, Heredoc, Instruction, Run, Word
 from pytest_pycontainer.build.mount_options import stage_names
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.image.platform import Platform
@@ -85,11 +85,21 @@ def expand_word(line: Line, word: Word, variables: Mapping[str, str]) -> str:
         raise line.error(word.offset + problem.offset, problem.problem) from None
 
 
-def platform_arguments(platform: Platform) -> dict[str, str]:
-    """The build arguments that are always there, as BuildKit names them; building is for the machine it is done on."""
+def expand_heredoc(heredoc: Heredoc, variables: Mapping[str, str]) -> str:
+    """What COPY and ADD write of a here-document. Raises DockerfileError at the right line and column."""
+    if not heredoc.expands:
+        return heredoc.content
+    try:
+        return expand(heredoc.content, variables, heredoc.body.escape, quotes=False)
+    except ExpansionProblem as problem:
+        raise heredoc.body.error(problem.offset, problem.problem) from None
+
+
+def platform_arguments(target: Platform, build: Platform) -> dict[str, str]:
+    """The build arguments that are always there, as BuildKit names them: built for ``target``, on ``build``."""
     return {
         f"{side}{name}": value
-        for side in ("TARGET", "BUILD")
+        for side, platform in (("TARGET", target), ("BUILD", build))
         for name, value in (
             ("PLATFORM", str(platform)),
             ("OS", platform.os),
@@ -100,15 +110,20 @@ def platform_arguments(platform: Platform) -> dict[str, str]:
 
 
 def plan_stages(
-    instructions: Sequence[Instruction], given: Mapping[str, str], platform: Platform, target: str | None = None
+    instructions: Sequence[Instruction],
+    given: Mapping[str, str],
+    platform: Platform,
+    target: str | None = None,
+    *,
+    build_platform: Platform | None = None,
 ) -> Plan:
     """Groups instructions into stages; ``given`` are the build arguments from outside, ``target`` the stage wanted.
 
-    Of stages with one name, the last above is meant. Raises DockerfileError for instructions before the first FROM,
+    ``platform`` is what the image is for, ``build_platform`` what it is built on, if that is another. Of stages with one name, the last above is meant. Raises DockerfileError for instructions before the first FROM,
     and for stages and platforms that there are not.
     """
     names = [instruction.name for instruction in instructions if isinstance(instruction, From)]
-    arguments = platform_arguments(platform)
+    arguments = platform_arguments(platform, build_platform or platform)
     arguments["TARGETSTAGE"] = target or (names[-1] if names else None) or "default"
     arguments |= {name: given[name] for name in arguments.keys() & given.keys()}
     starts = [index for index, instruction in enumerate(instructions) if isinstance(instruction, From)]

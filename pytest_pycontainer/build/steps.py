@@ -30,8 +30,9 @@ class CopySource:
 
     Where a root can't be looked at before, in a stage, the executor matches ``pattern``: regular expressions, one for
     each name below ``path``. With ``parents`` it is one expression, for paths below the directory ``path``, and what
-    matches is copied with the directories that it lies in. ``excludes`` are expressions for paths, each with whether
-    it leaves out what matches or takes it back in; the last that matches decides.
+    matches is copied with the directories that it lies in; if something has to match it is ``required``, and called
+    ``name``. ``excludes`` are expressions for paths, each with whether it leaves out what matches or takes it back in;
+    the last that matches decides.
 
     With ``unpacked`` the directory was an archive, whose owners are kept and which takes the place of what is in its
     way; ``--chmod`` is not for it.
@@ -43,6 +44,7 @@ class CopySource:
     name: str = ""
     root: Path | None = None
     parents: bool = False
+    required: bool = False
     excludes: tuple[tuple[bool, str], ...] = ()
     unpacked: bool = False
 
@@ -194,3 +196,9 @@ class StepExecutor(Protocol):
 
     def copy(self, base: Base, step: CopyStep) -> AbstractContextManager[StepResult]:
         """Copies. Raises SourceMissing if a source in another stage's file system is not there."""
+
+    def interrupt(self) -> None:
+        """Ends what runs, and what is begun later, as soon as may be; from any thread, any number of times.
+
+        What was running ends with any result, or an error: the build that is given up does not look at it.
+        """

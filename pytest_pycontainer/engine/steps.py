@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import astuple
 
 from pytest_pycontainer.build.steps import Base, CopyStep, Network, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.engine.container import Container
@@ -13,11 +15,11 @@ from pytest_pycontainer.engine.launch import ContainerNetwork, Plan, launch
 from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.step_mounts import open_mounts
-from pytest_pycontainer.errors import ContainerStartError, CopyFailedError
+from pytest_pycontainer.errors import ContainerNotRunningError, ContainerStartError, CopyFailedError
 from pytest_pycontainer.image.config import ImageConfig
-from pytest_pycontainer.runtime.copying import SOURCE_STEP
+from pytest_pycontainer.runtime.copying import MATCH_STEP, SOURCE_STEP
 from pytest_pycontainer.runtime.mount_points import remove_mount_points
-from pytest_pycontainer.runtime.spec import CopySource, CopySpec, Mount, Rootfs
+from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause, Mount, Rootfs
 from pytest_pycontainer.store.files import storing
 
 _COPY_SECONDS = 3600.0
@@ -26,10 +28,24 @@ _NETWORKS: Mapping[Network, ContainerNetwork] = {"default": "bridge", "none": "n
 
 
 class RuntimeSteps:
-    """Runs each step in an intermediate container, whose upper directory is what the step wrote."""
+    """Runs each step in an intermediate container, whose upper directory is what the step wrote.
+
+    For one build, of which several threads may be at a step each.
+    """
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._lock = threading.Lock()
+        self._running: set[Container] = set()
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Kills what runs; what is started later is killed at once."""
+        with self._lock:
+            self._interrupted = True
+            running = list(self._running)
+        for container in running:
+            _kill(container)
 
     @contextmanager
     def run(self, base: Base, step: RunStep, output: Callable[[str], None]) -> Iterator[StepResult]:
@@ -47,11 +63,25 @@ class RuntimeSteps:
                 code = error.exit_code
             else:
                 self._resources.prepare_next()
-                _print(container, output)
-                code = container.wait()
+                with self._interruptible(container):
+                    _print(container, output)
+                    code = container.wait()
             with storing("take the mount points from", container.upper):
                 remove_mount_points(container.upper)
             yield StepResult(code, container.upper)
+
+    @contextmanager
+    def _interruptible(self, container: Container) -> Iterator[None]:
+        with self._lock:
+            self._running.add(container)
+            interrupted = self._interrupted
+        try:
+            if interrupted:
+                _kill(container)
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(container)
 
     @contextmanager
     def copy(self, base: Base, step: CopyStep) -> Iterator[StepResult]:
@@ -68,6 +98,8 @@ class RuntimeSteps:
         failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
         if failed is not None and failed.step == SOURCE_STEP:
             raise _missing(failed.detail)
+        if failed is not None and failed.step == MATCH_STEP:
+            raise SourceMissing("", "nothing in that stage or image matches")
         if failed is not None:
             raise CopyFailedError(failed.step, failed.detail)
 
@@ -93,13 +125,34 @@ def _missing(source: str) -> SourceMissing:
 
 
 def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:
-    source: str | Rootfs
+    own: str | Rootfs
     if isinstance(step.root, Base):
-        source = Rootfs(tuple(map(str, step.root.layers)), step.root.host, None, None)
+        own = Rootfs(tuple(map(str, step.root.layers)), step.root.host, None, None)
     else:
-        source = str(step.root)
-    sources = tuple(CopySource(item.path, item.entries, item.pattern, item.name) for item in step.sources)
-    return CopySpec(root, source, sources, step.destination, step.owner, step.mode)
+        own = str(step.root)
+    others = dict.fromkeys(str(source.root) for source in step.sources if source.root)
+    roots = (own, *others)
+    sources = tuple(
+        CopySource(
+            source.path,
+            source.entries,
+            source.pattern,
+            source.name,
+            roots.index(str(source.root)) if source.root else 0,
+            source.parents,
+            source.required,
+            source.excludes,
+            source.unpacked,
+        )
+        for source in step.sources
+    )
+    mode = None if step.mode is None else tuple(ModeClause(*astuple(clause)) for clause in step.mode)
+    return CopySpec(root, roots, sources, step.destination, step.owner, mode)
+
+
+def _kill(container: Container) -> None:
+    with suppress(ContainerNotRunningError):
+        container.kill()
 
 
 def _forget(container: Container) -> None:

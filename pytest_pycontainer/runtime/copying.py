@@ -1,34 +1,37 @@
-"""Copying files into a root that no process runs in: Dockerfile's COPY and WORKDIR.
+"""Copying files into a root that no process runs in: Dockerfile's COPY, ADD and WORKDIR.
 
 A child of the spawner mounts the root, makes it its own, and copies: a link in the image can lead nowhere else. The
-source is used through a descriptor opened before, resolved inside the source's own root (CVE-2018-15664).
+sources are used through descriptors opened before, and resolved inside their own roots (CVE-2018-15664).
 """
 
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import messages, users
+from pytest_pycontainer.runtime.copy_sources import MATCH_STEP, SOURCE_STEP, Entry, Filter, SourceRoot, walk
 from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.file_copy import copy_attributes, copy_content
 from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
-from pytest_pycontainer.runtime.spec import CopySource, CopySpec
+from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause
+
+__all__ = ["MATCH_STEP", "SOURCE_STEP", "run_copy"]
 
 _FAILED = 125
-_COPY_CHUNK = 1 << 30
-
-SOURCE_STEP = "find the source"
-"""The name of the step whose failure means: a source is not there; its detail is the source."""
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def run_copy(spec: CopySpec, answer: socket.socket, points: MountPoints) -> NoReturn:
@@ -39,28 +42,41 @@ def run_copy(spec: CopySpec, answer: socket.socket, points: MountPoints) -> NoRe
         os.umask(0)
         with step("prepare the copy"):
             namespaces.unshare(namespaces.MOUNT)
-            if isinstance(spec.source, str):
-                source = os.open(spec.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            else:
-                source = mount_root(spec.source, points, points.source)
-            root = mount_root(spec.rootfs, points, points.root)
+            roots = [
+                os.open(root, _PATH) if isinstance(root, str) else mount_root(root, points, points.source)
+                for root in spec.roots
+            ]
+            target = mount_root(spec.rootfs, points, points.root)
             sys.path.clear()
-            mount.pivot_into(root)
-        from_image = not isinstance(spec.source, str)
-        copier = _Copier(
-            source,
-            *_owner(spec.owner),
-            spec.mode,
-            keep_owner=from_image and not spec.owner,
-            keep_attributes=from_image,
-        )
-        _copy_all(spec, copier)
+            mount.pivot_into(target)
+        _copy_all(spec, [SourceRoot(root) for root in roots])
         messages.send(answer, messages.Done())
         code = 0
     except StepFailed as failure:
         messages.send(answer, failure.failed)
     finally:
         os._exit(code)
+
+
+def _copy_all(spec: CopySpec, roots: list[SourceRoot]) -> None:
+    owner = _owner(spec.owner)
+    if not spec.sources:
+        with step(f"make {spec.destination}"):
+            _make_directories(spec.destination, owner)
+    with step("look for what to copy"):
+        found = [(source, status) for each in spec.sources for source, status in roots[each.root].find(each)]
+    if spec.sources and not found and not any(source.excludes for source in spec.sources):
+        raise StepFailed(Failed(MATCH_STEP, errno.ENOENT, ""))
+    into_directory = spec.destination.endswith("/") or len(found) > 1
+    for source, status in found:
+        with step(f"copy {source.path or '.'} to {spec.destination}"):
+            # As BuildKit: what comes from another stage, or was in an archive, keeps its owner.
+            keeps_owner = (source.unpacked or not isinstance(spec.roots[source.root], str)) and not spec.owner
+            copier = _Copier(roots[source.root], owner, keeps_owner, None if source.unpacked else spec.mode)
+            if stat.S_ISDIR(status.st_mode):
+                copier.copy_directory(source, spec.destination)
+            else:
+                copier.copy_file(source, status, spec.destination, into_directory=into_directory)
 
 
 def _owner(text: str) -> tuple[int, int]:
@@ -71,179 +87,223 @@ def _owner(text: str) -> tuple[int, int]:
     return user.uid, user.gid if ":" in text or not text.isdecimal() else user.uid
 
 
-def _copy_all(spec: CopySpec, copier: _Copier) -> None:
-    if not spec.sources:
-        with step(f"make {spec.destination}"):
-            copier.make_directories(spec.destination)
-    found = [(path, source) for source in spec.sources for path in copier.match(source)]
-    into_directory = spec.destination.endswith("/") or len(found) > 1
-    for path, source in found:
-        with step(f"copy {path or '.'} to {spec.destination}"):
-            copier.copy(path, source, spec.destination, into_directory=into_directory)
-
-
-@dataclass(frozen=True, slots=True)
-class _Copier:
-    """Copies out of the root open as ``source`` into this process's own root.
-
-    As BuildKit: what comes from another stage keeps its owner and extended attributes, what comes from this machine
-    gets one owner.
-    """
-
-    source: int
-    uid: int
-    gid: int
-    mode: int | None
-    keep_owner: bool
-    keep_attributes: bool
-
-    def match(self, source: CopySource) -> Iterable[str]:
-        """The paths that a source stands for. Raises StepFailed (SOURCE_STEP) if there are none."""
-        if source.pattern:
-            found = sorted(self._match("", source.path.strip("/").split("/")))
-        else:
-            found = [source.path] if self._exists(source.path) else []
-        if not found:
-            raise StepFailed(Failed(SOURCE_STEP, errno.ENOENT, source.path))
-        return found
-
-    def _exists(self, path: str) -> bool:
+def _make_directories(path: str, owner: tuple[int, int]) -> str:
+    """Makes the directories of ``path`` that are missing, behind links too, and returns where it really is."""
+    real = os.path.realpath(path)
+    missing = []
+    at = real
+    while not os.path.isdir(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    for directory in reversed(missing):
         try:
-            os.close(self._open(path, os.O_PATH))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
-
-    def _match(self, directory: str, parts: list[str]) -> Iterator[str]:
-        pattern = parts[0].replace("[^", "[!")
-        descriptor = self._open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            names = os.listdir(descriptor)
-        finally:
-            os.close(descriptor)
-        for name in fnmatch.filter(names, pattern):
-            path = os.path.join(directory, name)
-            if len(parts) == 1:
-                yield path
-            elif self._is_directory(path):
-                yield from self._match(path, parts[1:])
-
-    def _open(self, path: str, flags: int) -> int:
-        return mount.open_in_root(self.source, path or ".", flags)
-
-    def _is_directory(self, path: str) -> bool:
-        descriptor = self._open(path, os.O_PATH)
-        try:
-            return stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        finally:
-            os.close(descriptor)
-
-    def copy(self, path: str, source: CopySource, destination: str, *, into_directory: bool) -> None:
-        """Copies a file to ``destination`` or into it, or what is in a directory into ``destination``."""
-        if self._is_directory(path):
-            self.make_directories(destination)
-            top = self._open(path, os.O_PATH | os.O_DIRECTORY)
-            try:
-                for entry in self._walk(top, "") if source.entries is None else source.entries:
-                    self._copy_entry(top, entry, os.path.join(destination, entry))
-            finally:
-                os.close(top)
-            return
-        if into_directory or os.path.isdir(destination):
-            destination = os.path.join(destination, source.name or os.path.basename(path))
-        self.make_directories(os.path.dirname(destination))
-        parent = self._open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
-        try:
-            self._copy_entry(parent, os.path.basename(path), destination)
-        finally:
-            os.close(parent)
-
-    def make_directories(self, path: str) -> None:
-        """Makes the directories of ``path`` that are missing, what links in it stand for, owned as the copy is."""
-        real = os.path.realpath(path)
-        missing = []
-        while not os.path.isdir(real):
-            missing.append(real)
-            real = os.path.dirname(real)
-        for directory in reversed(missing):
             os.mkdir(directory, 0o755)
-            os.chown(directory, self.uid, self.gid)
+        except FileExistsError:
+            raise OSError(errno.ENOTDIR, f"{directory} is there and is no directory") from None
+        os.chown(directory, *owner)
+    return real
 
-    def _walk(self, top: int, directory: str) -> Iterator[str]:
-        descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-        try:
-            with os.scandir(descriptor) as found:
-                entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
-        finally:
-            os.close(descriptor)
-        for name, is_directory in entries:
-            path = os.path.join(directory, name)
-            yield path
-            if is_directory:
-                yield from self._walk(top, path)
 
-    def _copy_entry(self, top: int, entry: str, destination: str) -> None:
-        """Copies one file, link, device, or the directory alone, from below ``top``, replacing what is there."""
-        status = os.stat(entry, dir_fd=top, follow_symlinks=False)
-        kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
-        if kind == stat.S_IFDIR:
-            if not os.path.isdir(destination):
-                _remove(destination)
-                os.mkdir(destination)
+@dataclass(slots=True)
+class _Copier:
+    """Copies out of one root into this process's own. Links between the files of one source are kept."""
+
+    root: SourceRoot
+    owner: tuple[int, int]
+    keeps_owner: bool
+    mode: tuple[ModeClause, ...] | None
+    _linked: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def copy_file(self, source: CopySource, status: os.stat_result, destination: str, *, into_directory: bool) -> None:
+        """Copies a file to ``destination``, or into it if that is a directory or is to be one."""
+        if into_directory:
+            _make_directories(destination, self.owner)
+        real = os.path.realpath(destination)
+        if os.path.isdir(real):
+            real = os.path.join(real, source.name or os.path.basename(source.path))
         else:
-            _remove(destination)
-            if kind == stat.S_IFREG:
-                self._copy_content(top, entry, destination, status.st_size)
-            elif kind == stat.S_IFLNK:
-                os.symlink(os.readlink(entry, dir_fd=top), destination)
-            else:
-                os.mknod(destination, kind, status.st_rdev)
-        owner = (status.st_uid, status.st_gid) if self.keep_owner else (self.uid, self.gid)
-        os.chown(destination, *owner, follow_symlinks=False)
-        if kind != stat.S_IFLNK:
-            # After the owner: changing that takes set-uid bits away.
-            os.chmod(destination, mode if self.mode is None else self.mode)
-        if self.keep_attributes and kind == stat.S_IFREG:
-            _copy_attributes(top, entry, destination)
-        os.utime(destination, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
-
-    def _copy_content(self, top: int, entry: str, destination: str, size: int) -> None:
-        source = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+            _make_directories(os.path.dirname(real), self.owner)
+        directory, name = os.path.split(real)
+        target = os.open(directory, _PATH)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            target = os.open(destination, flags, 0o600)
+            _make_room(name, target, real, replaces=source.unpacked)
+            if stat.S_ISREG(status.st_mode):
+                opened = self.root.open(source.path, os.O_RDONLY | os.O_NONBLOCK)
+                self._copy_content(opened, name, target, status)
+            else:
+                self._make_special(name, target, status)
+        finally:
+            os.close(target)
+
+    def copy_directory(self, source: CopySource, destination: str) -> None:
+        """Copies what is in a directory into ``destination``; below that, no link is followed on either side."""
+        real = _make_directories(destination, self.owner)
+        top = self.root.open(source.path, _PATH)
+        try:
+            target = os.open(real, _PATH)
             try:
-                while size > 0 and (copied := _copy_some(source, target, min(size, _COPY_CHUNK))):
-                    size -= copied
+                entries: Iterable[str | Entry] = walk(top, Filter.of(source))
+                if source.entries is not None:
+                    entries = source.entries
+                count = self._copy_entries(entries, top, target, real, replaces=source.unpacked)
             finally:
                 os.close(target)
         finally:
+            os.close(top)
+        if source.required and not count:
+            raise StepFailed(Failed(SOURCE_STEP, errno.ENOENT, source.name))
+
+    def _copy_entries(
+        self, entries: Iterable[str | Entry], top: int, target_top: int, destination: str, *, replaces: bool
+    ) -> int:
+        count = 0
+        directories: list[tuple[str, os.stat_result]] = []
+        here, source, target = "", top, target_top
+        try:
+            for count, entry in enumerate(entries, 1):  # noqa: B007
+                path = entry if isinstance(entry, str) else entry.path
+                above, _, name = path.rpartition("/")
+                if above != here:
+                    if here:
+                        os.close(source)
+                        os.close(target)
+                    here, source, target = "", top, target_top
+                    if above:
+                        source, target = _open_both(top, target_top, above)
+                        here = above
+                status = os.stat(name, dir_fd=source, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    _make_directory(name, target, f"{destination}/{path}", replaces=replaces)
+                    directories.append((path, status))
+                else:
+                    self._copy_entry(name, source, target, status, f"{destination}/{path}", replaces=replaces)
+        finally:
+            if here:
+                os.close(source)
+                os.close(target)
+        # At the end, inner ones first: what is put into a directory changes its time.
+        for path, status in reversed(directories):
+            directory = mount.open_in_root(target_top, path, os.O_RDONLY | os.O_DIRECTORY, follow=False)
+            try:
+                self._finish(directory, status)
+            finally:
+                os.close(directory)
+        return count
+
+    def _copy_entry(
+        self, name: str, source: int, target: int, status: os.stat_result, shown: str, *, replaces: bool
+    ) -> None:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFSOCK:
+            return  # it is of use to nobody but the process that listens on it
+        if kind == stat.S_IFREG:
+            try:
+                if not self._link(name, target, status):
+                    self._copy_content(os.open(name, _READ, dir_fd=source), name, target, status)
+            except FileExistsError:
+                _make_room(name, target, shown, replaces=replaces)
+                self._copy_entry(name, source, target, status, shown, replaces=replaces)
+                return
+            if status.st_nlink > 1:
+                self._linked.setdefault((status.st_dev, status.st_ino), shown)
+            return
+        _make_room(name, target, shown, replaces=replaces)
+        if kind == stat.S_IFLNK:
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+            os.chown(name, *self._owner_of(status), dir_fd=target, follow_symlinks=False)
+            os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+        else:
+            self._make_special(name, target, status)
+
+    def _link(self, name: str, target: int, status: os.stat_result) -> bool:
+        if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in self._linked:
+            return False
+        first = self._linked[status.st_dev, status.st_ino]
+        os.link(first, name, dst_dir_fd=target, follow_symlinks=False)
+        return True
+
+    def _copy_content(self, source: int, name: str, target: int, status: os.stat_result) -> None:
+        """Makes the file ``name`` of what is open as ``source``, which it closes."""
+        try:
+            copy = os.open(name, _NEW, 0o600, dir_fd=target)
+            try:
+                copy_content(source, copy, status.st_size)
+                self._finish(copy, status, source)
+            finally:
+                os.close(copy)
+        finally:
             os.close(source)
 
+    def _make_special(self, name: str, target: int, status: os.stat_result) -> None:
+        if stat.S_ISSOCK(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a socket, which can't be copied")
+        os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=target)
+        os.chown(name, *self._owner_of(status), dir_fd=target, follow_symlinks=False)
+        os.chmod(name, self._mode_of(status), dir_fd=target)
+        os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
-def _copy_some(source: int, target: int, size: int) -> int:
-    """Copies from one descriptor's position to the other's, inside the kernel; returns how much, 0 at the end."""
+    def _finish(self, copy: int, status: os.stat_result, source: int | None = None) -> None:
+        """Owner, mode, attributes, times: in this order, as the first takes set-uid bits and capabilities away."""
+        os.fchown(copy, *self._owner_of(status))
+        os.fchmod(copy, self._mode_of(status))
+        if source is not None:
+            copy_attributes(source, copy)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _owner_of(self, status: os.stat_result) -> tuple[int, int]:
+        return (status.st_uid, status.st_gid) if self.keeps_owner else self.owner
+
+    def _mode_of(self, status: os.stat_result) -> int:
+        mode = stat.S_IMODE(status.st_mode)
+        return mode if self.mode is None else changed_mode(mode, self.mode, stat.S_ISDIR(status.st_mode))
+
+
+def _open_both(source_top: int, target_top: int, path: str) -> tuple[int, int]:
+    source = mount.open_in_root(source_top, path, _PATH, follow=False)
     try:
-        return os.copy_file_range(source, target, size)
-    except OSError as error:
-        # From one file system's kind to another's the kernel knows no short cut.
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP):
-            raise
-        return os.sendfile(target, source, None, size)
-
-
-def _copy_attributes(top: int, entry: str, destination: str) -> None:
-    source = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-    try:
-        for name in os.listxattr(source):
-            os.setxattr(destination, name, os.getxattr(source, name), follow_symlinks=False)
-    finally:
+        return source, mount.open_in_root(target_top, path, _PATH, follow=False)
+    except OSError:
         os.close(source)
+        raise
 
 
-def _remove(path: str) -> None:
-    """Makes room for a file; a directory in its place stays, and the copy fails, as Docker's does."""
+def _make_directory(name: str, target: int, shown: str, *, replaces: bool) -> None:
+    """Makes a directory unless one is there already."""
     try:
-        os.unlink(path)
+        os.mkdir(name, 0o755, dir_fd=target)
+    except FileExistsError:
+        if stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode):
+            return
+        if not replaces:
+            raise OSError(errno.ENOTDIR, f"{shown} is there and is no directory") from None
+        os.unlink(name, dir_fd=target)
+        os.mkdir(name, 0o755, dir_fd=target)
+
+
+def _make_room(name: str, target: int, shown: str, *, replaces: bool) -> None:
+    """Removes a file that is in the way of another, and with ``replaces`` a directory too."""
+    try:
+        os.unlink(name, dir_fd=target)
     except FileNotFoundError:
         return
+    except IsADirectoryError:
+        if not replaces:
+            raise OSError(errno.EISDIR, f"{shown} is a directory, and stays one") from None
+        remove_tree(shown)
+
+
+def changed_mode(mode: int, clauses: Iterable[ModeClause], is_directory: bool) -> int:
+    """What chmod makes of a mode (POSIX chmod, "Extended Description"; X looks at the mode as it was at first)."""
+    executable = is_directory or bool(mode & 0o111)
+    for clause in clauses:
+        bits = clause.bits | (0o111 if clause.execute and executable else 0)
+        for whose in clause.copied:
+            bits |= (mode >> "ogu".index(whose) * 3 & 0o7) * 0o111
+        bits &= clause.who
+        if clause.operator == "-":
+            mode &= ~bits
+        elif clause.operator == "+":
+            mode |= bits
+        else:
+            mode = mode & ~clause.who | bits
+    return mode

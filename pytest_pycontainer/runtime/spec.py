@@ -126,8 +126,9 @@ class CopySource:
 
     ``root`` counts the spec's roots. ``name`` is what a file is called in a destination directory, if not as ``path``
     ends. ``pattern`` holds regular expressions, one for each name below ``path``, or with ``parents`` one for whole
-    paths below the directory ``path``, which are copied with the directories that they lie in. ``excludes`` are such
-    expressions, each with whether it leaves out or takes back in. With ``unpacked`` owners and modes are kept, and what
+    paths below the directory ``path``, which are copied with the directories that they lie in; if something has to
+    match it is ``required``, and called ``name``. ``excludes`` are such expressions, each with whether it leaves out or
+    takes back in. With ``unpacked`` owners and modes are kept, and what
     is in the way makes room.
     """
 
@@ -137,6 +138,7 @@ class CopySource:
     name: str = ""
     root: int = 0
     parents: bool = False
+    required: bool = False
     excludes: tuple[tuple[bool, str], ...] = ()
     unpacked: bool = False
 

@@ -57,13 +57,15 @@ _ANSWERS_TO_BAD_ENTRIES = {
 class Extraction:
     """Extracts a tar archive's entries into ``top``, an empty directory; a context manager and a tar.Receiver.
 
-    ``replacing``, if set, is called before something makes room for a later entry, with its path. Raises
-    LayerInvalidError for an entry that has no place in a layer, StoreError where the disk refuses.
+    ``deletions`` says whether it may have those of a layer. ``replacing``, if set, is called before something makes
+    room for a later entry, with its path. Raises LayerInvalidError for an entry that has no place in a layer,
+    StoreError where the disk refuses.
     """
 
-    def __init__(self, top: Path, entries_at_most: int) -> None:
+    def __init__(self, top: Path, entries_at_most: int, *, deletions: bool = True) -> None:
         self.replacing: Callable[[bytes], None] | None = None
         self._path = top
+        self._deletions = deletions
         self._entries_left = self._entries_at_most = entries_at_most
         self._entry: tar.Entry | None = None
         self._file = -1
@@ -156,6 +158,8 @@ class Extraction:
         *above, name = parts
         self._enter(b"/".join(above))
         if name.startswith(WHITEOUT):
+            if not self._deletions:
+                raise invalid(entry.name, "its name is that of a deletion, which is for images' layers")
             self._mark_deletion(name)
             return
         match entry.kind:

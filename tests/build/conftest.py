@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,12 +83,19 @@ class DirectoryExecutor:
             shutil.rmtree(upper, ignore_errors=True)
 
     def _find(self, root: Path | Base, source: CopySource) -> Path:
+        root = source.root or root
         for directory in root.layers if isinstance(root, Base) else (root,):
-            if source.pattern and (found := sorted(directory.glob(source.path))):
+            top = directory / source.path
+            found = [path for path in sorted(top.rglob("*")) if _matches(path.relative_to(top), source.pattern)]
+            if source.pattern and found:
                 return found[0]
-            if os.path.lexists(directory / source.path):
-                return directory / source.path
+            if not source.pattern and os.path.lexists(top):
+                return top
         raise SourceMissing(source.path, f"{source.path} is not in that stage")
+
+
+def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
+    return len(path.parts) == len(patterns) and all(map(re.fullmatch, patterns, path.parts))
 
 
 class Builder:

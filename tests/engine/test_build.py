@@ -222,5 +222,5 @@ def test_a_build_reaches_the_outside_by_name(engine: Engine, build: Build) -> No
 
 def test_a_copy_onto_a_directory_fails_and_says_so(build: Build, context: Path) -> None:
     (context / "file").write_text("x")
-    with pytest.raises(CopyFailedError, match="copy file to /place/: Is a directory"):
+    with pytest.raises(CopyFailedError, match="copy file to /place/: /place/file is a directory"):
         build("FROM host\nRUN mkdir -p /place/file\nCOPY file /place/\n")
