@@ -110,6 +110,7 @@ def test_a_directory_is_imported(store: Store, root: Path) -> None:
         (gzip.compress(bytes(5000))[:-9], "gzip data ends too early"),
         (b"x" * 100, "ends too early"),
     ],
+    ids=["nothing", "rubbish", "compressed and cut off", "less than a block"],
 )
 def test_files_that_are_no_archives(store: Store, tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "root.tar"

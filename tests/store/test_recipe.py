@@ -122,7 +122,9 @@ def test_archives_of_python(store: Store, tree: Path, form: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", [b"", bytes(512), bytes(1024), bytes(1 << 20), bytes(1024) + random.Random(2).randbytes(300_000)]
+    "end",
+    [b"", bytes(512), bytes(1024), bytes(1 << 20), bytes(1024) + random.Random(2).randbytes(300_000)],
+    ids=["nothing", "half an end", "an end", "zeros", "rubbish"],
 )
 def test_whatever_follows_the_entries(store: Store, end: bytes) -> None:
     archive = packed(("a", FILE, b"x" * 600)).rstrip(b"\0")
