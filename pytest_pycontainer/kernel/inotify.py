@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 from types import TracebackType
 
 from pytest_pycontainer.kernel import libc
@@ -15,7 +16,11 @@ _EVENTS_AT_ONCE = 64 * 1024
 
 
 class ModificationWatch:
-    """Tells when one file is written to. A context manager; it holds one descriptor."""
+    """Tells when one file is written to. A context manager; it holds one descriptor.
+
+    A thread closes that: the kernel answers only when nobody can be looking at the watch any more, which takes it tens
+    of milliseconds, and longer than many a container lives.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._descriptor = libc.call("inotify_init1", _IN_NONBLOCK | _IN_CLOEXEC)
@@ -31,7 +36,7 @@ class ModificationWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        threading.Thread(target=os.close, args=(self._descriptor,), name="close a watch", daemon=True).start()
 
     def fileno(self) -> int:
         return self._descriptor
