@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from pytest_pycontainer.build.words import SPACE, read_json, skip_flags
+from pytest_pycontainer.build.words import SPACE, WHITE, read_json, skip_flags
 
 _HOLDER = re.compile(rf"[{SPACE}]*(?:ONBUILD[{SPACE}]+)?(?:RUN|COPY|ADD)[{SPACE}]+", re.IGNORECASE)
 _MARK = re.compile(rf"[0-9]*<<(-?)[{SPACE}]*(?=[^{SPACE}<])")
@@ -49,7 +49,7 @@ def find_markers(text: str) -> list[Marker]:
             markers.append(marker)
             at = marker.end
             continue
-        begins_word = text[at] in " \t\v\f\r"
+        begins_word = text[at] in WHITE
         if text.startswith(("((", "))"), at):
             depth = max(depth + (1 if text[at] == "(" else -1), 0)
             at += 2
@@ -60,7 +60,7 @@ def find_markers(text: str) -> list[Marker]:
 
 def _read_name(text: str, mark: re.Match[str]) -> Marker | None:
     name, at, quoted = "", mark.end(), False
-    while at < len(text) and not text[at].isspace():
+    while at < len(text) and text[at] not in WHITE:
         if text[at] == "<":
             return None
         quoted |= text[at] in "'\""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build.heredocs import Marker, find_markers
 from pytest_pycontainer.build.instructions import Heredoc
+from pytest_pycontainer.build.words import WHITE
 from pytest_pycontainer.errors import DockerfileError
 
 if TYPE_CHECKING:
@@ -65,18 +66,18 @@ def read_lines(text: str, file: str) -> list[Line]:
     joined = ""
     for number, ended in numbered:
         line = ended.rstrip("\r")
-        content = line.strip()
+        content = line.strip(WHITE)
         if not content or content.startswith("#"):
             continue
-        column = len(line) - len(line.lstrip()) if not joined else 0
+        column = len(line) - len(line.lstrip(WHITE)) if not joined else 0
         pieces.append(Piece(len(joined), number, column, line))
         mark = continued.search(line)
         joined += line[column : mark.start() if mark else None]
         if not mark:
-            logical.append(_finish(Line(file, escape, joined.rstrip(), tuple(pieces)), numbered))
+            logical.append(_finish(Line(file, escape, joined.rstrip(WHITE), tuple(pieces)), numbered))
             pieces, joined = [], ""
-    if joined.strip():
-        logical.append(_finish(Line(file, escape, joined.rstrip(), tuple(pieces)), numbered))
+    if joined.strip(WHITE):
+        logical.append(_finish(Line(file, escape, joined.rstrip(WHITE), tuple(pieces)), numbered))
     return logical
 
 
@@ -106,7 +107,7 @@ def _read_directives(lines: list[str], file: str) -> tuple[int, str]:
     escape = _ESCAPES[0]
     seen: set[str] = set()
     for number, line in enumerate(lines):
-        match = _DIRECTIVE.fullmatch(line.strip())
+        match = _DIRECTIVE.fullmatch(line.strip(WHITE))
         if match is None or match[1].lower() not in _DIRECTIVES:
             return number, escape
         name, value = match[1].lower(), match[2]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SPACE = " \t\v\f\r"
 """What stands between words, and nothing else does: a no-break space, for one, belongs to its word."""
 
+WHITE = SPACE + "\n\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""What is white to Go: it is taken away around lines and arguments, and stands between quoted words."""
+
 _WORD = re.compile(rf"[^{SPACE}]+")
 _END_OF_FLAGS = re.compile(rf"[{SPACE}]*--(?![^{SPACE}])")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -75,18 +78,16 @@ def skip_flags(text: str, start: int) -> int:
         _, start = flag
     if end := _END_OF_FLAGS.match(text, start):
         start = end.end()
-    return _skip_spaces(text, start)
+    return _skip(text, start, WHITE)
 
 
-def _skip_spaces(text: str, start: int) -> int:
-    while text[start : start + 1] in tuple(SPACE):
-        start += 1
-    return start
+def _skip(text: str, start: int, characters: str) -> int:
+    return len(text) - len(text[start:].lstrip(characters))
 
 
 def _read_flag(text: str, start: int) -> tuple[Word, int] | None:
     r"""The flag that comes next, if one does, and where it ends. The escape here is always ``\``, as in Docker."""
-    begin = at = _skip_spaces(text, start)
+    begin = at = _skip(text, start, SPACE)
     if not text.startswith("--", at) or _END_OF_FLAGS.match(text, at):
         return None
     flag, quote = "", ""
@@ -116,20 +117,24 @@ def split_quoted(line: Line, start: int) -> list[Word]:
     """Words between white space that is neither quoted nor escaped; quotes and escapes are kept."""
     text, words, at = line.text, [], start
     while at < len(text):
-        if text[at].isspace():
+        if text[at] in WHITE:
             at += 1
             continue
         begin, quote = at, ""
-        while at < len(text) and (quote or not text[at].isspace()):
+        while at < len(text) and (quote or text[at] not in WHITE):
             character = text[at]
             if character == line.escape and quote != "'":
+                if at + 1 == len(text):
+                    text = text[:at]  # it has nothing to escape
+                    break
                 at += 1
             elif quote:
                 quote = "" if character == quote else quote
             elif character in "'\"":
                 quote = character
             at += 1
-        words.append(Word(text[begin:at], begin))
+        if begin < at:
+            words.append(Word(text[begin:at], begin))
     return words
 
 
@@ -142,9 +147,10 @@ def split_pairs(line: Line, start: int) -> tuple[tuple[Word, Word], ...]:
     if not words:
         raise line.error(len(line.text), "expected name=value")
     if "=" not in words[0].text:
-        if len(words) == 1:
-            raise line.error(words[0].offset + len(words[0].text), f"expected = and a value after {words[0].text}")
-        return ((words[0], Word(line.text[words[1].offset :], words[1].offset)),)
+        name, *others = split_spaces(line, start)
+        if not others:
+            raise line.error(name.offset + len(name.text), f"expected = and a value after {name.text}")
+        return ((name, Word(line.text[others[0].offset :], others[0].offset)),)
     return tuple(_pair(line, word) for word in words)
 
 

@@ -49,6 +49,90 @@ def test_run_in_shell_and_exec_form(text: str, command: kinds.Command) -> None:
     assert instruction.command == command
 
 
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("RUN <<EOF\na\nb\nEOF", "a\nb\n"),
+        ("RUN --network=none <<-'EOF'\n\ta\n\tEOF", "a\n"),
+        ("RUN <<EOF\n#!/bin/sh\nEOF", ("/dev/pipes/EOF",)),
+        ("RUN <<-EOF\n\t#!/bin/sh\n\tEOF", ("/dev/pipes/EOF",)),
+        ("RUN <<EOF cat\n#!/bin/sh\nEOF", "<<EOF cat\n#!/bin/sh\nEOF"),
+        ("RUN cat <<a - <<'b' | x\n1\na\n2\nb\n", "cat <<a - <<'b' | x\n1\na\n2\nb"),
+        ("RUN a \\\n  <<b\nb", "a   <<b\nb"),
+    ],
+)
+def test_run_of_here_documents(text: str, command: kinds.Command) -> None:
+    instruction = one(text)
+    assert isinstance(instruction, kinds.Run)
+    assert instruction.command == command
+    is_script = isinstance(command, tuple)
+    assert (instruction.script is instruction.heredocs[0]) if is_script else (instruction.script is None)
+
+
+def test_copy_and_add_of_here_documents() -> None:
+    copy, add = parse("COPY a <<b <<'c d' e/\nB\nb\nc d\nADD <<-x /y\n\tX\n\tx\n", "Dockerfile")
+    assert isinstance(copy, kinds.Copy)
+    assert sources(copy) == ["a", "B\n", ""]
+    assert [source.expands for source in copy.sources if isinstance(source, kinds.Heredoc)] == [True, False]
+    assert copy.destination.text == "e/"
+    assert isinstance(add, kinds.Add)
+    assert sources(add) == ["X\n"]
+
+
+@pytest.mark.parametrize(
+    ("text", "trigger"),
+    [
+        ("ONBUILD RUN a", "RUN a"),
+        ("onbuild  copy --from=x a \\\n b", "copy --from=x a  b"),
+        ("ONBUILD RUN cat <<-'E' <<f\n\ta\n\tE\nb\nf", "RUN cat <<-'E' <<f\na\nE\nb\nf"),
+    ],
+)
+def test_triggers_are_kept_as_text_that_can_be_read_again(text: str, trigger: str) -> None:
+    instruction = one(text)
+    assert isinstance(instruction, kinds.OnBuild)
+    assert instruction.trigger.text == trigger
+    one(trigger)
+
+
+def test_flags() -> None:
+    run = one("RUN --mount=type=cache,target=/a --network=none --mount='type=bind,target=/b c' -- make --x")
+    assert isinstance(run, kinds.Run)
+    assert [word.text for word in run.mounts] == ["type=cache,target=/a", "type=bind,target=/b c"]
+    assert run.line.text[run.mounts[0].offset :].startswith("type=cache")
+    assert run.network is not None
+    assert (run.network.text, run.security, run.command) == ("none", None, "make --x")
+    copy = one("COPY --link --parents=TRUE --exclude=a --exclude=b --from= a b")
+    assert isinstance(copy, kinds.Copy)
+    assert (copy.link, copy.parents, copy.source_stage) == (True, True, None)
+    assert [word.text for word in copy.excludes] == ["a", "b"]
+    add = one("ADD --checksum=sha256:1 --keep-git-dir --unpack=false --link=false --chmod=u+x --chown=a:b a b")
+    assert isinstance(add, kinds.Add)
+    assert (add.keep_git_dir, add.unpack, add.link) == (True, False, False)
+    assert add.checksum is not None
+    assert add.mode is not None
+    assert add.owner is not None
+    assert (add.checksum.text, add.mode.text, add.owner.text) == ("sha256:1", "u+x", "a:b")
+    add = one("ADD a b")
+    assert isinstance(add, kinds.Add)
+    assert add.unpack is None
+    start = one("FROM --platform=$BUILDPLATFORM a AS b")
+    assert isinstance(start, kinds.From)
+    assert start.platform is not None
+    assert start.platform.text == "$BUILDPLATFORM"
+
+
+def test_json_is_gos() -> None:
+    for text in ("[" * 100_000, "[1e999999]x", "[" + "1" * 5000, "[NaN]"):
+        run = one(f"RUN {text}")
+        assert isinstance(run, kinds.Run)
+        assert run.command == text
+    with pytest.raises(DockerfileError, match="something else than a string"):
+        one(f"RUN [{'1' * 5000}]")
+    run = one('RUN ["\\ud800", "\\ud83d\\ude80"]')
+    assert isinstance(run, kinds.Run)
+    assert run.command == ("\ufffd", "\U0001f680")
+
+
 def test_cmd_and_entrypoint_may_be_empty_lists() -> None:
     cmd, entrypoint = parse("CMD []\nENTRYPOINT []", "Dockerfile")
     assert isinstance(cmd, kinds.Cmd)
@@ -194,9 +278,9 @@ def test_an_error_shows_the_line_with_a_caret() -> None:
     ]
 
 
-_lines = st.sampled_from(["FROM", "RUN", "COPY", "ENV", "CMD", "ARG", "LABEL", "EXPOSE", "VOLUME", "SHELL"]).flatmap(
-    lambda name: st.text(alphabet="ab=\"'[],\\ $-{}<\n#\t", max_size=25).map(lambda rest: f"{name} {rest}")
-)
+_lines = st.sampled_from(
+    ["FROM", "RUN", "COPY", "ADD", "ENV", "CMD", "ARG", "LABEL", "VOLUME", "SHELL", "HEALTHCHECK", "ONBUILD RUN", "E"]
+).flatmap(lambda name: st.text(alphabet="ab=\"'[],\\ $-{}<E\n#\t", max_size=25).map(lambda rest: f"{name} {rest}"))
 
 
 @given(st.lists(_lines, max_size=3).map("\n".join) | st.text(max_size=40))

@@ -67,3 +67,32 @@ def test_an_error_points_into_the_physical_line() -> None:
     assert str(error).splitlines()[-1].index("^") == str(error).splitlines()[-2].index("three")
     first = line.error(0, "why")
     assert (first.line, first.column) == (2, 3)
+
+
+def test_here_documents_are_the_lines_behind_in_order() -> None:
+    first, second = read_lines("RUN a <<one \\\n  <<-'two'\n# x\n\none\n\t\ty\n \tz\\\n\t\ttwo\nRUN b", "Dockerfile")
+    assert (first.text, second.text) == ("RUN a <<one   <<-'two'", "RUN b")
+    one, two = first.heredocs
+    assert (one.name, one.content, one.expands, one.offset) == ("one", "# x\n\n", True, 6)
+    assert (two.name, two.content, two.expands) == ("two", "y\n \tz\\\n", False)
+    assert second.pieces[0].number == 9
+
+
+def test_a_here_document_may_be_empty_and_keeps_windows_line_ends() -> None:
+    (line,) = read_lines("RUN <<E\r\nE\r\n", "Dockerfile")
+    assert line.heredocs[0].content == ""
+    (line,) = read_lines("RUN <<E\r\na\r\nE\r\n", "Dockerfile")
+    assert line.heredocs[0].content == "a\r\n"
+
+
+def test_an_error_in_a_here_document_points_into_it() -> None:
+    (line,) = read_lines("COPY <<-E /a\n\tone\n\t\ttwo $x\n\tE\n", "Dockerfile")
+    (document,) = line.heredocs
+    error = document.body.error(document.content.index("$"), "why")
+    assert (error.line, error.column, error.text) == (3, 7, "\t\ttwo $x")
+    assert str(error).splitlines()[-1].expandtabs().index("^") == str(error).splitlines()[-2].expandtabs().index("$")
+    assert document.body.error(len(document.content), "why").line == 4
+
+
+def test_white_space_is_what_it_is_to_docker() -> None:
+    assert texts("\u3000RUN a\u00a0b\u2003\n\x1cRUN") == ["RUN a\u00a0b", "\x1cRUN"]

@@ -1,0 +1,13 @@
+FROM node:20
+RUN mkdir -p /usr/src/app
+WORKDIR /usr/src/app
+ONBUILD ARG NODE_ENV
+ONBUILD ENV NODE_ENV $NODE_ENV
+ONBUILD COPY package.json /usr/src/app/
+ONBUILD RUN npm install && npm cache clean --force
+onbuild   COPY --chown=node:node . /usr/src/app
+ONBUILD RUN <<EOF
+npm run build
+EOF
+ONBUILD CMD [ "npm", "start" ]
+CMD [ "npm", "start" ]
