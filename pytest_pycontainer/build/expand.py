@@ -35,7 +35,7 @@ def expand(word: str, variables: Mapping[str, str], escape: str = "\\", *, quote
     Without ``quotes`` they are characters as all others: in a here-document. Raises ExpansionProblem for an open quote
     or brace, an unknown modifier, a pattern without meaning, and ``${x?message}`` where x is unset.
     """
-    return _Expansion(word, variables, escape, quotes).until("")
+    return _Expansion(word, variables, escape, quotes).until("", 0)
 
 
 class _Expansion:
@@ -46,8 +46,8 @@ class _Expansion:
         self._quotes = "'\"" if quotes else ""
         self._at = 0
 
-    def until(self, end: str, *, keeps_escapes: bool = False) -> str:
-        """Expands up to the character ``end``, which is taken too; to the word's end for ""."""
+    def until(self, end: str, opened: int, *, keeps_escapes: bool = False) -> str:
+        """Expands up to the character ``end``, which is taken too and ends what was ``opened``; to the end for ""."""
         out: list[str] = []
         while self._at < len(self._word):
             character = self._word[self._at]
@@ -58,7 +58,7 @@ class _Expansion:
                 out.append(character)
             out.append(self._next(character))
         if end:
-            raise ExpansionProblem(len(self._word), f"expected {end} before the end of the word")
+            raise ExpansionProblem(opened, f"this ${{ has no {end}")
         return "".join(out)
 
     def _next(self, character: str) -> str:
@@ -116,9 +116,9 @@ class _Expansion:
         if modifier == "}":
             return value or ""
         if modifier in ("#", "%"):
-            return self._without(modifier, value or "")
+            return self._without(dollar, modifier, value or "")
         if modifier == "/":
-            return self._replaced(value or "")
+            return self._replaced(dollar, value or "")
         if modifier == ":":
             modifier = self._take()
             value = value or None  # with a colon, empty counts as unset
@@ -128,30 +128,30 @@ class _Expansion:
             raise ExpansionProblem(
                 self._at - 1, f"unknown modifier {modifier!r}; known are -, + and ?, those after a :, #, % and /"
             )
-        word = self.until("}")
+        word = self.until("}", dollar)
         if modifier == "+":
             return "" if value is None else word
         if value is None and modifier == "?":
             raise ExpansionProblem(dollar, f"{name}: {word or 'it must be set'}")
         return word if value is None else value
 
-    def _without(self, modifier: str, value: str) -> str:
+    def _without(self, dollar: int, modifier: str, value: str) -> str:
         longest = self._word.startswith(modifier, self._at)
         self._at += longest
         begin = self._at
-        pattern = self.until("}", keeps_escapes=True)
+        pattern = self.until("}", dollar, keeps_escapes=True)
         without = without_prefix if modifier == "#" else without_suffix
         try:
             return without(value, pattern, longest=longest)
         except PatternProblem as problem:
             raise ExpansionProblem(begin, problem.problem) from None
 
-    def _replaced(self, value: str) -> str:
+    def _replaced(self, dollar: int, value: str) -> str:
         everywhere = self._word.startswith("/", self._at)
         self._at += everywhere
         begin = self._at
-        pattern = self.until("/", keeps_escapes=True)
-        replacement = self.until("}", keeps_escapes=True)
+        pattern = self.until("/", dollar, keeps_escapes=True)
+        replacement = self.until("}", dollar, keeps_escapes=True)
         try:
             return replaced(value, pattern, replacement, everywhere=everywhere)
         except PatternProblem as problem:

@@ -90,7 +90,8 @@ def expand_heredoc(heredoc: Heredoc, variables: Mapping[str, str]) -> str:
     if not heredoc.expands:
         return heredoc.content
     try:
-        return expand(heredoc.content, variables, heredoc.body.escape, quotes=False)
+        # As in Docker, whatever the file's escape character: the content is no Dockerfile.
+        return expand(heredoc.content, variables, "\\", quotes=False)
     except ExpansionProblem as problem:
         raise heredoc.body.error(problem.offset, problem.problem) from None
 
@@ -119,8 +120,9 @@ def plan_stages(
 ) -> Plan:
     """Groups instructions into stages; ``given`` are the build arguments from outside, ``target`` the stage wanted.
 
-    ``platform`` is what the image is for, ``build_platform`` what it is built on, if that is another. Of stages with one name, the last above is meant. Raises DockerfileError for instructions before the first FROM,
-    and for stages and platforms that there are not.
+    ``platform`` is what the image is for, ``build_platform`` what it is built on, if that is another. Of stages with
+    one name, the last above is meant. Raises DockerfileError for instructions before the first FROM, and for stages and
+    platforms that there are not.
     """
     names = [instruction.name for instruction in instructions if isinstance(instruction, From)]
     arguments = platform_arguments(platform, build_platform or platform)

@@ -227,7 +227,7 @@ _PIECES = [
     '"a"',
     '["a"]',
     '["a", "b"]',
-    "<",
+    "< ",
 ]
 _PIECES += ["#", "\\\\", "CMD", "NONE", "as", "é", "1:2"]
 _piece = st.sampled_from(_PIECES + _SPACES)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_pycontainer.build.dockerfile import parse
-from pytest_pycontainer.build.instructions import Arg
-from pytest_pycontainer.build.stages import Plan, declare, plan_stages
+from pytest_pycontainer.build.instructions import Arg, Copy, Heredoc
+from pytest_pycontainer.build.stages import Plan, declare, expand_heredoc, plan_stages
 from pytest_pycontainer.errors import DockerfileError
 from pytest_pycontainer.image.platform import Platform
 
@@ -90,6 +90,18 @@ def test_a_default_sees_what_its_line_declared_before() -> None:
 
 def test_a_default_that_is_not_used_may_be_wrong() -> None:
     assert plan("ARG a=${b:?missing}\nFROM $a", a="x").stages[0].base == "x"
+
+
+def test_here_documents_are_expanded_unless_their_name_is_quoted() -> None:
+    text = "# escape=`\nCOPY <<a <<'b' <<-c /d\n\"$x\" '$x' `$x \\$x\na\n$x\nb\n\tx\n\t\t${x:?\nc\n"
+    (copy,) = parse(text, "Dockerfile")
+    assert isinstance(copy, Copy)
+    one, two, three = (source for source in copy.sources if isinstance(source, Heredoc))
+    assert expand_heredoc(one, {"x": "value"}) == "\"value\" 'value' `value $x\n"
+    assert expand_heredoc(two, {"x": "value"}) == "$x\n"
+    with pytest.raises(DockerfileError, match="has no }") as caught:
+        expand_heredoc(three, {"x": "value"})
+    assert (caught.value.line, caught.value.column) == (8, 3)
 
 
 @pytest.mark.parametrize(
