@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -28,26 +28,18 @@ def export_root(image: Image, upper: Path | None, file: str | os.PathLike[str] |
     if not isinstance(file, str | os.PathLike):
         write_flat(layers, file.write)
         return
-    with _written(Path(file)) as write:
-        write_flat(layers, write)
+    with written_file(Path(file)) as archive:
+        write_flat(layers, archive.write)
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Callable[[bytes | memoryview], object]]:
-    with storing("write", path):
-        file = path.open("wb")
-
-    def write(piece: bytes | memoryview) -> None:
-        with storing("write", path):
-            file.write(piece)
-
-    try:
-        yield write
-        with storing("write", path):
-            file.close()
-    except BaseException:
-        with suppress(OSError):
-            file.close()
-        if path.is_file():  # and not a pipe or device
-            path.unlink()
-        raise
+def written_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written, which is removed again if its block fails. Raises StoreError for what it raises itself."""
+    with storing("write", path), path.open("wb") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            if path.is_file():  # and not a pipe or device
+                path.unlink()
+            raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_pycontainer import Engine, Image, Settings
+from pytest_pycontainer.build.progress import NoBuildDisplay
 from pytest_pycontainer.errors import (
     ImageNotFoundError,
     ImageNotInRegistryError,
@@ -18,6 +19,7 @@ from pytest_pycontainer.errors import (
     InvalidArchiveError,
     InvalidSpecError,
     RegistryUnavailableError,
+    StoreError,
 )
 from pytest_pycontainer.registry.progress import Progress, Stage
 
@@ -99,7 +101,7 @@ def test_a_platform_is_checked_before_anybody_is_asked(engine: Engine) -> None:
         engine.pull("whatever", platform="amd64")
 
 
-class Shown:
+class Shown(NoBuildDisplay):
     """A display that remembers what it was opened for."""
 
     def __init__(self) -> None:
@@ -220,3 +222,12 @@ def test_archives_and_directories_are_images_too(
         elsewhere.run("./nowhere")
     assert elsewhere.image("./image.tar").id == busybox.id
     assert shown.opened == []
+
+
+def test_what_can_not_be_saved_leaves_no_file(engine: Engine, busybox: Image, tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFoundError):
+        engine.save([busybox, "localhost:1/nothing"], tmp_path / "saved.tar")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match="No space left"):
+        engine.save([busybox], "/dev/full")
+    assert Path("/dev/full").exists()
