@@ -66,10 +66,15 @@ class PlannedMounts:
         mounts = [mount for mount, _ in self.fixed]
         variables = dict(environment)
         for options in self.secret:
+            problem = ""
             try:
                 given = self._hand_in(options, secrets, mounts, variables)
-            except (OSError, UnicodeDecodeError) as problem:
-                self._refuse(options, f"cannot be read: {problem}")
+            except OSError as error:
+                problem = f"cannot be read: {error}"
+            except UnicodeDecodeError:  # it holds the secret: nothing is raised while it is being handled
+                problem = "is not UTF-8: no variable can have it"
+            if problem:
+                self._refuse(options, problem)
             if options.required and not given:
                 argument = "ssh" if options.type == "ssh" else "secrets"
                 self._refuse(options, f"is required; hand it to the build: {argument}={{{options.id!r}: …}}")

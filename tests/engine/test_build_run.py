@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Engine, Image
+from pytest_pycontainer import Engine, Image, Settings
 from pytest_pycontainer.errors import (
     BuildStepFailedError,
     CopySourceNotFoundError,
@@ -62,7 +64,7 @@ EMPTY_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ac
 
 def printed(lines: list[str]) -> list[str]:
     """What commands printed."""
-    docker = ("Step ", " ---> ", "Successfully", "[Warning]")
+    docker = ("Step ", " ---> ", "Removing intermediate", "Successfully", "[Warning]")
     return [line for line in lines if not line.startswith(docker)]
 
 
@@ -169,6 +171,9 @@ def test_a_required_secret_has_to_be_there(build: Build) -> None:
     assert (raised.value.line, raised.value.column) == (2, 28)
     with pytest.raises(SecretNotGivenError, match="cannot be read"):
         build("FROM host\nRUN --mount=type=secret,id=token true\n", secrets={"token": Path("/nowhere")})
+    with pytest.raises(SecretNotGivenError, match="not UTF-8") as raised:
+        build("FROM host\nRUN --mount=type=secret,id=token,env=TOKEN true\n", secrets={"token": b"\xffhush"})
+    assert raised.value.__context__ is None
     with pytest.raises(InvalidSpecError):
         build("FROM host\n", secrets={"token": 3})
 
@@ -338,3 +343,31 @@ def test_an_interrupted_run_ends_at_once(engine: Engine, build: Build, context: 
         engine.build(context, progress=interrupt)
     assert time.monotonic() - begun < 100
     assert engine._resources.records.live() == []
+
+
+BUILDER = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    engine.build(sys.argv[3], progress=lambda line: print(line, flush=True), secrets={"s": "hush"})
+"""
+
+
+def test_a_killed_build_leaves_a_store_that_works(engine: Engine, context: Path, tmp_path: Path) -> None:
+    """What a step's mounts had is swept, and a cache that was locked is free."""
+    mounts = "--mount=target=/in,rw --mount=type=cache,target=/cache,sharing=locked --mount=type=secret,id=s"
+    (context / "Dockerfile").write_text(f"FROM host\nRUN {mounts} touch /cache/kept; echo in the midst; sleep 1000\n")
+    settings = Settings(root=tmp_path / "store", state=engine.settings.state)
+    command = [sys.executable, "-c", BUILDER, str(settings.root), str(settings.state), str(context)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout is not None
+        assert any(line == "in the midst\n" for line in builder.stdout)
+        builder.kill()
+    lines: list[str] = []
+    with Engine(settings) as another:
+        (context / "Dockerfile").write_text(f"FROM host\nRUN {mounts} ls /cache\n")
+        another.build(context, progress=lines.append)
+        assert printed(lines) == ["kept"]
+        another.settle()
+        assert list((settings.root / "containers").iterdir()) == []
