@@ -20,10 +20,15 @@ def read_text(path: Path) -> str:
         if path.is_file():
             raise
         raise DockerfileNotFoundError(str(path)) from None
+    return decode(content, str(path))
+
+
+def decode(content: bytes, name: str) -> str:
+    """The text of a file that errors call ``name``. Raises DockerfileError where it is not UTF-8."""
     try:
         return content.decode()
     except UnicodeDecodeError as problem:
         number = content.count(b"\n", 0, problem.start)
         column = problem.start - content.rfind(b"\n", 0, problem.start)
         text = content.split(b"\n")[number].decode(errors="replace")
-        raise DockerfileError(str(path), number + 1, column, text, "this is not UTF-8") from None
+        raise DockerfileError(name, number + 1, column, text, "this is not UTF-8") from None

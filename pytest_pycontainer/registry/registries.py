@@ -93,6 +93,11 @@ class Registries:
         """Closes connections."""
         self._closing.close()
 
+    @property
+    def exchange(self) -> Exchange:
+        """Sends requests to any server, as they are sent to registries; without credentials."""
+        return self._exchange
+
     def source(self, reference: Reference) -> Source:
         """Where to pull ``reference`` from: its mirrors, then its registry; nothing is sent yet.
 
