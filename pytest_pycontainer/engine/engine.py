@@ -21,8 +21,8 @@ from pytest_pycontainer.runtime.cgroups import Limits
 from pytest_pycontainer.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.engine.display import Display
     from pytest_pycontainer.engine.wait import Wait
-    from pytest_pycontainer.registry.progress import TransferDisplay
 
 _READY_SECONDS = 60.0
 
@@ -57,10 +57,10 @@ class Engine(ImageOperations):
     use from several threads; any number of engines, in any number of processes, share one store.
 
     Its process is the owner of its containers: when that ends, however it ends, they end. ``display`` shows images that
-    are pulled and pushed; without one that happens silently.
+    are pulled, pushed and built; without one that happens silently.
     """
 
-    def __init__(self, settings: Settings | None = None, *, display: TransferDisplay | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, display: Display | None = None) -> None:
         super().__init__(Resources(settings or Settings.read()), display)
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
+from pytest_pycontainer.engine.display import Display, SilentDisplay
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_sources import ImageSources, as_source
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.stored_images import StoredImages
 from pytest_pycontainer.errors import InvalidSpecError
-from pytest_pycontainer.registry.progress import NoDisplay, TransferDisplay
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.build.secrets import Secret
-    from pytest_pycontainer.build.steps import Network
+    from pytest_pycontainer.engine.builds import BuildOptions
 
 
 class ImageOperations(StoredImages):
     """The half of ``Engine`` that makes no containers of its own. Safe to use from several threads."""
 
-    def __init__(self, resources: Resources, display: TransferDisplay | None = None) -> None:
+    def __init__(self, resources: Resources, display: Display | None = None) -> None:
         super().__init__(resources)
-        self._display = display or NoDisplay()
+        self._display = display or SilentDisplay()
 
     @property
     def _sources(self) -> ImageSources:
@@ -35,62 +33,28 @@ class ImageOperations(StoredImages):
         self,
         context: str | os.PathLike[str],
         *,
-        dockerfile: str | os.PathLike[str] = "Dockerfile",
-        tag: str | Sequence[str] | None = None,
-        build_args: Mapping[str, str] | None = None,
-        target: str | None = None,
-        no_cache: bool = False,
-        pull: bool = False,
-        labels: Mapping[str, str] | None = None,
-        secrets: Mapping[str, Secret] | None = None,
-        ssh: Mapping[str, str | os.PathLike[str]] | str | None = None,
-        network: Network = "default",
         progress: Callable[[str], None] | None = None,
+        **options: Unpack[BuildOptions],
     ) -> Image:
         """Builds the Dockerfile of a directory; unchanged steps come from the cache, which all processes share.
 
-        ``dockerfile`` is relative to ``context``. A base that is not here is pulled; with ``pull`` every base is asked
-        for anew. ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come.
+        ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come, those of each stage together. For the
+        other arguments see ``BuildOptions``. Stages that do not need each other are built at the same time.
 
-        ``secrets`` (a text, bytes, or a path to a file, each under its id) and ``ssh`` (paths of agents' sockets, or
-        ``"default"`` for the one of SSH_AUTH_SOCK) are for RUN's ``--mount`` alone, and in no image. ``network`` is
-        that of every RUN: the engine's own, ``none``, or this machine's, ``host``, which no RUN has otherwise.
+        With SOURCE_DATE_EPOCH (build argument or environment variable) the image is the same whenever and wherever it
+        is built from the same: that is the time of its config, of the files that COPY takes from the context, and of
+        whatever was written later.
 
-        Raises DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, SecretNotGivenError,
-        BuildStepFailedError, what ``Engine.pull`` raises for an unknown base, and EngineUnavailableError.
+        Raises InvalidSpecError, DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError,
+        SecretNotGivenError, BuildStepFailedError, what ``Engine.pull`` raises for an unknown base, and
+        EngineUnavailableError.
         """
-        from pytest_pycontainer.build.execute import build_image
-        from pytest_pycontainer.build.secrets import BuildSecrets
-        from pytest_pycontainer.engine.steps import RuntimeSteps
+        from pytest_pycontainer.engine.builds import build, listeners, parse_request
 
-        tags = (tag,) if isinstance(tag, str) else tuple(tag or ())
-        for name, value in (labels or {}).items():
-            if not isinstance(name, str) or not isinstance(value, str):
-                raise InvalidSpecError("labels", f"{name}={value!r}", "texts")
-        handed = BuildSecrets.of(secrets, ssh)
-        if network not in ("default", "none", "host"):
-            raise InvalidSpecError("network", str(network), "'default', 'none' or 'host'")
-        if not Path(context).is_dir():
-            raise InvalidSpecError("build context", str(context), "a directory")
-        self._resources.require_open()
-        self._resources.require_machine()  # before anything is made
-        self._resources.records  # noqa: B018  (the store is prepared and swept)
-        stored = build_image(
-            self._resources.store,
-            Path(context),
-            dockerfile=dockerfile,
-            build_args=build_args or {},
-            target=target,
-            no_cache=no_cache,
-            labels=labels or {},
-            tags=tags,
-            resolve=partial(self._sources.find, policy="always" if pull else "missing"),
-            executor=RuntimeSteps(self._resources),
-            report=progress or _discard,
-            secrets=handed,
-            network=network,
-        )
-        return Image(stored.id, tags[0] if tags else stored.id, stored.config, self._resources.store)
+        request = parse_request(context, options)
+        with self._display.building(request.tags[0] if request.tags else os.fspath(context)) as shown:
+            told = listeners(progress, shown)
+            return build(self._resources, self._sources, request, pull=options.get("pull", False), progress=told)
 
     def image(self, reference: str | os.PathLike[str]) -> Image:
         """The image of a tag, an id, or a path (of an archive, or of a directory with a root file system).
@@ -136,14 +100,15 @@ class ImageOperations(StoredImages):
         return self._resources.registries.logout(registry)
 
     def save(self, images: Sequence[Image | str], file: str | os.PathLike[str]) -> None:
-        """Writes images to an archive that docker, skopeo and ``load`` read.
+        """Writes images to an archive that docker, skopeo and ``load`` read; if that fails, it leaves no file.
 
-        Raises ImageNotFoundError, and ImageNotPortableError for an image on the host image.
+        Raises ImageNotFoundError, ImageNotPortableError for an image on the host image, and StoreError.
         """
+        from pytest_pycontainer.engine.exporting import written_file
         from pytest_pycontainer.store.save import save
 
         names = [image if isinstance(image, str) else image.id for image in images]
-        with Path(file).open("wb") as archive:
+        with written_file(Path(file)) as archive:
             save(self._resources.store, names, archive)
 
     def load(self, file: str | os.PathLike[str]) -> list[Image]:
@@ -181,7 +146,3 @@ class ImageOperations(StoredImages):
         store = self._resources.store
         stored = import_image(store, source, tag=tag, changes=changes, message=message, platform=wanted)
         return Image(stored.id, tag or stored.id, stored.config, store)
-
-
-def _discard(text: str) -> None:
-    """For progress that nobody asked for."""

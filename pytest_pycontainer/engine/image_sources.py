@@ -14,6 +14,7 @@ from pytest_pycontainer.store.store import HOST, SCRATCH, Store, StoredImage
 if TYPE_CHECKING:
     from pytest_pycontainer.image.platform import Platform
     from pytest_pycontainer.registry.progress import TransferDisplay
+    from pytest_pycontainer.registry.pull import RemoteImage
     from pytest_pycontainer.registry.registries import Registries
 
 PullPolicy = Literal["missing", "always", "never"]
@@ -33,11 +34,14 @@ class ImageSources:
         self._registries = registries
         self._display = display
 
-    def find(self, source: str | os.PathLike[str], *, policy: PullPolicy = "missing") -> StoredImage:
+    def find(
+        self, source: str | os.PathLike[str], *, policy: PullPolicy = "missing", platform: Platform | None = None
+    ) -> StoredImage:
         """The image of a name, an ID, or a path: of an archive, or of a directory with a root file system.
 
-        Raises InvalidSpecError for an unknown policy, ImageNotFoundError for a name that is not here and not to be
-        pulled, ImageOutdatedError, and what ``pull`` and ``image_of_path`` raise.
+        With a ``platform``, a name whose image here is for another one is pulled. Raises InvalidSpecError for an
+        unknown policy, ImageNotFoundError for a name that is not here and not to be pulled, ImageOutdatedError, and
+        what ``pull`` and ``image_of_path`` raise.
         """
         if policy not in get_args(PullPolicy):
             raise InvalidSpecError("pull", repr(policy), "one of " + ", ".join(map(repr, get_args(PullPolicy))))
@@ -48,11 +52,20 @@ class ImageSources:
         if policy == "never" or source in (HOST, SCRATCH) or digests.is_digest(source):
             return self._store.runnable_image(source)
         if policy == "always":
-            return self.pull(source)
+            return self.pull(source, platform=platform)
         try:
-            return self._store.runnable_image(source)
+            image = self._store.runnable_image(source)
         except ImageNotFoundError as not_here:
-            return self._pull_missing(source, not_here)
+            return self._pull_missing(source, not_here, platform)
+        if platform and (image.config.os, image.config.architecture) != (platform.os, platform.architecture):
+            return self.pull(source, platform=platform)
+        return image
+
+    def remote(self, reference: str, platform: Platform | None) -> RemoteImage:
+        """An image in its registry, of which nothing is stored yet. Raises what ``pull`` does."""
+        from pytest_pycontainer.registry.pull import RemoteImage
+
+        return RemoteImage(self._store, self._registries(), reference, platform=platform)
 
     def pull(self, reference: str, *, platform: Platform | None = None, missing: bool = False) -> StoredImage:
         """Pulls an image and shows it on the display. Raises as ``registry.pull.pull`` does."""
@@ -61,9 +74,9 @@ class ImageSources:
         with self._display.pulling(reference, missing=missing) as progress:
             return pull(self._store, self._registries(), reference, platform=platform, progress=progress)
 
-    def _pull_missing(self, reference: str, not_here: ImageNotFoundError) -> StoredImage:
+    def _pull_missing(self, reference: str, not_here: ImageNotFoundError, platform: Platform | None) -> StoredImage:
         try:
-            return self.pull(reference, missing=True)
+            return self.pull(reference, platform=platform, missing=True)
         except (ImageNotFoundError, RegistryError) as problem:
             problem.add_note(str(not_here))  # with near names: the name may be a slip
             raise

@@ -39,7 +39,7 @@ from pytest_pycontainer.store.files import storing, write_whole
 from pytest_pycontainer.store.store import StoredImage, parse_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_pycontainer.registry.mirrors import Source
     from pytest_pycontainer.registry.registries import Registries
@@ -81,6 +81,27 @@ def pull(
     return image
 
 
+class RemoteImage:
+    """An image in a registry, of which layers can be had one by one. Safe for several threads.
+
+    Raises what ``pull`` raises, when it is made and in ``fetch``.
+    """
+
+    def __init__(
+        self, store: Store, registries: Registries, reference: str, *, platform: Platform | None = None
+    ) -> None:
+        name = parse_tag(reference)
+        source = registries.source(name)
+        self._new_pull: Callable[[], _Pull] = lambda: _Pull(store, source, name, platform, silent)
+        self._store = store
+        self.config, self._layers = self._new_pull().describe()
+
+    def fetch(self, diff_id: str) -> None:
+        """Stores the layer with this diff ID, unless it is here."""
+        with self._store.in_use():
+            self._new_pull().fetch({diff_id: self._layers[diff_id]})
+
+
 class _Stopped(Exception):  # noqa: N818  (no error: it ends the threads whose work is not wanted any more)
     """Another layer failed, or the caller was interrupted."""
 
@@ -113,6 +134,16 @@ class _Pull:
             self._cache.put(self._key(top_digest), CacheRecord(image.id))
         return image, top_digest
 
+    def describe(self) -> tuple[ImageConfig, dict[str, Descriptor]]:
+        """The image's config, and its layers under their diff IDs; nothing is stored."""
+        _, manifest = self._manifest(self._name.digest)
+        config, _ = self._config(manifest)
+        return config, dict(zip(config.diff_ids, manifest.layers, strict=True))
+
+    def fetch(self, layers: dict[str, Descriptor]) -> None:
+        """Stores these layers alone."""
+        self._download_layers(layers)
+
     def _here(self, digest: str) -> StoredImage | None:
         record = self._cache.get(self._key(digest))
         return StoredImage(record.image, self._store.config(record.image)) if record else None
@@ -137,12 +168,16 @@ class _Pull:
             raise self._unusable(f"{self._name} is no image but something of type {kind!r}")
         return top_digest, manifest
 
-    def _download(self, manifest: Manifest) -> StoredImage:
+    def _config(self, manifest: Manifest) -> tuple[ImageConfig, bytes]:
         if manifest.config.size > _CONFIG_BYTES_AT_MOST:
             raise InvalidManifestError(f"its config is of {manifest.config.size} bytes; wanted {_CONFIG_BYTES_AT_MOST}")
         content = read_blob(self._repository, manifest.config)
         config = ImageConfig.from_json(content)
         self._check(config, manifest)
+        return config, content
+
+    def _download(self, manifest: Manifest) -> StoredImage:
+        config, content = self._config(manifest)
         self._download_layers(dict(zip(config.diff_ids, manifest.layers, strict=True)))
         # The config last: an image is there when its config is.
         write_whole(self._store.blobs / digests.hexadecimal(manifest.config.digest), content, self._store.temporary)

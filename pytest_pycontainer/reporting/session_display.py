@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 import pytest
 
+from pytest_pycontainer.build.progress import NoBuildDisplay
+from pytest_pycontainer.build.progress import Progress as BuildProgress
 from pytest_pycontainer.registry.progress import NoDisplay, Progress, TransferDisplay
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ class SessionDisplay:
         """As TransferDisplay has it. Raises InvalidReferenceError for what is no name."""
         with self._at_a_line_start().pushing(name) as progress:
             yield progress
+
+    def building(self, name: str) -> AbstractContextManager[BuildProgress]:
+        """As BuildDisplay has it."""
+        return NoBuildDisplay().building(name)
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.errors import ImageError, StoreError
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store.files import storing, write_whole
+from pytest_pycontainer.store.store import StoredImage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from filelock import BaseFileLock
 
     from pytest_pycontainer.store.store import Store
 
 _LOCK_SECONDS = 3600.0
+_CHECK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +39,19 @@ class BuildCache:
 
     def get(self, key: str) -> CacheRecord | None:
         """The record of ``key``; None if there is none, or if its image or one of that image's layers is gone."""
-        name = digests.hexadecimal(key)
-        path = self._store.cache / f"{name}.json"
+        image = self.image(key)
+        return None if image is None else CacheRecord(image.id)
+
+    def image(self, key: str) -> StoredImage | None:
+        """The image that ``key`` has made; None as for ``get``."""
+        path = self._store.cache / f"{digests.hexadecimal(key)}.json"
         try:
             with storing("read", path):
                 record = CacheRecord(json.loads(path.read_bytes())["image"])
             config = self._store.config(record.image)
         except (StoreError, ImageError, ValueError, KeyError, TypeError):
             return None  # whatever is wrong with a record, the step can be run again
-        return record if self._store.has_layers(config) else None
+        return StoredImage(record.image, config) if self._store.has_layers(config) else None
 
     def put(self, key: str, record: CacheRecord) -> None:
         """Keeps ``record`` under ``key``, in place of any other. Raises StoreError."""
@@ -55,27 +64,42 @@ class BuildCache:
             return sum("." not in path.stem for path in self._store.cache.glob("*.json"))
 
     @contextmanager
-    def lock(self, key: str, *, timeout: float = _LOCK_SECONDS) -> Iterator[None]:
+    def lock(
+        self, key: str, *, timeout: float = _LOCK_SECONDS, check: Callable[[], None] | None = None
+    ) -> Iterator[None]:
         """Holds ``key`` alone among all processes and threads, so that a step is built once.
 
         It is a flock: the kernel frees it when its holder dies. Deleting its file would let two in: that is done only
-        by who has the store alone, and so the store is in use from before the file is opened. A build holds one lock at
-        a time, so that no two can wait for each other. Raises StoreError if it was not to be had within ``timeout``
-        seconds.
+        by who has the store alone, and so the store is in use from before the file is opened. Whoever holds one asks
+        for no other, so that no two can wait for each other. While it waits it calls ``check`` again and again, and
+        gives up when that raises. Raises StoreError if the lock was not to be had within ``timeout`` seconds.
         """
         # Imported here: only a step that has to be built pays for it.
-        from filelock import FileLock, Timeout
+        from filelock import FileLock
 
         path = self._store.locks / f"{digests.hexadecimal(key)}.lock"
         lock = FileLock(path)
         with self._store.in_use():
             with storing("lock", path):
-                try:
-                    lock.acquire(timeout=timeout)
-                except Timeout:
+                deadline = time.monotonic() + timeout
+                while not _acquired(lock, min(timeout, _CHECK_SECONDS)):
+                    if check is not None:
+                        check()
+                    if time.monotonic() < deadline:
+                        continue
                     detail = f"another build has held this step for {timeout:g} s; wait for it, or end it"
-                    raise StoreError("lock", str(path), detail) from None
+                    raise StoreError("lock", str(path), detail)
             try:
                 yield
             finally:
                 lock.release()
+
+
+def _acquired(lock: BaseFileLock, timeout: float) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    return True

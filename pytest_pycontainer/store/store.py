@@ -300,11 +300,14 @@ class Store:
         Empty layers are left out, and a layer that is there twice is kept once, at its topmost place: overlayfs refuses
         one directory twice. Raises StoreError for one that is missing.
         """
-        directories = tuple(map(self._layer, _stored_layers(config)))
-        for directory in directories:
-            if not directory.is_dir():
-                raise StoreError("read the layer", str(directory), "it is missing; build or pull the image again")
-        return directories
+        return tuple(map(self.layer_directory, _stored_layers(config)))
+
+    def layer_directory(self, diff_id: str) -> Path:
+        """The directory of one layer. Raises StoreError if it is missing."""
+        directory = self._layer(diff_id)
+        if not directory.is_dir():
+            raise StoreError("read the layer", str(directory), "it is missing; build or pull the image again")
+        return directory
 
     def layer_note(self, diff_id: str, kind: str) -> Path:
         """The file for what is known about a layer, which never changes; it goes with the layer, or any time."""

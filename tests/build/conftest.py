@@ -1,20 +1,29 @@
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
+import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_pycontainer.build.classic import ClassicLines
 from pytest_pycontainer.build.execute import build_image
+from pytest_pycontainer.build.request import BuildRequest, BuildTools
 from pytest_pycontainer.build.steps import Base, CopySource, CopyStep, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.store.store import Store, StoredImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_pycontainer.build.progress import Progress
+    from pytest_pycontainer.build.request import CacheImage
+    from pytest_pycontainer.image.config import ImageConfig
 
 
 class DirectoryExecutor:
@@ -28,6 +37,8 @@ class DirectoryExecutor:
         self._scratch = scratch
         self.runs: list[tuple[Base, RunStep]] = []
         self.copies: list[tuple[Base, CopyStep]] = []
+        self.interrupted = threading.Event()
+        self._numbers = itertools.count()
 
     @contextmanager
     def run(self, base: Base, step: RunStep, output: Callable[[str], None]) -> Iterator[StepResult]:
@@ -73,9 +84,12 @@ class DirectoryExecutor:
                 (upper / step.destination.lstrip("/")).mkdir(parents=True, exist_ok=True)
             yield StepResult(0, upper)
 
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
     @contextmanager
     def _upper(self) -> Iterator[Path]:
-        upper = self._scratch / f"upper{len(self.runs)}-{len(self.copies)}"
+        upper = self._scratch / f"upper{next(self._numbers)}"
         upper.mkdir(mode=0o755)
         try:
             yield upper
@@ -96,6 +110,16 @@ class DirectoryExecutor:
 
 def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
     return len(path.parts) == len(patterns) and all(map(re.fullmatch, patterns, path.parts))
+
+
+@dataclass(frozen=True)
+class LocalCacheImage:
+    """An image to take steps from, whose layers are here."""
+
+    config: ImageConfig
+
+    def fetch(self, diff_id: str) -> None:
+        pass
 
 
 class Builder:
@@ -119,21 +143,31 @@ class Builder:
         no_cache: bool = False,
         labels: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
+        **options: Any,
     ) -> StoredImage:
         (self.context / "Dockerfile").write_text(dockerfile)
         self.lines.clear()
-        return build_image(
-            self.store,
-            self.context,
+        request = BuildRequest(
+            context=self.context,
+            tags=tuple(tags),
             build_args=args or {},
+            labels=labels or {},
             target=target,
             no_cache=no_cache,
-            labels=labels or {},
-            tags=tags,
-            resolve=self.store.runnable_image,
-            executor=self.executor,
-            report=self.lines.append,
+            **options,
         )
+        return build_image(self.store, request, self.tools(ClassicLines(self.lines.append)))
+
+    def tools(self, progress: Progress) -> BuildTools:
+        return BuildTools(
+            resolve=lambda reference, _platform: self.store.runnable_image(reference),
+            cache_image=self._cache_image,
+            executor=self.executor,
+            progress=progress,
+        )
+
+    def _cache_image(self, reference: str) -> CacheImage:
+        return LocalCacheImage(self.store.image(reference).config)
 
     def files(self, image: StoredImage) -> dict[str, str]:
         """The files of an image's layers, by path."""

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_pycontainer.build.classic import ClassicLines
 from pytest_pycontainer.build.execute import build_image
 from pytest_pycontainer.build.modes import parse_mode
+from pytest_pycontainer.build.progress import silent
+from pytest_pycontainer.build.request import BuildRequest
 from pytest_pycontainer.build.steps import Base, CopySource
 from pytest_pycontainer.errors import (
     BuildStepFailedError,
@@ -67,6 +70,7 @@ def test_progress_reads_as_dockers(builder: Builder) -> None:
         r"Step 2/3 : RUN print hello world",
         r" ---> Running in [0-9a-f]{12}",
         r"hello world",
+        r"Removing intermediate container [0-9a-f]{12}",
         r" ---> [0-9a-f]{12}",
         r'Step 3/3 : CMD \["x"\]',
         rf" ---> {short}",
@@ -384,19 +388,8 @@ def test_the_last_line_counts_without_its_newline(builder: Builder) -> None:
 
 def test_no_dockerfile(builder: Builder, tmp_path: Path) -> None:
     def build(context: Path, dockerfile: str) -> None:
-        build_image(
-            builder.store,
-            context,
-            dockerfile=dockerfile,
-            build_args={},
-            target=None,
-            no_cache=False,
-            labels={},
-            tags=[],
-            resolve=builder.store.image,
-            executor=builder.executor,
-            report=builder.lines.append,
-        )
+        request = BuildRequest(context=context, dockerfile=dockerfile)
+        build_image(builder.store, request, builder.tools(ClassicLines(builder.lines.append)))
 
     (tmp_path / "file").touch()
     for context, name in (
@@ -415,19 +408,7 @@ def test_no_dockerfile(builder: Builder, tmp_path: Path) -> None:
 def test_a_dockerfile_that_is_no_utf8(builder: Builder) -> None:
     (builder.context / "latin").write_bytes(b"FROM host\n# caf\xe9\n")
     with pytest.raises(DockerfileError, match="not UTF-8") as caught:
-        build_image(
-            builder.store,
-            builder.context,
-            dockerfile="latin",
-            build_args={},
-            target=None,
-            no_cache=False,
-            labels={},
-            tags=[],
-            resolve=builder.store.image,
-            executor=builder.executor,
-            report=builder.lines.append,
-        )
+        build_image(builder.store, BuildRequest(context=builder.context, dockerfile="latin"), builder.tools(silent))
     assert (caught.value.line, caught.value.column) == (2, 6)
 
 
