@@ -20,11 +20,11 @@ from filelock import FileLock, Timeout
 from pytest_pycontainer.errors import NameInUseError, StoreError
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
+from pytest_pycontainer.runtime.state import LOCK_NAME
 
 _LOCK_SECONDS = 60.0
 _RECORD = "container.json"
 _CGROUP = "cgroup.json"
-_LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ContainerRecords:
         directory = self._containers / container_id
         with self._locked():
             directory.mkdir(0o700)
-            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (directory / _CGROUP).write_text(json.dumps(cgroup))
         return Reservation(container_id, directory, lock, cgroup)
@@ -100,7 +100,7 @@ class ContainerRecords:
             if name is not None:
                 (self._names / name).unlink(missing_ok=True)
             cgroups.remove(reservation.cgroup)
-            _remove_directory(reservation.directory)
+            remove_tree(reservation.directory, last=LOCK_NAME)
         except OSError as error:
             raise StoreError("remove the container in", str(reservation.directory), str(error)) from error
         finally:
@@ -137,7 +137,7 @@ class ContainerRecords:
     def _sweep(self, directory: Path) -> bool:
         """Removes a container's directory and cgroups if nobody lives who holds its lock; whether that was so."""
         try:
-            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             remove_tree(directory)  # its maker was killed in between, or who removes it is about to be done
             return True
@@ -149,7 +149,7 @@ class ContainerRecords:
             # Where that is not written yet, nothing but the directory has been made.
             with suppress(FileNotFoundError, json.JSONDecodeError):
                 cgroups.remove(tuple(json.loads((directory / _CGROUP).read_text())))
-            _remove_directory(directory)
+            remove_tree(directory, last=LOCK_NAME)
             return True
         finally:
             os.close(lock)
@@ -165,21 +165,9 @@ class ContainerRecords:
             raise StoreError("change the containers in", str(self._containers), str(error)) from error
 
 
-def _remove_directory(directory: Path) -> None:
-    """Removes a container's directory, its lock last: as long as that is held, nobody else begins to remove it."""
-    with os.scandir(directory) as entries:
-        found = [entry for entry in entries if entry.name != _LOCK]
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-        else:
-            Path(entry.path).unlink(missing_ok=True)
-    remove_tree(directory)
-
-
 def _is_held(directory: Path) -> bool:
     try:
-        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -29,7 +29,7 @@ from pytest_pycontainer.runtime.process import close_all_but, pid_on_this_machin
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import ProcessSpec, SystemDirectories
-from pytest_pycontainer.runtime.state import ContainerState, write_state
+from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState, write_state
 
 _READ_SIZE = 256 * 1024
 _FAILED = 125
@@ -224,7 +224,7 @@ class _Monitor:
                 write_state(self._place.directory, self._state)
             if _tell(self._control, messages.Exited(code, out_of_memory)):
                 return
-        remove_tree(self._place.directory)
+        remove_tree(self._place.directory, last=LOCK_NAME)
 
     def _pump_rest(self) -> None:
         """Nobody in the container is left to write: what is in the pipes is all there is."""

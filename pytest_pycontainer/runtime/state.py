@@ -11,6 +11,9 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Final
 
+LOCK_NAME: Final = "lock"
+"""The file in a container's directory that engine and monitor hold locked; it goes last."""
+
 _FILE_NAMES: Final = {"exited": "exited.json", "running": "running.json"}
 
 

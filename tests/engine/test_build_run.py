@@ -370,4 +370,8 @@ def test_a_killed_build_leaves_a_store_that_works(engine: Engine, context: Path,
         another.build(context, progress=lines.append)
         assert printed(lines) == ["kept"]
         another.settle()
-        assert list((settings.root / "containers").iterdir()) == []
+        deadline = time.monotonic() + 30
+        # The killed build's monitor removes what was the container's, unless this engine was quicker.
+        while left := list((settings.root / "containers").iterdir()):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)

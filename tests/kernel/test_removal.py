@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.kernel.removal import remove_tree
 
 
@@ -62,3 +63,23 @@ def test_names_that_it_uses_itself_may_be_taken(tmp_path: Path) -> None:
         (tree / f"x/y{number}/removed-1/z").mkdir(parents=True)
     remove_tree(tree)
     assert not tree.exists()
+
+
+def test_a_lock_goes_last(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "a/lock").mkdir(parents=True)
+    (tree / "lock").touch()
+    (tree / "busy").mkdir()
+    try:
+        mount.mount("pycontainer-test", str(tree / "busy"), "tmpfs")
+    except PermissionError as problem:
+        pytest.skip(f"cannot mount: {problem.strerror}")
+    try:
+        with pytest.raises(OSError, match="busy"):
+            remove_tree(tree, last="lock")
+        assert (tree / "lock").exists()
+    finally:
+        mount.detach(str(tree / "busy"))
+    remove_tree(tree, last="lock")
+    assert not tree.exists()
+    remove_tree(tree, last="lock")
