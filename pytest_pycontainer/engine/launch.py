@@ -38,7 +38,7 @@ class Plan:
 
     ``layers`` are the image's, topmost first; ``environment`` lacks what every container has; with ``bridge`` as
     ``network`` it gets an interface, with ``host`` it has this machine's. A build's step, as in BuildKit, has no
-    HOSTNAME in its environment and can't change its /etc/hosts and the like.
+    HOSTNAME in its environment and can't change its /etc/hosts and the like; what it prints is one stream.
     """
 
     image: Image
@@ -89,6 +89,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             ),
             reaper=plan.reaper,
             host_network=plan.network == "host",
+            one_output=plan.is_build_step,
         )
         _launch(prepared.connection, spec, name, settings, attachment)
         undone.pop_all()

@@ -57,6 +57,8 @@ def run_init(
         _enter_root(spec, points)
         _await(channel, messages.Start)
         close_all_but([channel.fileno()])
+        if spec.one_output:
+            os.dup2(1, 2)
         if spec.reaper:
             run_as_child(channel)
         environment = become(spec.process)
