@@ -108,8 +108,8 @@ class ContainerSpec:
 
     ``directories`` are made if the image lacks them (its volumes); ``mounts`` are made in their order, and where their
     targets are missing these are made too; with ``reaper`` PID 1 is ours and runs the command as its child. With
-    ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output`` standard
-    error is standard output, and both are logged in the order in which they are written.
+    ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output``
+    standard error is standard output, and both are logged in the order in which they are written.
     """
 
     hostname: str
