@@ -12,7 +12,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Literal, NewType, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, NewType, Self, Unpack, cast
 
 import pytest
 
@@ -22,8 +22,9 @@ from _pytest.fixtures import FixtureFunctionDefinition
 from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from pytest_pycontainer.engine.builds import BuildOptions
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import ContainerOptions, Engine
     from pytest_pycontainer.engine.image import Image
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
 
     ImageFixture = NewType("ImageFixture", FixtureFunctionDefinition)
     ContainerFixture = NewType("ContainerFixture", FixtureFunctionDefinition)
-
-    class BuildOptions(TypedDict, total=False):
-        """What ``build`` hands to ``Engine.build``, which explains each."""
-
-        dockerfile: str | os.PathLike[str]
-        tag: str | Sequence[str] | None
-        build_args: Mapping[str, str] | None
-        target: str | None
-        no_cache: bool
-        pull: bool
-        labels: Mapping[str, str] | None
 
     class RunOptions(ContainerOptions, total=False):
         """What ``container`` hands to ``Engine.run``, which explains each."""

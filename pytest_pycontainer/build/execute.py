@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build import instructions as kinds
+from pytest_pycontainer.build.context_sources import open_context, read_dockerfile
 from pytest_pycontainer.build.dockerfile import parse
 from pytest_pycontainer.build.graph import StageGraph
 from pytest_pycontainer.build.progress import BuildStarted, ImageBuilt, ImageTagged, Warned
@@ -13,7 +14,6 @@ from pytest_pycontainer.build.sources import Sources
 from pytest_pycontainer.build.stage_builder import PROXIES, StageBuilder, StageState, StageTools
 from pytest_pycontainer.build.stages import plan_stages
 from pytest_pycontainer.build.step_cache import EPOCH, StepCache
-from pytest_pycontainer.build.text_file import read_text
 from pytest_pycontainer.errors import ImageError, InvalidSpecError, StoreError
 from pytest_pycontainer.image.platform import Platform
 from pytest_pycontainer.store.store import parse_new_tag
@@ -34,19 +34,26 @@ def build_image(store: Store, request: BuildRequest, tools: BuildTools) -> Store
     the time of the config and the history, of the files that COPY takes from the build context, and of what else was
     written later.
 
-    Raises DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError, BuildStepFailedError, StoreError,
-    InvalidReferenceError for a bad tag, InvalidSpecError for a time that is none, and what ``tools`` raise. Nothing
-    runs any more then, and the store holds whole steps only.
+    Raises ContextInvalidError, DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError,
+    BuildStepFailedError, StoreError, InvalidReferenceError for a bad tag, InvalidSpecError for a time that is none,
+    and what ``tools`` raise. Nothing runs any more then, and the store holds whole steps only.
     """
     names = [parse_new_tag(tag) for tag in request.tags]
     given = _given(request.build_args)
-    path = request.context / request.dockerfile
-    instructions = parse(read_text(path), str(path))
-    here = Platform.current()
-    plan = plan_stages(instructions, given, request.platform or here, request.target, build_platform=here)
-    stages = plan.needed(request.target)
-    with store.in_use():
-        image = _build(store, request, tools, plan, stages, given)
+    with store.in_use(), open_context(request.context, store.temporary) as directory:
+        dockerfile = read_dockerfile(request.dockerfile, directory)
+        instructions = parse(dockerfile.text, dockerfile.name)
+        here = Platform.current()
+        plan = plan_stages(
+            instructions,
+            given,
+            request.platform or here,
+            request.target,
+            build_platform=here,
+            replaced=frozenset(map(str.lower, request.contexts)),
+        )
+        sources = Sources(store, plan, request, tools.resolve, directory, dockerfile.path)
+        image = _build(store, request, tools, plan, sources, given)
         tools.progress(ImageBuilt(image.id))
         for name in names:
             store.tag(image.id, str(name))
@@ -59,16 +66,17 @@ def _build(
     request: BuildRequest,
     tools: BuildTools,
     plan: Plan,
-    stages: Sequence[Stage],
+    sources: Sources,
     given: Mapping[str, str],
 ) -> StoredImage:
+    stages = plan.needed(request.target)
     last = stages[-1].index
     first_steps = _first_steps(stages)
     steps = sum(1 + len(stage.instructions) for stage in stages) + bool(request.labels)
 
     def build_stage(index: int) -> StageState:
         builder = StageBuilder(shared, plan.stages[index], first_steps.get(index, steps))
-        return builder.build(graph.wait_for, request.labels if index == last else {})
+        return builder.build(request.labels if index == last else {})
 
     graph = StageGraph(build_stage, tools.executor.interrupt)
     shared = StageTools(
@@ -84,15 +92,8 @@ def _build(
             images=lambda: _cache_images(request, tools),
             check=graph.check,
         ),
-        sources=Sources(
-            store,
-            plan,
-            request.context,
-            request.context / request.dockerfile,
-            request.platform,
-            tools.resolve,
-            lambda index: graph.wait_for(index).config,
-        ),
+        sources=sources,
+        stage=graph.wait_for,
         steps=steps,
     )
     indexes = tuple(stage.index for stage in stages)

@@ -120,12 +120,13 @@ def plan_mounts(
     expand: Callable[[Word], str],
     working_directory: str,
     context: Callable[[], BuildContext],
-    stage: Callable[[Word], StageFiles],
+    stage: Callable[[Word], StageFiles | BuildContext],
 ) -> PlannedMounts:
     """Works out a RUN's mounts, with the program that its here-document may be.
 
-    ``context`` gives the build context, ``stage`` the files of the stage or image of that name. Raises DockerfileError
-    at the option that makes no sense, CopySourceNotFoundError for a source that is not in the build context.
+    ``context`` gives the build context, ``stage`` the files of the stage, image or context of that name. Raises
+    DockerfileError at the option that makes no sense, CopySourceNotFoundError for a source that is not in the build
+    context.
     """
     if not run.mounts and not run.script:
         return PlannedMounts(run.line)
@@ -168,7 +169,7 @@ class _Planner:
         line: Line,
         working_directory: str,
         context: Callable[[], BuildContext],
-        stage: Callable[[Word], StageFiles],
+        stage: Callable[[Word], StageFiles | BuildContext],
     ) -> None:
         self._line = line
         self._working_directory = working_directory
@@ -242,24 +243,30 @@ class _Planner:
     def _bind(self, options: MountOptions) -> tuple[str, ...]:
         options = self._with_target(options)
         offset = options.offset("source")
-        if options.stage:
-            base, identity = self._stage(options)
+        files = self._files(options) if options.stage else self._context()
+        if isinstance(files, tuple):
+            base, identity = files
             source = CopySource(posixpath.normpath(f"/{options.source}").strip("/"))
             self.fixed.append((BindMount(base, source, options.target, options.read_only), offset))
             return identity
-        context = self._context()
         try:
-            found = context.select(options.source or ".")
+            found = files.select(options.source or ".")
             if len(found) != 1:
                 raise SourceMissing(
                     options.source, f"{options.source} stands for {len(found)} things; a mount shows one"
                 )
-            self.fixed.append((BindMount(context.root, found[0], options.target, options.read_only), offset))
-            return (context.fingerprint(found),)
+            self.fixed.append((BindMount(files.root, found[0], options.target, options.read_only), offset))
+            return (files.fingerprint(found),)
         except SourceMissing as missing:
             raise self._line.error(offset, missing.problem, CopySourceNotFoundError) from None
 
     def _stage(self, options: MountOptions) -> StageFiles:
+        files = self._files(options)
+        if not isinstance(files, tuple):
+            raise self._line.error(options.offset("from"), "a cache begins with the files of a stage or an image")
+        return files
+
+    def _files(self, options: MountOptions) -> StageFiles | BuildContext:
         return self._files_of(Word(options.stage, options.offset("from")))
 
 

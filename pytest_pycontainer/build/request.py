@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_pycontainer.build.secrets import BuildSecrets
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
+    from pytest_pycontainer.build.context_sources import ContextSource, DockerfileSource
     from pytest_pycontainer.build.progress import Progress
     from pytest_pycontainer.build.remote import RemoteSources
     from pytest_pycontainer.build.steps import Network, StepExecutor
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 class BuildRequest:
     """A build's arguments, with docker's names and meanings.
 
-    ``dockerfile`` is relative to ``context``; ``target`` is the stage to end with, None for the last; ``platform`` is
-    what the image is for, None for this machine's; ``cache_from`` names images to take steps from; ``network`` is that
-    of every RUN which names none.
+    ``context`` and ``dockerfile`` are what ``context_sources`` takes; ``contexts`` are more of them, by the names that
+    FROM and ``--from`` use: directories, or images by their names; ``target`` is the stage to end with, None for the
+    last; ``platform`` is what the image is for, None for this machine's; ``cache_from`` names images to take steps
+    from; ``network`` is that of every RUN which names none.
     """
 
-    context: Path
-    dockerfile: str | os.PathLike[str] = "Dockerfile"
+    context: ContextSource
+    dockerfile: DockerfileSource = "Dockerfile"
+    contexts: Mapping[str, str | Path] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -57,12 +59,12 @@ class CacheImage(Protocol):
 class BuildTools:
     """What a build uses and does not have itself. All of it is called from several threads at once.
 
-    ``resolve`` finds a base image for a platform (None: this machine's), and pulls it if need be; ``cache_image`` opens
-    an image of ``cache_from``; ``executor`` carries out what touches files, for this build alone; ``progress`` is told
-    what happens; ``remote`` fetches what ADD reads over the network.
+    ``resolve`` finds a base image, by its name or path, for a platform (None: this machine's), and pulls it if need be;
+    ``cache_image`` opens an image of ``cache_from``; ``executor`` carries out what touches files, for this build alone;
+    ``progress`` is told what happens; ``remote`` fetches what ADD reads over the network.
     """
 
-    resolve: Callable[[str, Platform | None], StoredImage]
+    resolve: Callable[[str | Path, Platform | None], StoredImage]
     cache_image: Callable[[str], CacheImage]
     executor: StepExecutor
     progress: Progress

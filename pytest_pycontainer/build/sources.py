@@ -1,9 +1,10 @@
-"""What a build's steps read: base images, the build context, the files of stages and images."""
+"""What a build's steps read: base images, the build context and those with a name, the files of images."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build.context import BuildContext
@@ -18,58 +19,64 @@ from pytest_pycontainer.store.store import HOST, SCRATCH, Store, StoredImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pytest_pycontainer.build.instructions import Word
     from pytest_pycontainer.build.lines import Line
+    from pytest_pycontainer.build.mounts import StageFiles
+    from pytest_pycontainer.build.request import BuildRequest
     from pytest_pycontainer.build.stages import Plan, Stage
 
 
 class Sources:
-    """Finds what steps read. Safe for several threads.
+    """Finds what steps read, but for other stages. Safe for several threads.
 
-    ``dockerfile`` is the path beside which its own .dockerignore may lie; ``resolve`` finds images; ``stage`` waits for
-    a stage, and gives the config of what it has built.
+    ``directory`` is the build context; ``dockerfile`` the path beside which its own .dockerignore may lie; ``resolve``
+    finds images.
     """
 
     def __init__(
         self,
         store: Store,
         plan: Plan,
-        context: Path,
-        dockerfile: Path,
-        platform: Platform | None,
-        resolve: Callable[[str, Platform | None], StoredImage],
-        stage: Callable[[int], ImageConfig],
+        request: BuildRequest,
+        resolve: Callable[[str | Path, Platform | None], StoredImage],
+        directory: Path,
+        dockerfile: Path | None,
     ) -> None:
         self._store = store
         self._plan = plan
-        self._root = context
-        self._dockerfile = dockerfile
-        self._platform = platform
+        self._named = {name.lower(): source for name, source in request.contexts.items()}
+        self._platform = request.platform
         self._resolve = resolve
-        self._stage = stage
-        self._images: dict[tuple[str, Platform | None], Future[StoredImage]] = {}
-        self._context: BuildContext | None = None
+        self.directory = directory
+        self._dockerfile = dockerfile
+        self._images: dict[tuple[str | Path, Platform | None], Future[StoredImage]] = {}
+        self._contexts: dict[Path, BuildContext] = {}
         self._lock = threading.Lock()
 
     @property
     def context(self) -> BuildContext:
         """The build context, without what its .dockerignore excludes."""
+        own = self._dockerfile and self._dockerfile.with_name(f"{self._dockerfile.name}.dockerignore")
+        return self._open(self.directory, own if own and own.exists() else self.directory / ".dockerignore")
+
+    def _open(self, directory: Path, ignore_file: Path) -> BuildContext:
         with self._lock:
-            if self._context is None:
-                own = self._dockerfile.with_name(f"{self._dockerfile.name}.dockerignore")
-                path = own if own.exists() else self._root / ".dockerignore"
-                ignored = IgnoreRules.parse(read_text(path), str(path)) if path.exists() else IgnoreRules()
-                memory = memory_of(self._root.resolve(), self._store.cache)
-                self._context = BuildContext(self._root, ignored, FileDigests(memory, self._store.temporary))
-            return self._context
+            if directory not in self._contexts:
+                is_there = ignore_file.exists()
+                ignored = IgnoreRules.parse(read_text(ignore_file), str(ignore_file)) if is_there else IgnoreRules()
+                digests = FileDigests(memory_of(directory.resolve(), self._store.cache), self._store.temporary)
+                self._contexts[directory] = BuildContext(directory, ignored, digests)
+            return self._contexts[directory]
 
     def base_image(self, stage: Stage) -> StoredImage:
         """The image that a stage stands on. Raises DockerfileError for what is none, and what ``resolve`` raises."""
         assert isinstance(stage.base, str)
         line, word = stage.start.line, stage.start.image
         platform = stage.platform or self._platform
+        named = self._named.get(stage.base.lower())
+        if named is not None:
+            return self._image(named, platform)
         if stage.base == SCRATCH:
             config = ImageConfig.scratch(platform)
             return StoredImage(self._store.put_image(config), config)
@@ -85,18 +92,22 @@ class Sources:
                 raise line.error(word.offset, wanted) from None
             raise
 
-    def files(self, line: Line, word: Word, source: int | str) -> tuple[Base, tuple[str, ...]]:
-        """The file system of the stage or image that ``word`` means, and what identifies it.
+    def files(self, line: Line, word: Word, source: str) -> StageFiles | BuildContext:
+        """The file system of the image or named context that ``word`` means, with what identifies it.
 
-        Waits for the stage. Raises DockerfileError for what is neither.
+        Raises DockerfileError for what is neither.
         """
-        config = self._source_config(line, word, source)
-        return Base(self._store.layer_directories(config), config.host is not None), (
-            config.host or "",
-            *config.diff_ids,
-        )
+        named = self._named.get(source.lower(), source)
+        if isinstance(named, Path):
+            return self._open(named, named / ".dockerignore")
+        return self.files_of(self._image_config(line, word, named))
 
-    def _image(self, reference: str, platform: Platform | None) -> StoredImage:
+    def files_of(self, config: ImageConfig) -> StageFiles:
+        """The file system of an image, and what identifies it."""
+        base = Base(self._store.layer_directories(config), config.host is not None)
+        return base, (config.host or "", *config.diff_ids)
+
+    def _image(self, reference: str | Path, platform: Platform | None) -> StoredImage:
         """Each image is looked for once in a build: it is the same for all stages, and pulled by one of them."""
         with self._lock:
             found = self._images.get((reference, platform))
@@ -111,9 +122,7 @@ class Sources:
                 raise
         return found.result()
 
-    def _source_config(self, line: Line, word: Word, source: int | str) -> ImageConfig:
-        if isinstance(source, int):
-            return self._stage(source)
+    def _image_config(self, line: Line, word: Word, source: str) -> ImageConfig:
         try:
             return self._image(source, self._platform).config
         except (InvalidReferenceError, ImageNotFoundError, RegistryError) as problem:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_pycontainer.build.context import BuildContext
+    from pytest_pycontainer.build.lines import Line
+    from pytest_pycontainer.build.mounts import StageFiles
     from pytest_pycontainer.build.request import BuildRequest, BuildTools
     from pytest_pycontainer.build.sources import Sources
     from pytest_pycontainer.errors import DockerfileError
@@ -65,7 +67,7 @@ class StageState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTools:
-    """What all stages of a build share. ``steps`` is how many it has."""
+    """What all stages of a build share. ``stage`` waits for another stage; ``steps`` is how many steps there are."""
 
     request: BuildRequest
     tools: BuildTools
@@ -74,6 +76,7 @@ class StageTools:
     store: Store
     cache: StepCache
     sources: Sources
+    stage: Callable[[int], StageState]
     steps: int
 
 
@@ -86,14 +89,14 @@ class StageBuilder:
         self._number = number
         self._news = StageNews(tools.tools.progress, stage.index)
 
-    def build(self, parent: Callable[[int], StageState], labels: Mapping[str, str]) -> StageState:
-        """Builds it, and adds ``labels``; ``parent`` waits for the stage that it stands on.
+    def build(self, labels: Mapping[str, str]) -> StageState:
+        """Builds it, and adds ``labels``.
 
         Raises DockerfileError, BuildStepFailedError, StoreError, and what finding images and carrying out steps raises.
         """
         try:
             with self._step(self._stage.start.line.text):
-                state = self._begin(parent)
+                state = self._begin()
                 self._news.done(state.point.image.id)
             copies = iter(self._stage.copies)
             for instruction in self._stage.instructions:
@@ -117,9 +120,9 @@ class StageBuilder:
             yield
         self._number += 1
 
-    def _begin(self, parent: Callable[[int], StageState]) -> StageState:
+    def _begin(self) -> StageState:
         if isinstance(self._stage.base, int):
-            above = parent(self._stage.base)
+            above = self._shared.stage(self._stage.base)
             state = StageState(above.point, above.arguments)
         else:
             image = self._shared.sources.base_image(self._stage)
@@ -134,7 +137,7 @@ class StageBuilder:
         parsed = [parse_trigger(text, self._stage.start.image.text) for text in triggers]
         image = replace(state.point.image, config=replace(state.config, on_build=()))
         state = replace(state, point=replace(state.point, image=image))
-        names = [stage.start.name for stage in self._shared.plan.stages]
+        names = self._shared.plan.names
         news, self._news = self._news, replace(self._news, in_trigger=True)
         try:
             for instruction in parsed:
@@ -201,7 +204,7 @@ class StageBuilder:
             lambda word: expand_word(line, word, variables),
             directory,
             lambda: self._shared.sources.context,
-            lambda name: self._shared.sources.files(line, name, mounted[name.text]),
+            lambda name: self._files(line, name, mounted[name.text]),
         )
         network = run_network(instruction, request.network)
 
@@ -235,14 +238,12 @@ class StageBuilder:
 
     def _copy(self, state: StageState, instruction: kinds.Copy | kinds.Add, source: int | str | None) -> StageState:
         line, shared = instruction.line, self._shared
-        root: BuildContext | Base
-        reads: tuple[str, ...] = ()
-        if source is None:
-            root = shared.sources.context
-        else:
+        files: StageFiles | BuildContext = shared.sources.context
+        if source is not None:
             assert isinstance(instruction, kinds.Copy)
             assert instruction.source_stage is not None
-            root, reads = shared.sources.files(line, instruction.source_stage, source)
+            files = self._files(line, instruction.source_stage, source)
+        root, reads = files if isinstance(files, tuple) else (files, ())
         variables = state.variables
         plan = plan_copy(
             instruction,
@@ -272,17 +273,23 @@ class StageBuilder:
                 write=write,
                 linked=plan.link,
                 # An archive's and a download's times say when that was made, a checkout's files' only when it was done.
-                times="all" if source is None and isinstance(instruction, kinds.Copy) else "later",
+                times="all" if not isinstance(root, Base) and isinstance(instruction, kinds.Copy) else "later",
             ),
         )
+
+    def _files(self, line: Line, word: kinds.Word, source: int | str) -> StageFiles | BuildContext:
+        if isinstance(source, int):
+            return self._shared.sources.files_of(self._shared.stage(source).config)
+        return self._shared.sources.files(line, word, source)
 
     def _workdir(self, state: StageState, instruction: kinds.Workdir) -> StageState:
         path = expand_word(instruction.line, instruction.path, state.variables)
         if not path:
             raise instruction.line.error(instruction.path.offset, "the path is empty once its variables are replaced")
         path = absolute(state.config.working_directory, path)
-        context = self._shared.request.context
-        step = CopyStep(root=context, sources=(), destination=path, owner=state.config.user, mode=None)
+        step = CopyStep(
+            root=self._shared.sources.directory, sources=(), destination=path, owner=state.config.user, mode=None
+        )
 
         @contextmanager
         def write(_key: str, base: Base, _news: StageNews) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.image.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pytest_pycontainer.build.lines import Line
 
@@ -45,10 +45,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All stages, and the build arguments declared before the first, which a stage takes in by ``ARG name``."""
+    """All stages, and the build arguments declared before the first, which a stage takes in by ``ARG name``.
+
+    ``names`` are those by which stages can be meant, one for each stage, None for one that has none.
+    """
 
     stages: tuple[Stage, ...]
     arguments: Mapping[str, str]
+    names: tuple[str | None, ...] = ()
 
     def needed(self, target: str | None) -> list[Stage]:
         """The stages that the one called ``target`` (a name or an index; the last by default) needs, and itself, last.
@@ -117,17 +121,19 @@ def plan_stages(
     target: str | None = None,
     *,
     build_platform: Platform | None = None,
+    replaced: Collection[str] = (),
 ) -> Plan:
     """Groups instructions into stages; ``given`` are the build arguments from outside, ``target`` the stage wanted.
 
     ``platform`` is what the image is for, ``build_platform`` what it is built on, if that is another. Of stages with
-    one name, the last above is meant. Raises DockerfileError for instructions before the first FROM, and for stages and
-    platforms that there are not.
+    one name, the last above is meant; those whose names are ``replaced`` are not: something else goes by it. Raises
+    DockerfileError for instructions before the first FROM, and for stages and platforms that there are not.
     """
     names = [instruction.name for instruction in instructions if isinstance(instruction, From)]
     arguments = platform_arguments(platform, build_platform or platform)
     arguments["TARGETSTAGE"] = target or (names[-1] if names else None) or "default"
     arguments |= {name: given[name] for name in arguments.keys() & given.keys()}
+    names = [None if name in replaced else name for name in names]
     starts = [index for index, instruction in enumerate(instructions) if isinstance(instruction, From)]
     for instruction in instructions[: starts[0] if starts else None]:
         if not isinstance(instruction, Arg):
@@ -158,7 +164,7 @@ def plan_stages(
         stages.append(
             Stage(index, start, base if above is None else above, body, copies, _platform(start, arguments), mounted)
         )
-    return Plan(tuple(stages), arguments)
+    return Plan(tuple(stages), arguments, tuple(names))
 
 
 def declare(

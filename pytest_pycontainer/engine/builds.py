@@ -13,6 +13,7 @@ from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.build.context_sources import ContextSource, DockerfileSource
     from pytest_pycontainer.build.progress import Progress
     from pytest_pycontainer.build.request import BuildRequest, CacheImage
     from pytest_pycontainer.build.secrets import Secret
@@ -21,20 +22,26 @@ if TYPE_CHECKING:
     from pytest_pycontainer.store.store import Store, StoredImage
 
 
+_IMAGE = "docker-image://"
+
+
 class BuildOptions(TypedDict, total=False):
     """What ``Engine.build`` takes beside the context, with docker's names and meanings.
 
-    ``dockerfile`` is relative to the context; ``tag`` names the image, or is a list of names; ``target`` is the stage
-    to end with, by its name or number. A base that is not here is pulled; with ``pull`` every base is asked for anew.
-    ``platform`` (``os/architecture[/variant]``) is what the image is for, if not this machine. ``cache_from`` names
-    images, here or in registries, to take steps from: all that this package has built know how they were made.
+    ``dockerfile`` is a path relative to the context, the text itself (of more than one line), or a file open for
+    reading. ``contexts`` are more directories, or images (``docker-image://name`` or an Image), by the names that FROM
+    and ``--from`` use. ``tag`` names the image, or is a list of names; ``target`` is the stage to end with, by its name
+    or number. A base that is not here is pulled; with ``pull`` every base is asked for anew. ``platform``
+    (``os/architecture[/variant]``) is what the image is for, if not this machine. ``cache_from`` names images, here or
+    in registries, to take steps from: all that this package has built know how they were made.
 
     ``secrets`` (a text, bytes, or a path to a file, each under its id) and ``ssh`` (paths of agents' sockets, or
     ``"default"`` for the one of SSH_AUTH_SOCK) are for RUN's ``--mount`` alone, and in no image. ``network`` is that of
     every RUN: the engine's own, ``none``, or this machine's, ``host``, which no RUN has otherwise.
     """
 
-    dockerfile: str | os.PathLike[str]
+    dockerfile: DockerfileSource
+    contexts: Mapping[str, str | os.PathLike[str] | Image] | None
     tag: str | Sequence[str] | None
     build_args: Mapping[str, str] | None
     target: str | None
@@ -48,7 +55,7 @@ class BuildOptions(TypedDict, total=False):
     network: Literal["default", "none", "host"]
 
 
-def parse_request(context: str | os.PathLike[str], options: BuildOptions) -> BuildRequest:
+def parse_request(context: ContextSource, options: BuildOptions) -> BuildRequest:
     """The request that a caller's arguments come to. Raises InvalidSpecError, and TypeError for an unknown name."""
     from pytest_pycontainer.build.request import BuildRequest
     from pytest_pycontainer.build.secrets import BuildSecrets
@@ -58,14 +65,13 @@ def parse_request(context: str | os.PathLike[str], options: BuildOptions) -> Bui
         if name not in BuildOptions.__annotations__:
             known = ", ".join(sorted(BuildOptions.__annotations__))
             raise TypeError(f"got an unexpected keyword argument {name!r}; known are {known}")
-    if not Path(context).is_dir():
-        raise InvalidSpecError("build context", str(context), "a directory")
     network = options.get("network", "default")
     if network not in ("default", "none", "host"):
         raise InvalidSpecError("network", str(network), "'default', 'none' or 'host'")
     platform = options.get("platform")
     return BuildRequest(
-        context=Path(context),
+        context=context,
+        contexts={name: _named_context(name, source) for name, source in (options.get("contexts") or {}).items()},
         dockerfile=options.get("dockerfile", "Dockerfile"),
         tags=_texts(options.get("tag")),
         build_args=_mapping("build_args", options.get("build_args")),
@@ -85,9 +91,10 @@ def build(
     """Builds with the engine's runtime. Raises what ``Engine.build`` does."""
     from pytest_pycontainer.build.execute import build_image
     from pytest_pycontainer.build.request import BuildTools
+    from pytest_pycontainer.engine.remote_sources import NetworkSources
     from pytest_pycontainer.engine.steps import RuntimeSteps
 
-    def resolve(reference: str, platform: Platform | None) -> StoredImage:
+    def resolve(reference: str | Path, platform: Platform | None) -> StoredImage:
         return sources.find(reference, policy="always" if pull else "missing", platform=platform)
 
     def cache_image(reference: str) -> CacheImage:
@@ -105,6 +112,7 @@ def build(
         cache_image=cache_image,
         executor=RuntimeSteps(resources),
         progress=progress,
+        remote=NetworkSources(resources),
     )
     stored = build_image(resources.store, request, tools)
     return Image(stored.id, request.tags[0] if request.tags else stored.id, stored.config, resources.store)
@@ -128,6 +136,16 @@ def listeners(lines: Callable[[str], None] | None, shown: Progress) -> Progress:
     from pytest_pycontainer.build.progress import to_all
 
     return shown if lines is None else to_all(ClassicLines(lines), shown)
+
+
+def _named_context(name: object, source: str | os.PathLike[str] | Image) -> str | Path:
+    if isinstance(source, Image):
+        return source.id
+    if isinstance(source, str) and source.startswith(_IMAGE):
+        return source.removeprefix(_IMAGE)
+    if not isinstance(name, str) or not isinstance(source, str | os.PathLike) or not Path(source).is_dir():
+        raise InvalidSpecError("contexts", f"{name}={source!r}", f"a directory, {_IMAGE}name, or an Image")
+    return Path(source)
 
 
 def _texts(value: str | Sequence[str] | None) -> tuple[str, ...]:

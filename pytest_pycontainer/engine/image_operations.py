@@ -15,6 +15,7 @@ from pytest_pycontainer.engine.stored_images import StoredImages
 from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.build.context_sources import ContextSource
     from pytest_pycontainer.engine.builds import BuildOptions
 
 
@@ -31,13 +32,15 @@ class ImageOperations(StoredImages):
 
     def build(
         self,
-        context: str | os.PathLike[str],
+        context: ContextSource = None,
         *,
         progress: Callable[[str], None] | None = None,
         **options: Unpack[BuildOptions],
     ) -> Image:
-        """Builds the Dockerfile of a directory; unchanged steps come from the cache, which all processes share.
+        """Builds a Dockerfile; unchanged steps come from the cache, which all processes share.
 
+        ``context`` is what it reads: a directory, a tar archive (its path, or a stream of one), texts and bytes in
+        memory under the names of files, or nothing.
         ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come, those of each stage together. For the
         other arguments see ``BuildOptions``. Stages that do not need each other are built at the same time.
 
@@ -45,14 +48,15 @@ class ImageOperations(StoredImages):
         is built from the same: that is the time of its config, of the files that COPY takes from the context, and of
         whatever was written later.
 
-        Raises InvalidSpecError, DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError,
+        Raises InvalidSpecError, ContextInvalidError, DockerfileNotFoundError, DockerfileError, CopySourceNotFoundError,
         SecretNotGivenError, BuildStepFailedError, what ``Engine.pull`` raises for an unknown base, and
         EngineUnavailableError.
         """
         from pytest_pycontainer.engine.builds import build, listeners, parse_request
 
         request = parse_request(context, options)
-        with self._display.building(request.tags[0] if request.tags else os.fspath(context)) as shown:
+        name = os.fspath(context) if isinstance(context, str | os.PathLike) else "a Dockerfile"
+        with self._display.building(request.tags[0] if request.tags else name) as shown:
             told = listeners(progress, shown)
             return build(self._resources, self._sources, request, pull=options.get("pull", False), progress=told)
 

@@ -160,7 +160,7 @@ class Builder:
 
     def tools(self, progress: Progress) -> BuildTools:
         return BuildTools(
-            resolve=lambda reference, _platform: self.store.runnable_image(reference),
+            resolve=lambda reference, _platform: self.store.runnable_image(str(reference)),
             cache_image=self._cache_image,
             executor=self.executor,
             progress=progress,
