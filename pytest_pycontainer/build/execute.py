@@ -94,6 +94,7 @@ def _build(
         ),
         sources=sources,
         stage=graph.wait_for,
+        check=graph.check,
         steps=steps,
     )
     indexes = tuple(stage.index for stage in stages)

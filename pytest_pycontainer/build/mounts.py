@@ -196,7 +196,7 @@ class _Planner:
                 shown = self._cache(options)
             case "bind":
                 shown = self._bind(options)
-        fields = {name: value for name, value in asdict(options).items() if name != "offsets"}
+        fields = {name: value for name, value in asdict(options).items() if name not in ("stage", "offsets")}
         self.key.append(json.dumps([fields, *shown], sort_keys=True))
 
     def _with_target(self, options: MountOptions) -> MountOptions:

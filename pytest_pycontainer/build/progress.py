@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +146,13 @@ class StageNews:
     stage: int
     in_trigger: bool = False
 
-    @contextmanager
-    def step(self, number: int, total: int, text: str) -> Iterator[None]:
-        """While it lasts, the step is carried out."""
+    def begun(self, number: int, total: int, text: str) -> None:
+        """A step begins."""
         self.tell(StepStarted(self.stage, number, total, text))
-        try:
-            yield
-        except BaseException:
-            self.tell(StepFailed(self.stage))
-            raise
+
+    def failed(self) -> None:
+        """It can't be done."""
+        self.tell(StepFailed(self.stage))
 
     def cached(self) -> None:
         """The step comes from the cache."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.build import instructions as kinds
 from pytest_pycontainer.build.copying import plan_copy
+from pytest_pycontainer.build.graph import BuildStopped
 from pytest_pycontainer.build.metadata import absolute, change_config, in_shell
+from pytest_pycontainer.build.mount_options import stage_names
 from pytest_pycontainer.build.mounts import plan_mounts, run_network
 from pytest_pycontainer.build.output import StepOutput
 from pytest_pycontainer.build.progress import StageEnded, StageNews, TriggersStarted
@@ -67,7 +69,11 @@ class StageState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTools:
-    """What all stages of a build share. ``stage`` waits for another stage; ``steps`` is how many steps there are."""
+    """What all stages of a build share.
+
+    ``stage`` waits for another stage; ``check`` raises BuildStopped if the build is given up; ``steps`` is how many
+    steps there are.
+    """
 
     request: BuildRequest
     tools: BuildTools
@@ -77,6 +83,7 @@ class StageTools:
     cache: StepCache
     sources: Sources
     stage: Callable[[int], StageState]
+    check: Callable[[], None]
     steps: int
 
 
@@ -95,12 +102,15 @@ class StageBuilder:
         Raises DockerfileError, BuildStepFailedError, StoreError, and what finding images and carrying out steps raises.
         """
         try:
+            if isinstance(self._stage.base, int):
+                self._shared.stage(self._stage.base)
             with self._step(self._stage.start.line.text):
                 state = self._begin()
                 self._news.done(state.point.image.id)
             copies = iter(self._stage.copies)
             for instruction in self._stage.instructions:
                 reads = next(copies) if isinstance(instruction, kinds.Copy) and instruction.source_stage else None
+                self._await(instruction, reads)
                 with self._step(instruction.line.text):
                     state = self._carry_out(state, instruction, reads, self._stage.mounted)
                     self._news.done(state.point.image.id)
@@ -116,9 +126,22 @@ class StageBuilder:
 
     @contextmanager
     def _step(self, text: str) -> Iterator[None]:
-        with self._news.step(self._number, self._shared.steps, text):
+        self._news.begun(self._number, self._shared.steps, text)
+        try:
             yield
+        except BuildStopped:
+            raise
+        except BaseException:
+            self._news.failed()
+            raise
         self._number += 1
+
+    def _await(self, instruction: kinds.Instruction, reads: int | str | None) -> None:
+        """Waits for the stages that an instruction reads, so that it is said to begin when it can."""
+        names = stage_names(instruction) if isinstance(instruction, kinds.Run) else ()
+        for source in (reads, *(self._stage.mounted[name.text] for name in names)):
+            if isinstance(source, int):
+                self._shared.stage(source)
 
     def _begin(self) -> StageState:
         if isinstance(self._stage.base, int):
@@ -190,12 +213,11 @@ class StageBuilder:
         return replace(state, point=self._shared.cache.after(state.point, step, self._news))
 
     def _run(self, state: StageState, instruction: kinds.Run, mounted: Mapping[str, int | str]) -> StageState:
-        line, config, request = instruction.line, state.config, self._shared.request
+        line, config, shared = instruction.line, state.config, self._shared
         command = in_shell(instruction.command, config)
         arguments = dict(sorted(state.arguments.items()))
         told = [f"{name}={value}" for name, value in arguments.items()]
-        given = self._shared.given
-        proxies = {name: given[name] for name in sorted(PROXIES & given.keys())}
+        proxies = {name: shared.given[name] for name in sorted(PROXIES & shared.given.keys())}
         environment = {"PATH": DEFAULT_PATH} | proxies | state.environment | arguments
         directory = config.working_directory or "/"
         variables = state.variables
@@ -203,23 +225,24 @@ class StageBuilder:
             instruction,
             lambda word: expand_word(line, word, variables),
             directory,
-            lambda: self._shared.sources.context,
+            lambda: shared.sources.context,
             lambda name: self._files(line, name, mounted[name.text]),
         )
-        network = run_network(instruction, request.network)
+        network = run_network(instruction, shared.request.network)
 
         @contextmanager
         def write(container: str, base: Base, news: StageNews) -> Iterator[Path]:
-            mounts, seen = planned.hand_in(request.secrets, environment)
+            mounts, seen = planned.hand_in(shared.request.secrets, environment)
             step = RunStep(command, tuple(seen.items()), directory, config.user, mounts, network)
             news.running(container)
             output = StepOutput(news.line)
             try:
-                with self._shared.tools.executor.run(base, step, output.feed) as result:
+                with shared.tools.executor.run(base, step, output.feed) as result:
                     output.finish()
                     if result.exit_code:
+                        shared.check()  # it was killed because another stage failed
                         text = _with_hint(output.tail, config, result.exit_code)
-                        raise BuildStepFailedError(self._number, self._shared.steps, line.text, result.exit_code, text)
+                        raise BuildStepFailedError(self._number, shared.steps, line.text, result.exit_code, text)
                     yield result.upper
             except SourceMissing as missing:
                 raise planned.missing(missing) from None

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from pytest_pycontainer.image.config import ImageConfig
 
 
+PATIENCE = 30.0
+
+
 class DirectoryExecutor:
     """Carries out steps with plain directories: what a build does is seen without a container.
 
     RUN understands ``write PATH TEXT``, ``print TEXT…``, ``print-no-newline WORD``,
-    ``fail CODE`` and ``nothing``, joined by ``;``.
+    ``fail CODE`` and ``nothing``, joined by ``;``; ``meet`` ends when two commands do it, ``hang`` meets another and
+    ends when the build is interrupted.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -38,6 +42,7 @@ class DirectoryExecutor:
         self.runs: list[tuple[Base, RunStep]] = []
         self.copies: list[tuple[Base, CopyStep]] = []
         self.interrupted = threading.Event()
+        self.meeting = threading.Barrier(2)
         self._numbers = itertools.count()
 
     @contextmanager
@@ -62,6 +67,12 @@ class DirectoryExecutor:
                         code = int(number)
                     case ["nothing"]:
                         pass
+                    case ["meet"]:
+                        self.meeting.wait(PATIENCE)
+                    case ["hang"]:
+                        self.meeting.wait(PATIENCE)
+                        assert self.interrupted.wait(PATIENCE)
+                        code = 137
                     case other:
                         raise AssertionError(other)
             yield StepResult(code, upper)
