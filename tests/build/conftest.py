@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class DirectoryExecutor:
     """Carries out steps with plain directories: what a build does is seen without a container.
 
     RUN understands ``write PATH TEXT``, ``print TEXT…``, ``print-no-newline WORD``,
-    ``fail CODE`` and ``nothing``, joined by ``;``; ``meet`` ends when two commands do it, ``hang`` meets another and
+    ``fail CODE``, ``now PATH``, ``old PATH`` and ``nothing``, joined by ``;``; ``meet`` ends when two commands do it, ``hang`` meets another and
     ends when the build is interrupted.
     """
 
@@ -67,6 +68,11 @@ class DirectoryExecutor:
                         code = int(number)
                     case ["nothing"]:
                         pass
+                    case ["now", path]:
+                        (upper / path.lstrip("/")).write_text(str(time.time_ns()))
+                    case ["old", path]:
+                        (upper / path.lstrip("/")).touch()
+                        os.utime(upper / path.lstrip("/"), (1000, 1000))
                     case ["meet"]:
                         self.meeting.wait(PATIENCE)
                     case ["hang"]:
