@@ -23,11 +23,13 @@ _CONTENT = "/content"
 
 
 @contextmanager
-def open_mounts(resources: Resources, mounts: tuple[steps.Mount, ...], copy: Copy) -> Iterator[tuple[spec.Mount, ...]]:
+def open_mounts(
+    resources: Resources, mounts: tuple[steps.Mount, ...], copy: Copy, check: Callable[[], None]
+) -> Iterator[tuple[spec.Mount, ...]]:
     """The mounts as the runtime takes them, for a container that ends before the block does.
 
     Copies, lost writes and sockets lie in a directory of the records: it is swept if this process is killed. Caches are
-    held by locks, those of one step in the order of their keys.
+    held by locks, those of one step in the order of their keys; who waits for one gives up when ``check`` raises.
     """
     if not mounts:
         yield ()
@@ -35,7 +37,7 @@ def open_mounts(resources: Resources, mounts: tuple[steps.Mount, ...], copy: Cop
     with ExitStack() as opened:
         reservation = resources.records.reserve(new_id(), ())
         opened.callback(resources.records.remove, reservation)
-        opener = _Opener(resources, copy, opened)
+        opener = _Opener(resources, copy, check, opened)
         ready: dict[int, spec.Mount] = {}
         for number, mount in sorted(enumerate(mounts), key=_lock_order):
             directory = reservation.directory / str(number)
@@ -50,9 +52,10 @@ def _lock_order(numbered: tuple[int, steps.Mount]) -> tuple[str, int]:
 
 
 class _Opener:
-    def __init__(self, resources: Resources, copy: Copy, opened: ExitStack) -> None:
+    def __init__(self, resources: Resources, copy: Copy, check: Callable[[], None], opened: ExitStack) -> None:
         self._resources = resources
         self._copy = copy
+        self._check = check
         self._opened = opened
 
     def open(self, mount: steps.Mount, directory: Path) -> spec.Mount:
@@ -65,7 +68,8 @@ class _Opener:
             case steps.CacheMount():
                 caches = CacheMounts(self._resources.store)
                 fill = partial(self._fill, mount, directory)
-                content = self._opened.enter_context(caches.hold(mount.key, fill, sharing=mount.sharing))
+                held = caches.hold(mount.key, fill, sharing=mount.sharing, check=self._check)
+                content = self._opened.enter_context(held)
                 return spec.BindMount(str(content), mount.target, mount.read_only)
             case steps.AgentMount():
                 return self._open_agent(mount, directory)

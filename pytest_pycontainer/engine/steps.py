@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
 
+from pytest_pycontainer.build.graph import BuildStopped
 from pytest_pycontainer.build.steps import Base, CopyStep, Network, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
@@ -51,7 +52,7 @@ class RuntimeSteps:
     def run(self, base: Base, step: RunStep, output: Callable[[str], None]) -> Iterator[StepResult]:
         """Runs a command to its end; ``output`` gets what it prints, as it comes."""
         with (
-            open_mounts(self._resources, step.mounts, self._copy_into) as mounts,
+            open_mounts(self._resources, step.mounts, self._copy_into, self._check) as mounts,
             launch(self._resources, _plan(base, step, mounts), _forget) as container,
         ):
             try:
@@ -69,6 +70,10 @@ class RuntimeSteps:
             with storing("take the mount points from", container.upper):
                 remove_mount_points(container.upper)
             yield StepResult(code, container.upper)
+
+    def _check(self) -> None:
+        if self._interrupted:
+            raise BuildStopped
 
     @contextmanager
     def _interruptible(self, container: Container) -> Iterator[None]:

@@ -61,25 +61,28 @@ class CacheMounts:
         *,
         sharing: Literal["shared", "private", "locked"] = "shared",
         timeout: float = _LOCK_SECONDS,
+        check: Callable[[], None] | None = None,
     ) -> Iterator[Path]:
         """The directory of the cache ``key`` (a digest), for the block; ``fill`` makes its content if it is new.
 
         ``locked`` waits until nobody else has it, ``timeout`` seconds at most; ``private`` takes one that nobody has.
-        Who holds several takes them in the keys' order, so that no two wait for each other.
+        Who holds several takes them in the keys' order, so that no two wait for each other. While it waits it calls
+        ``check`` again and again, and gives up when that raises.
         """
+        wait = _Wait(timeout, check)
         with self._store.in_use():
             with storing("open the cache mount", self._directory):
-                descriptor, directory = self._open(key, sharing, timeout)
+                descriptor, directory = self._open(key, sharing, wait)
             try:
                 content = directory / "content"
                 with storing("make the cache mount", directory):
                     if not content.exists():
-                        _lock(descriptor, directory, fcntl.LOCK_EX, timeout)
+                        wait.for_lock(descriptor, directory, fcntl.LOCK_EX)
                         if not content.exists():
                             _fill(content, fill)
                     os.utime(descriptor)
                 if sharing == "shared":
-                    _lock(descriptor, directory, fcntl.LOCK_SH, timeout)
+                    wait.for_lock(descriptor, directory, fcntl.LOCK_SH)
                 yield content
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -93,7 +96,7 @@ class CacheMounts:
             found = [ListedCache(path, path.stat().st_mtime) for path in self._directory.iterdir()]
         return sorted(found, key=lambda cache: cache.used_at)
 
-    def _open(self, key: str, sharing: str, timeout: float) -> tuple[int, Path]:
+    def _open(self, key: str, sharing: str, wait: _Wait) -> tuple[int, Path]:
         """A descriptor that holds the lock, and the cache's directory."""
         self._directory.mkdir(0o700, exist_ok=True)
         for number in count():
@@ -105,7 +108,8 @@ class CacheMounts:
                     if _take(descriptor, fcntl.LOCK_EX):
                         return descriptor, directory
                 else:
-                    _lock(descriptor, directory, fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX, timeout)
+                    kind = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
+                    wait.for_lock(descriptor, directory, kind)
                     return descriptor, directory
             except BaseException:
                 os.close(descriptor)
@@ -121,14 +125,23 @@ def _fill(content: Path, fill: Fill) -> None:
     unfinished.rename(content)
 
 
-def _lock(descriptor: int, directory: Path, kind: int, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    # The kernel's own way to wait knows no time limit.
-    while not _take(descriptor, kind):
-        if time.monotonic() >= deadline:
-            detail = f"another build has held this cache mount for {timeout:g} s; wait for that, or end it"
-            raise StoreError("lock", str(directory), detail)
-        time.sleep(_POLL_SECONDS)
+class _Wait:
+    """For locks, ``timeout`` seconds at most for all of them."""
+
+    def __init__(self, timeout: float, check: Callable[[], None] | None) -> None:
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._check = check
+
+    def for_lock(self, descriptor: int, directory: Path, kind: int) -> None:
+        # The kernel's own way to wait knows no time limit.
+        while not _take(descriptor, kind):
+            if self._check is not None:
+                self._check()
+            if time.monotonic() >= self._deadline:
+                detail = f"another build has held this cache mount for {self._timeout:g} s; wait for that, or end it"
+                raise StoreError("lock", str(directory), detail)
+            time.sleep(_POLL_SECONDS)
 
 
 def _take(descriptor: int, kind: int) -> bool:

@@ -22,6 +22,7 @@ from pytest_pycontainer.errors import (
     InvalidSpecError,
     SecretNotGivenError,
 )
+from pytest_pycontainer.store.cache_mounts import CacheMounts
 
 Build = Callable[..., Image]
 
@@ -138,6 +139,20 @@ def test_locked_caches_are_waited_for(engine: Engine, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [printed(lines) for lines in outputs.values()] == [["alone"], ["alone"]]
+
+
+def test_a_failing_stage_ends_the_wait_for_a_cache(engine: Engine, build: Build, tmp_path: Path) -> None:
+    caches = CacheMounts(engine._resources.store)
+    before = {cache.directory for cache in caches.listed()}
+    flag = f"--mount=type=cache,target=/c,sharing=locked,id={tmp_path}"
+    build(f"FROM host\nRUN {flag} true\n")
+    (directory,) = {cache.directory for cache in caches.listed()} - before
+    with caches.hold(f"sha256:{directory.name}", Path.mkdir), pytest.raises(BuildStepFailedError) as raised:
+        build(
+            f"FROM host AS waiter\nRUN {flag} touch /made\nFROM host AS loser\nRUN sleep 0.2; exit 5\n"
+            "FROM host\nCOPY --from=waiter /made /\nCOPY --from=loser /x /\n"
+        )
+    assert raised.value.exit_code == 5
 
 
 def test_secrets_are_seen_by_the_command_alone(engine: Engine, build: Build, lines: list[str], tmp_path: Path) -> None:

@@ -81,6 +81,18 @@ def test_a_locked_cache_is_held_alone(caches: CacheMounts) -> None:
         pass
 
 
+def test_who_waits_can_be_told_to_give_up(caches: CacheMounts) -> None:
+    def give_up() -> None:
+        raise KeyboardInterrupt
+
+    with (
+        caches.hold(KEY, Path.mkdir),
+        pytest.raises(KeyboardInterrupt),
+        caches.hold(KEY, fail, sharing="locked", check=give_up),
+    ):
+        pass
+
+
 def test_private_caches_are_as_many_as_want_one(caches: CacheMounts) -> None:
     with caches.hold(KEY, Path.mkdir, sharing="private") as first:
         with caches.hold(KEY, Path.mkdir, sharing="private") as second:
