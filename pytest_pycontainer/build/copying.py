@@ -72,7 +72,11 @@ class CopyPlan:
                     return opened.enter_context(unfinished_directory(self._temporary))
 
             sources = tuple(source for part in self._parts for source in part.bring(make_directory))
-            yield CopyStep(self._root, sources, self.destination, self._owner, self._mode)
+            destination = self.destination
+            if not sources and not destination.endswith("/"):
+                # Everything is excluded: as in BuildKit there is at least the directory that it would be in.
+                destination = posixpath.dirname(destination)
+            yield CopyStep(self._root, sources, destination, self._owner, self._mode)
 
 
 def plan_copy(
