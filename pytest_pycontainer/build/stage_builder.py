@@ -239,13 +239,14 @@ class StageBuilder:
             try:
                 with shared.tools.executor.run(base, step, output.feed) as result:
                     output.finish()
-                    if result.exit_code:
-                        shared.check()  # it was killed because another stage failed
-                        text = _with_hint(output.tail, config, result.exit_code)
-                        raise BuildStepFailedError(self._number, shared.steps, line.text, result.exit_code, text)
-                    yield result.upper
+                    if not result.exit_code:
+                        yield result.upper
             except SourceMissing as missing:
                 raise planned.missing(missing) from None
+            if result.exit_code:
+                shared.check()  # it was killed because another stage failed
+                text = _with_hint(output.tail, config, result.exit_code)
+                raise BuildStepFailedError(self._number, shared.steps, line.text, result.exit_code, text)
             news.removed(container)
 
         reads = (*planned.key, *(() if network == "default" else (network,)))

@@ -34,7 +34,8 @@ class DirectoryExecutor:
     """Carries out steps with plain directories: what a build does is seen without a container.
 
     RUN understands ``write PATH TEXT``, ``print TEXT…``, ``print-no-newline WORD``,
-    ``fail CODE``, ``now PATH``, ``old PATH`` and ``nothing``, joined by ``;``; ``meet`` ends when two commands do it, ``hang`` meets another and
+    ``fail CODE``, ``now PATH``, ``old PATH`` and ``nothing``, joined by ``;``;
+    ``meet`` ends when two commands do it, ``hang`` meets another and
     ends when the build is interrupted.
     """
 

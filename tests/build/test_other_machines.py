@@ -1,4 +1,4 @@
-"""What a build has in common with the same build on another machine: its steps, and with SOURCE_DATE_EPOCH its digest."""
+"""What a build shares with the same build on another machine: steps, and with SOURCE_DATE_EPOCH its digest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from pytest_pycontainer.errors import InvalidSpecError
 
 Builder = Any
 EPOCH = 1_700_000_000
-DOCKERFILE = "FROM scratch AS a\nRUN write /a 1\nFROM scratch\nARG v\nCOPY src /srv/\nRUN write /b 2\nCOPY --from=a /a /a\nCMD x\n"
+DOCKERFILE = """
+FROM scratch AS a
+RUN write /a 1
+FROM scratch
+ARG v
+COPY src /srv/
+RUN write /b 2
+COPY --from=a /a /a
+CMD x
+"""
 
 
 @pytest.fixture

@@ -269,3 +269,29 @@ def serve() -> Iterator[Callable[..., SmallServer]]:
 def name(registry: Registry, request: pytest.FixtureRequest) -> str:
     """A repository that no other test uses, in the registry."""
     return f"{registry.host}/{request.node.name.partition('[')[0].lower()}"
+
+
+# Nothing of this machine is in it: a shell, and a volume that belongs to somebody.
+_BUSYBOX = """
+FROM host AS tools
+RUN apt-get update && apt-get install -y --no-install-recommends busybox-static
+FROM scratch
+COPY --from=tools /bin/busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+RUN mkdir /data && chown 7:8 /data && echo hello > /data/file && rm /bin/vi
+CMD ["cat", "/data/file"]
+"""
+
+
+@pytest.fixture(scope="session")
+def busybox(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    context = tmp_path_factory.mktemp("busybox")
+    (context / "Dockerfile").write_text(_BUSYBOX)
+    return engine.build(context, tag="busybox-of-the-suite")
+
+
+@pytest.fixture
+def here(engine: Engine) -> Iterator[Engine]:
+    """The suite's store, by an engine whose connections to registries end with the test."""
+    with Engine(engine.settings) as here:
+        yield here

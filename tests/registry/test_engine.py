@@ -26,31 +26,6 @@ from pytest_pycontainer.registry.progress import Progress, Stage
 if TYPE_CHECKING:
     from tests.registry.conftest import Registry
 
-# Nothing of this machine is in it: a shell, and a volume that belongs to somebody.
-DOCKERFILE = """
-FROM host AS tools
-RUN apt-get update && apt-get install -y --no-install-recommends busybox-static
-FROM scratch
-COPY --from=tools /bin/busybox /bin/busybox
-RUN ["/bin/busybox", "--install", "-s", "/bin"]
-RUN mkdir /data && chown 7:8 /data && echo hello > /data/file && rm /bin/vi
-CMD ["cat", "/data/file"]
-"""
-
-
-@pytest.fixture(scope="session")
-def busybox(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    context = tmp_path_factory.mktemp("busybox")
-    (context / "Dockerfile").write_text(DOCKERFILE)
-    return engine.build(context, tag="busybox-of-the-suite")
-
-
-@pytest.fixture
-def here(engine: Engine) -> Iterator[Engine]:
-    """The suite's store, by an engine whose connections to registries end with the test."""
-    with Engine(engine.settings) as here:
-        yield here
-
 
 @pytest.fixture
 def other(engine: Engine, tmp_path: Path) -> Iterator[Engine]:
