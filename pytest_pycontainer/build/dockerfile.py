@@ -115,8 +115,8 @@ def _run(line: Line, start: int, flags: Flags) -> Instruction:
 
 
 def _with_heredocs(line: Line, start: int) -> Command:
-    first, *others = find_markers(line.text)
-    if (first.start, first.end) != (start, len(line.text)) or others:
+    first = find_markers(line.text)[0]
+    if (first.start, first.end) != (start, len(line.text)):
         return _whole_text(line, start)
     script = line.heredocs[0].content
     return (f"{_SCRIPTS}/{first.name}",) if script.startswith("#!") else script
