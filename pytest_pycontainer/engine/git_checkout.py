@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from pytest_pycontainer.build.remote import RemoteProblem
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SCHEMES = ("http", "https", "git", "ssh")
 _SCP_FORM = re.compile(r"[\w.-]+@[\w.-]+:[^/].*")
+_PLACE = re.compile(r"(?P<host>\w+://[^/]*/?|[^/:]*:?)(?P<path>.*)", re.DOTALL)
 _ASK_SECONDS = 60.0
 _FETCH_SECONDS = 1800.0
 _SUBMODULES_DEEP = 8
@@ -214,7 +216,13 @@ def _module_urls(file: Path) -> dict[str, str]:
 
 def _module_url(repository: str, url: str) -> str:
     if url.startswith(("./", "../")):
-        url = urljoin(f"{repository}/", url)
+        # Not by urljoin, to which git:// and host:path are no addresses.
+        place = _PLACE.fullmatch(repository)
+        assert place is not None
+        path = posixpath.normpath(f"{place['path']}/{url}")
+        if path.startswith(".."):
+            raise RemoteProblem(f"its submodule comes from {url!r}, which leads out of {_shown(repository)}'s server")
+        url = f"{place['host']}{path}"
     # This machine's own files are none of a repository's business (CVE-2022-39253).
     if urlsplit(url).scheme not in _SCHEMES and not _SCP_FORM.fullmatch(url):
         raise RemoteProblem(f"its submodule comes from {url!r}; known are http, https, git and ssh")
