@@ -31,7 +31,7 @@ _Identity = tuple[int, int, int, int, int]
 
 
 class FileDigests:
-    """The digests of files below one directory, kept in the file ``memory``; safe for several threads.
+    """The digests of files below one directory, kept in the file ``memory``, if any; safe for several threads.
 
     A file is known by its device, inode, size and times, of which nobody can set that of the last change (``ctime``).
     One that was changed so recently that another change could have the same time is read again next time ("racily
@@ -39,7 +39,7 @@ class FileDigests:
     loss but of time. Nothing here fails because of the memory: what is wrong with it, files can be read.
     """
 
-    def __init__(self, memory: Path, temporary: Path) -> None:
+    def __init__(self, memory: Path | None, temporary: Path) -> None:
         self._memory = memory
         self._temporary = temporary
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ class FileDigests:
         self._used: set[_Identity] = set()
         self._has_new = False
         try:
-            data = memory.read_bytes()
+            data = memory.read_bytes() if memory else b""
         except OSError:
             return
         records = memoryview(data)[len(_MAGIC) :]
@@ -75,7 +75,7 @@ class FileDigests:
     def remember(self) -> None:
         """Writes down what is new."""
         with self._lock:
-            if not self._has_new:
+            if self._memory is None or not self._has_new:
                 return
             used = self._used.copy()
             known = self._known.copy()

@@ -65,7 +65,11 @@ class Sources:
             if directory not in self._contexts:
                 is_there = ignore_file.exists()
                 ignored = IgnoreRules.parse(read_text(ignore_file), str(ignore_file)) if is_there else IgnoreRules()
-                digests = FileDigests(memory_of(directory.resolve(), self._store.cache), self._store.temporary)
+                root = directory.resolve()
+                # One that was made for this build is never seen again.
+                stays = not root.is_relative_to(self._store.temporary.resolve())
+                memory = memory_of(root, self._store.cache) if stays else None
+                digests = FileDigests(memory, self._store.temporary)
                 self._contexts[directory] = BuildContext(directory, ignored, digests)
             return self._contexts[directory]
 

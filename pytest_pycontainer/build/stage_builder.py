@@ -18,7 +18,7 @@ from pytest_pycontainer.build.stages import Plan, Stage, declare, expand_heredoc
 from pytest_pycontainer.build.step_cache import Point, Step, StepCache
 from pytest_pycontainer.build.steps import Base, CopyStep, RunStep, SourceMissing
 from pytest_pycontainer.build.triggers import find_sources, parse_trigger
-from pytest_pycontainer.errors import BuildStepFailedError, CopySourceNotFoundError
+from pytest_pycontainer.errors import BuildStepFailedError
 from pytest_pycontainer.image.config import DEFAULT_PATH, ImageConfig
 from pytest_pycontainer.image.platform import Platform
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pytest_pycontainer.build.mounts import StageFiles
     from pytest_pycontainer.build.request import BuildRequest, BuildTools
     from pytest_pycontainer.build.sources import Sources
-    from pytest_pycontainer.errors import DockerfileError
     from pytest_pycontainer.store.store import Store
 
 # Docker passes these to RUN without an ARG, and keeps them out of cache keys and histories.
@@ -285,7 +284,7 @@ class StageBuilder:
                 with plan.open() as step, shared.tools.executor.copy(base, step) as result:
                     yield result.upper
             except SourceMissing as missing:
-                raise _source_error(instruction, missing) from None
+                raise plan.missing(missing) from None
 
         name = type(instruction).__name__.upper()
         return self._after(
@@ -341,15 +340,3 @@ def _with_hint(output: str, config: ImageConfig, code: int) -> str:
         return output
     hint = f"the image is for {platform}, and this machine, {here}, may not be able to run its programs"
     return f"{output}\n{hint}" if output else hint
-
-
-def _source_error(instruction: kinds.Copy | kinds.Add, missing: SourceMissing) -> DockerfileError:
-    offset = next(
-        (
-            word.offset
-            for word in instruction.sources
-            if isinstance(word, kinds.Word) and word.text.strip("/") == missing.source.strip("/")
-        ),
-        instruction.sources[0].offset,
-    )
-    return instruction.line.error(offset, missing.problem, CopySourceNotFoundError)

@@ -10,6 +10,7 @@ from pytest_pycontainer.runtime.state import read_state
 from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.cache_mounts import CacheMounts
 from pytest_pycontainer.store.catalog import Catalog
+from pytest_pycontainer.store.downloads import Downloads
 from pytest_pycontainer.store.sizes import LayerSizes, size_on_disk
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ class ContainerUsage:
 class CacheUsage:
     """What builds and pulls have recorded, and the bytes of the layers that no image above needs.
 
-    ``mount_bytes`` are those of what RUN's cache mounts hold, beside these.
+    Beside these, ``mount_bytes`` are those of what RUN's cache mounts hold, ``download_bytes`` of what ADD downloaded.
     """
 
     records: int
     bytes: int
     mount_bytes: int = 0
+    download_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class DiskUsage:
     @property
     def total_bytes(self) -> int:
         """All together."""
-        return self.images.bytes + self.containers.bytes + self.build_cache.bytes + self.build_cache.mount_bytes
+        cache = self.build_cache
+        return self.images.bytes + self.containers.bytes + cache.bytes + cache.mount_bytes + cache.download_bytes
 
 
 def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]]) -> DiskUsage:
@@ -89,6 +92,7 @@ def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]])
                 BuildCache(store).count(),
                 sizes.total(_layers(catalog)) - total,
                 sum(size_on_disk(cache.directory) for cache in CacheMounts(store).listed()),
+                sum(download.bytes for download in Downloads(store).listed()),
             ),
         )
 

@@ -15,11 +15,11 @@ import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.store.files import storing, write_whole
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FILE_MODE = 0o600
 _SECOND = 1_000_000_000
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,17 @@ class KnownDownload:
     tag: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ListedDownload:
+    """Files that are of use together only, the bytes of the disk's blocks that they take, and when they were last used,
+    in seconds since the epoch.
+    """
+
+    files: tuple[Path, ...]
+    bytes: int
+    used_at: float
+
+
 class Downloads:
     """The downloads of a store. Safe for any number of threads and processes; raises StoreError."""
 
@@ -51,12 +63,12 @@ class Downloads:
 
     def known(self, url: str) -> KnownDownload | None:
         """What is here of ``url``, if its content is."""
-        try:
-            fields = json.loads(self._note(url).read_bytes())
-            known = KnownDownload(fields["digest"], fields["changed_at"], fields["tag"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # whatever is wrong with it, it can be fetched again
-        return known if self.file(url, known).is_file() else None
+        known = _read(self._note(url))[1]
+        if known is None or not self.file(url, known).is_file():
+            return None
+        with suppress(OSError):
+            os.utime(self._note(url))
+        return known
 
     def file(self, url: str, known: KnownDownload) -> Path:
         """Where the content is."""
@@ -85,17 +97,36 @@ class Downloads:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        write_whole(self._note(url), json.dumps(asdict(known)).encode(), self._temporary)
+        write_whole(self._note(url), json.dumps({"url": url, **asdict(known)}).encode(), self._temporary)
         return known
 
-    def files(self) -> list[Path]:
-        """Everything that is kept."""
-        try:
-            return sorted(self._directory.iterdir())
-        except FileNotFoundError:
-            return []
-        except OSError as problem:
-            raise StoreError("read", str(self._directory), problem.strerror or str(problem)) from problem
+    def listed(self) -> list[ListedDownload]:
+        """All downloads, the least recently used first; a content that a newer one has replaced is one by itself."""
+        with storing("read", self._directory):
+            if not self._directory.exists():
+                return []
+            replaced = set(self._directory.glob("*.file"))
+            found = []
+            for note in self._directory.glob("*.json"):
+                url, known = _read(note)
+                content = {self.file(url, known)} & replaced if known else set()
+                replaced -= content
+                found.append(_listed((note, *content), note.stat().st_mtime))
+            found += [_listed((path,), path.stat().st_ctime) for path in replaced]
+        return sorted(found, key=lambda download: download.used_at)
 
     def _note(self, url: str) -> Path:
         return self._directory / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
+
+
+def _listed(files: tuple[Path, ...], used_at: float) -> ListedDownload:
+    return ListedDownload(files, sum(path.stat().st_blocks for path in files) * _BLOCK, used_at)
+
+
+def _read(note: Path) -> tuple[str, KnownDownload | None]:
+    """What a note says; whatever is wrong with it, the file can be fetched again."""
+    try:
+        fields = json.loads(note.read_bytes())
+        return fields["url"], KnownDownload(fields["digest"], fields["changed_at"], fields["tag"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", None

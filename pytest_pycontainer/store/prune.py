@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store.cache_mounts import CacheMounts
 from pytest_pycontainer.store.catalog import Catalog
+from pytest_pycontainer.store.downloads import Downloads
 from pytest_pycontainer.store.removal import WAIT_SECONDS, removal
 from pytest_pycontainer.store.sizes import LayerSizes, size_on_disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from pytest_pycontainer.store.catalog import ListedImage
     from pytest_pycontainer.store.removal import Removal, Users
     from pytest_pycontainer.store.store import Store
@@ -43,7 +47,8 @@ def prune(
     ``keep_bytes`` the least recently used go first, until the layers in the store take no more than that. The steps
     below a removed image go with it unless another image has them too. An image on which one stands that stays is kept,
     without its names. Removed is also what belongs to no image: remains of killed processes, layers, records, locks;
-    with ``tagged``, unless there is a ``keep_bytes``, also the caches of RUN's mounts.
+    with ``tagged``, unless there is a ``keep_bytes``, also the caches of RUN's mounts, what ADD has downloaded, and
+    the digests of files in build contexts.
 
     Raises StoreError, also if the store was still in use after ``timeout`` seconds.
     """
@@ -64,11 +69,20 @@ def prune(
             _remove(removing, candidates)
             longest = max(older_than or 0, unused_for or 0)
             if tagged:
-                listed = CacheMounts(store).listed()
-                removing.caches += [cache.directory for cache in listed if now - cache.used_at >= longest]
+                removing.caches += [path for path, used_at in _caches(store) if now - used_at >= longest]
         else:
             _remove_down_to(keep_bytes, removing, candidates, sizes)
     return Pruned(tuple(removing.untagged), tuple(removing.deleted), removing.reclaimed_bytes)
+
+
+def _caches(store: Store) -> Iterator[tuple[Path, float]]:
+    """What belongs to no image and can be had again, and when it was last used."""
+    for cache in CacheMounts(store).listed():
+        yield cache.directory, cache.used_at
+    for download in Downloads(store).listed():
+        yield from ((path, download.used_at) for path in download.files)
+    for memory in store.cache.glob("*.files"):
+        yield memory, memory.stat().st_mtime
 
 
 def _remove(removing: Removal, candidates: list[ListedImage]) -> None:

@@ -40,7 +40,7 @@ class Removal:
     """What is to go: the caller of ``removal`` says it in the block, and it goes at the block's end.
 
     ``users`` holds the IDs of images in use, which stay, and the names of their containers. ``untagged`` and
-    ``deleted`` collect names (as docker shows them) and IDs; ``caches`` are directories of cache mounts. With
+    ``deleted`` collect names (as docker shows them) and IDs; ``caches`` are directories and files of builds. With
     ``sweeping`` goes also what belongs to no image; ``reclaimed_bytes`` is known then, after the block.
     """
 

@@ -185,9 +185,8 @@ def test_what_takes_too_long_is_given_up(web: Web, sources: NetworkSources, monk
 def test_a_damaged_note_is_fetched_anew(web: Web, sources: NetworkSources) -> None:
     web.files["/f"], web.tag = b"content", '"1"'
     sources.download(web.url("/f"), None)
-    for path in Downloads(sources._resources.store).files():
-        if path.suffix == ".json":
-            path.write_bytes(b"nonsense")
+    for download in Downloads(sources._resources.store).listed():
+        download.files[0].write_bytes(b"nonsense")
     assert sources.download(web.url("/f"), None).path.read_bytes() == b"content"
 
 
