@@ -207,7 +207,7 @@ class BuildContext:
         try:
             walk.into("", included)
         except OSError as problem:
-            raise SourceMissing(source, f"cannot read {problem.filename}: {problem.strerror}") from problem
+            raise SourceMissing(source, f"cannot read {problem.filename.rstrip('/')}: {problem.strerror}") from problem
         return walk.entries
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_pycontainer.build.context import BuildContext
 from pytest_pycontainer.build.patterns import IgnoreRules
 from pytest_pycontainer.build.steps import CopySource, SourceMissing
+from pytest_pycontainer.kernel.credentials import set_capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,3 +162,63 @@ def test_a_files_name_is_part_of_its_fingerprint(root: Path) -> None:
     (root / "b.txt").write_text("a.txt")
     one = context(root)
     assert one.fingerprint(one.select("a.txt")) != one.fingerprint(one.select("b.txt"))
+
+
+def test_parents_keep_the_path_from_the_pivot_on(root: Path) -> None:
+    one = context(root)
+    assert one.select_with_parents("src/lib/x.py") == [CopySource("", ("src", "src/lib", "src/lib/x.py"))]
+    assert one.select_with_parents("src/./lib") == [CopySource("src", ("lib", "lib/x.py", "lib/x.pyc"))]
+    assert one.select_with_parents("**/*.py") == [
+        CopySource("", ("src", "src/lib", "src/lib/x.py", "src/main.py")),
+    ]
+    assert one.select_with_parents("none*") == []
+    assert context(root, "src/lib\n").select_with_parents("**/x.py") == []
+    with pytest.raises(SourceMissing, match="src/none does not exist"):
+        one.select_with_parents("src/none")
+    with pytest.raises(SourceMissing, match="outside the build context"):
+        one.select_with_parents("../././x")
+
+
+def test_excluded_paths_are_left_out(root: Path) -> None:
+    excluded = IgnoreRules.excluding("**/*.pyc") + IgnoreRules.excluding("a.*")
+    assert context(root).select("src", excluded) == [CopySource("src", ("lib", "lib/x.py", "main.py"))]
+    assert context(root).select("*.txt", excluded) == [CopySource("b.txt")]
+    assert context(root).select_with_parents("src/lib", excluded) == [
+        CopySource("", ("src", "src/lib", "src/lib/x.py"))
+    ]
+
+
+def test_a_near_name_is_told_unless_it_is_ignored(root: Path) -> None:
+    with pytest.raises(SourceMissing, match=r"src/mian\.py does not exist in the build context .*; src/main\.py does"):
+        context(root).select("src/mian.py")
+    with pytest.raises(SourceMissing, match=r"src/mian\.py does not exist in the build context [^;]*\Z"):
+        context(root, "src/main*\n").select("src/mian.py")
+
+
+def test_a_wildcard_enters_no_link(root: Path) -> None:
+    (root / "link").symlink_to("src/lib")
+    assert context(root).select("l*/x.py") == []
+    assert context(root).select("link/x.*") == [CopySource("src/lib/x.py"), CopySource("src/lib/x.pyc")]
+
+
+def test_what_cannot_be_read_is_named(root: Path) -> None:
+    (root / "src/main.py").chmod(0)
+    (root / "src/lib").chmod(0)
+    problems = []
+
+    def read_without_capabilities() -> None:
+        set_capabilities(0)  # of this thread, which permissions keep out from now on
+        for source in ("src/main.py", "src"):
+            try:
+                one = context(root)
+                one.fingerprint(one.select(source))
+            except SourceMissing as missing:
+                problems.append(missing.problem)
+
+    thread = threading.Thread(target=read_without_capabilities)
+    thread.start()
+    thread.join()
+    assert problems == [
+        f"cannot read {root}/src/main.py: Permission denied",
+        f"cannot read {root}/src/lib: Permission denied",
+    ]
