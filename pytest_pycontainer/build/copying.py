@@ -73,7 +73,9 @@ class CopyPlan:
 
             sources = tuple(source for part in self._parts for source in part.bring(make_directory))
             destination = self.destination
-            if not sources and not destination.endswith("/"):
+            if not sources and not self.instruction.excludes:
+                destination = "/"  # as BuildKit: a pattern that matches nothing makes nothing
+            elif not sources and not destination.endswith("/"):
                 # Everything is excluded: as in BuildKit there is at least the directory that it would be in.
                 destination = posixpath.dirname(destination)
             yield CopyStep(self._root, sources, destination, self._owner, self._mode)
@@ -108,10 +110,6 @@ def plan_copy(
             parts.append(reader.heredoc(source, expand_heredoc(source)))
         else:
             parts += reader.read(source, expand(source))
-    if not parts and not instruction.excludes:
-        texts = " ".join(source.text for source in instruction.sources if isinstance(source, Word))
-        problem = f"nothing in {reader.place} matches {texts}"
-        raise line.error(instruction.sources[0].offset, problem, CopySourceNotFoundError)
     destination = _destination(expand(instruction.destination), working_directory)
     count = max(len(instruction.sources), sum(part.count for part in parts))
     if count > 1 and not destination.endswith("/"):

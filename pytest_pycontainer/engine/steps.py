@@ -18,7 +18,7 @@ from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.step_mounts import open_mounts
 from pytest_pycontainer.errors import ContainerNotRunningError, ContainerStartError, CopyFailedError
 from pytest_pycontainer.image.config import ImageConfig
-from pytest_pycontainer.runtime.copying import MATCH_STEP, SOURCE_STEP
+from pytest_pycontainer.runtime.copying import SOURCE_STEP
 from pytest_pycontainer.runtime.mount_points import remove_mount_points
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause, Mount, Rootfs
 from pytest_pycontainer.store.files import storing
@@ -103,8 +103,6 @@ class RuntimeSteps:
         failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
         if failed is not None and failed.step == SOURCE_STEP:
             raise _missing(failed.detail)
-        if failed is not None and failed.step == MATCH_STEP:
-            raise SourceMissing("", "nothing in that stage or image matches")
         if failed is not None:
             raise CopyFailedError(failed.step, failed.detail)
 

@@ -24,9 +24,6 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 SOURCE_STEP = "find the source"
 """The name of the step whose failure means: a source is not there; its detail is the source."""
 
-MATCH_STEP = "match the patterns"
-"""The name of the step whose failure means: there are patterns alone, and they match nothing."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -18,7 +18,7 @@ from typing import NoReturn
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import messages, users
-from pytest_pycontainer.runtime.copy_sources import MATCH_STEP, SOURCE_STEP, Entry, Filter, SourceRoot, walk
+from pytest_pycontainer.runtime.copy_sources import SOURCE_STEP, Entry, Filter, SourceRoot, walk
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.file_copy import copy_attributes, copy_content
 from pytest_pycontainer.runtime.messages import Failed
@@ -26,7 +26,7 @@ from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause
 
-__all__ = ["MATCH_STEP", "SOURCE_STEP", "run_copy"]
+__all__ = ["SOURCE_STEP", "run_copy"]
 
 _FAILED = 125
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -65,8 +65,6 @@ def _copy_all(spec: CopySpec, roots: list[SourceRoot]) -> None:
             _make_directories(spec.destination, owner)
     with step("look for what to copy"):
         found = [(source, status) for each in spec.sources for source, status in roots[each.root].find(each)]
-    if spec.sources and not found and not any(source.excludes for source in spec.sources):
-        raise StepFailed(Failed(MATCH_STEP, errno.ENOENT, ""))
     into_directory = spec.destination.endswith("/") or len(found) > 1
     for source, status in found:
         with step(f"copy {source.path or '.'} to {spec.destination}"):

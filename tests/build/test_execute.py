@@ -418,7 +418,6 @@ def test_a_dockerfile_that_is_no_utf8(builder: Builder) -> None:
         ("COPY a ../b /", CopySourceNotFoundError, 8, "../b lies outside the build context"),
         ("COPY a hidden /", CopySourceNotFoundError, 8, ".dockerignore excludes it"),
         ("COPY a link /", CopySourceNotFoundError, 8, "link lies outside the build context"),
-        ("COPY *.md /", CopySourceNotFoundError, 6, "matches *.md"),
         ("COPY --from=stage x /none /y/", CopySourceNotFoundError, 21, "none is not in that stage"),
         ("COPY --from=stag x /y", DockerfileError, 13, "stag is neither a stage nor an image"),
         ("COPY --from=BAD? x /y", DockerfileError, 13, "BAD? is neither a stage nor an image"),
