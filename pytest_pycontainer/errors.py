@@ -449,6 +449,8 @@ class RegistryCertificateError(RegistryError):
 class RegistryAnswerError(RegistryError):
     """The registry gave an answer that the distribution protocol does not have, or refused with one of its codes."""
 
+    remedy = "check that this is an image's name and a registry's address, or ask whoever runs it"
+
 
 class AccessDeniedError(RegistryError):
     """The registry wants other credentials, or none are enough; a repository that does not exist may look the same."""

@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -79,8 +80,21 @@ class Exchange:
             if response.status not in _REDIRECTS or not location:
                 return response
             with response:
-                request = redirected(request, urljoin(response.url, location), response.status)
+                request = redirected(request, _target(request, response.url, location), response.status)
         raise RegistryAnswerError(host_of(request.url), request.doing, f"more than {_REDIRECTS_AT_MOST} redirects")
+
+
+def _target(request: Request, base: str, location: str) -> str:
+    """Where a redirect leads. Raises RegistryAnswerError for an address that is none of HTTP's."""
+    try:
+        url = urljoin(base, location)
+        scheme, host, _ = origin(url)
+    except ValueError:
+        scheme = host = ""
+    if scheme not in _DEFAULT_PORTS or not host:
+        detail = f"it redirects to {location!r:.200}, which is no address of a server"
+        raise RegistryAnswerError(host_of(base), request.doing, detail)
+    return url
 
 
 def redirected(request: Request, url: str, status: int) -> Request:
@@ -109,7 +123,8 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def retry_after(header: str) -> float | None:
     """Seconds until the time that a Retry-After header names (RFC 9110, 10.2.3); None if it names none."""
     if header.strip().isdecimal():
-        return float(header)
+        seconds = float(header)
+        return seconds if isfinite(seconds) else None
     try:
         when = parsedate_to_datetime(header)
     except ValueError:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _ERROR_BYTES_AT_MOST: Final = 64 << 10
+_NO_SUCH_METHOD: Final = 405
 _TAGS_AT_MOST: Final = 1000
 _SUGGESTIONS_AT_MOST: Final = 3
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]+)")
@@ -66,12 +67,14 @@ class Repository:
     # Manifests
 
     def manifest_digest(self, reference: Reference) -> str | None:
-        """The digest that the tag stands for now, by one HEAD; None if the registry does not say.
+        """The digest that the tag stands for now, by one HEAD; None if the registry does not say, or knows no HEAD.
 
         Raises ImageNotInRegistryError.
         """
         doing = f"find {reference}"
         with self._send("HEAD", self._manifest_url(reference), doing, headers=_accept()) as response:
+            if response.status == _NO_SUCH_METHOD:
+                return None
             self._check_found(response, doing, reference)
             digest = response.headers.get("Docker-Content-Digest", "")
         return digest if digests.is_digest(digest) else None

@@ -170,6 +170,9 @@ class _Session(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, self._adapter)
 
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: redirects are followed by our rules, and requests fails at addresses that can't be any."""
+
     def close(self) -> None:
         # By hand: urllib3 waits until a pool is collected, and the traceback of an error can keep it for long.
         for manager in (self._adapter.poolmanager, *self._adapter.proxy_manager.values()):

@@ -77,6 +77,7 @@ def test_retry_after_as_a_date() -> None:
     assert retry_after("12") == 12
     assert retry_after("") is None
     assert retry_after("soon") is None
+    assert retry_after("9" * 400) is None
     in_a_minute = retry_after(formatdate(time.time() + 60, usegmt=True))
     assert in_a_minute is not None
     assert 50 < in_a_minute <= 60
@@ -103,6 +104,15 @@ def test_a_ring_of_redirects_ends(serve: Serve, exchange: Exchange) -> None:
     server = serve(in_turn((302, {"Location": "/"}, b"")))
     with pytest.raises(RegistryAnswerError, match="redirects"):
         exchange.send(get(server))
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://127.0.0.1:99999/", "http://:80/", "file:///etc/passwd"])
+def test_a_redirect_to_nowhere_is_the_registrys_fault(serve: Serve, exchange: Exchange, location: str) -> None:
+    server = serve(in_turn((307, {"Location": location}, b"")))
+    with pytest.raises(RegistryAnswerError, match="no address of a server; check") as caught:
+        exchange.send(get(server))
+    assert (caught.value.registry, len(server.seen)) == (server.host, 1)
+    assert location in str(caught.value)
 
 
 def test_tls_is_not_given_up() -> None:

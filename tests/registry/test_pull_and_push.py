@@ -52,8 +52,9 @@ from pytest_pycontainer.registry.upload import upload_blob
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Registry
+    from tests.registry.conftest import Registry, SmallServer
 
+Serve = Callable[..., "SmallServer"]
 MakeImage = Callable[..., str]
 NewStore = Callable[[], Store]
 
@@ -352,6 +353,25 @@ def test_a_layer_with_another_diff_id_is_refused(
     with pytest.raises(DigestMismatchError):
         pull(store, registries, str(reference))
     assert is_empty(store)
+
+
+def test_a_registry_that_knows_no_head_is_pulled_from(
+    registry: Registry, serve: Serve, registries: Registries, name: str, new_store: NewStore, make_image: MakeImage
+) -> None:
+    ours = new_store()
+    image = make_image(ours, {"file": b"content"})
+    ours.tag(image, f"{name}:1")
+    push(ours, registries, image, f"{name}:1")
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if method == "HEAD":
+            return 405, {}, b""
+        return 307, {"Location": f"http://{registry.host}{path}"}, b""
+
+    server = serve(answer)
+    store = new_store()
+    pulled = pull(store, registries, name.replace(registry.host, server.host) + ":1")
+    assert (pulled.id, store.has_layers(pulled.config)) == (image, True)
 
 
 def test_what_is_no_image_is_refused(registries: Registries, name: str, new_store: NewStore, tmp_path: Path) -> None:
