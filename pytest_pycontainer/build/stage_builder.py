@@ -21,6 +21,7 @@ from pytest_pycontainer.build.triggers import find_sources, parse_trigger
 from pytest_pycontainer.errors import BuildStepFailedError
 from pytest_pycontainer.image.config import DEFAULT_PATH, ImageConfig
 from pytest_pycontainer.image.platform import Platform
+from pytest_pycontainer.store.store import SCRATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -149,7 +150,7 @@ class StageBuilder:
         else:
             image = self._shared.sources.base_image(self._stage)
             self._shared.store.mark_used(image.id)
-            state = StageState(Point.at(image))
+            state = StageState(Point.at(replace(image, config=_as_base(image.config, self._stage.base))))
         return self._pull_triggers(state) if state.config.on_build else state
 
     def _pull_triggers(self, state: StageState) -> StageState:
@@ -216,8 +217,7 @@ class StageBuilder:
         command = in_shell(instruction.command, config)
         arguments = dict(sorted(state.arguments.items()))
         told = [f"{name}={value}" for name, value in arguments.items()]
-        proxies = {name: shared.given[name] for name in sorted(PROXIES & shared.given.keys())}
-        environment = {"PATH": DEFAULT_PATH} | proxies | state.environment | arguments
+        environment = _proxies(shared.given) | state.environment | arguments
         directory = config.working_directory or "/"
         variables = state.variables
         planned = plan_mounts(
@@ -291,6 +291,7 @@ class StageBuilder:
             state,
             Step(
                 parts=(*plan.key, *reads),
+                by_content=(lambda: plan.key_by_content(shared.tools.executor.digest)) if reads else None,
                 config=state.config,
                 created_by=f"{_NOTHING_RUN}{name} {plan.digest} in {plan.destination} ",
                 write=write,
@@ -328,6 +329,19 @@ class StageBuilder:
                 write=write,
             ),
         )
+
+
+def _as_base(config: ImageConfig, name: str) -> ImageConfig:
+    """What BuildKit takes as given: a PATH, and on nothing at all the working directory."""
+    if not any(entry.startswith("PATH=") for entry in config.env):
+        config = replace(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
+    return replace(config, working_directory="/") if name == SCRATCH else config
+
+
+def _proxies(given: Mapping[str, str]) -> dict[str, str]:
+    """The proxies among the build arguments, each by its name in capitals and in small letters, as docker has them."""
+    names = sorted(PROXIES & given.keys())
+    return {cased: given.get(cased, given[name]) for name in names for cased in (name, name.swapcase())}
 
 
 _NOT_EXECUTABLE = 126

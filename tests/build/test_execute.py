@@ -121,6 +121,18 @@ def test_an_entrypoint_keeps_the_stages_own_command_only(builder: Builder) -> No
     assert builder.build('FROM base\nCMD ["own"]\nENTRYPOINT ["e"]\n').config.cmd == ("own",)
 
 
+def test_every_image_has_a_path_and_scratch_a_working_directory(builder: Builder) -> None:
+    config = builder.build("FROM scratch\nENV a=1\n", tags=["pathless"]).config
+    assert config.env == (f"PATH={DEFAULT_PATH}", "a=1")
+    assert config.working_directory == "/"
+    own = ImageConfig("amd64", "linux", env=("b=2", "PATHS=3"))
+    builder.store.tag(builder.store.put_image(own), "own")
+    config = builder.build("FROM own\nENV a=1\n").config
+    assert config.env == ("b=2", "PATHS=3", f"PATH={DEFAULT_PATH}", "a=1")
+    assert config.working_directory == ""
+    assert builder.build("FROM own\nENV PATH=/x\nFROM pathless\nENV PATH=/y\n").config.env == ("PATH=/y", "a=1")
+
+
 # What a step runs with
 
 
@@ -136,6 +148,7 @@ def test_run_gets_the_stages_root_user_directory_and_environment(builder: Builde
     assert environment(step) == {
         "PATH": DEFAULT_PATH,
         "http_proxy": "http://proxy",
+        "HTTP_PROXY": "http://proxy",
         "a": "env",
         "b": "given",
         "c": "env-3",
@@ -144,7 +157,7 @@ def test_run_gets_the_stages_root_user_directory_and_environment(builder: Builde
     assert not base.host
     assert len(base.layers) == 3
     assert (base.layers[-1] / "a").read_text() == "1"
-    assert image.config.env == ("a=env", "d=env")
+    assert image.config.env == (f"PATH={DEFAULT_PATH}", "a=env", "d=env")
     assert "proxy" not in image.config.to_json().decode()
     assert image.config.history[-1].created_by == "|3 b=given c=env-3 d=arg /bin/sh -c nothing"
 
@@ -163,6 +176,19 @@ def test_run_in_exec_form_and_in_another_shell(builder: Builder) -> None:
 
 
 # Copying
+
+
+def test_a_stage_that_holds_the_same_is_copied_from_the_cache(builder: Builder) -> None:
+    text = "FROM host AS a\nRUN {}\nFROM host\nCOPY --from=a /made /x\nRUN nothing\n"
+    first = builder.build(text.format("write /made same"))
+    second = builder.build(text.format("write /other thing;write /made same"))
+    assert builder.cached == [False, True, True]
+    assert second == first
+    assert builder.executor.digests == 2
+    assert builder.build(text.format("write /other thing;write /made same")) == first
+    assert builder.executor.digests == 2  # it is known that these layers hold the same
+    assert builder.build(text.format("write /made other")) != first
+    assert builder.cached == [False, False, False]
 
 
 def test_copy_from_the_context(builder: Builder) -> None:

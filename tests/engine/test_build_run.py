@@ -320,6 +320,7 @@ def test_the_environment_of_a_run(build: Build, lines: list[str]) -> None:
         "A=1",
         "B=2",
         "HOME=/nonexistent",
+        "HTTP_PROXY=http://proxy.example:3128",
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PWD=/",
         "http_proxy=http://proxy.example:3128",
