@@ -62,7 +62,8 @@ def become(process: ProcessSpec) -> dict[str, str]:
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
     with step("set capabilities and user"):
         credentials.limit_capabilities(process.capabilities)
-        os.setgroups(user.groups)
+        # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
+        os.setgroups(list(dict.fromkeys((user.gid, *user.groups))))
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
         if user.uid == 0:

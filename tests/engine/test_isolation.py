@@ -41,6 +41,11 @@ def test_an_ordinary_user_has_no_capability_and_none_comes_back(engine: Engine) 
     assert lines[1::2] == ["0000000000000000", "0000000000000000", "00000000a80425fb"]
 
 
+def test_supplementary_groups_hold_the_primary_one(engine: Engine) -> None:
+    assert output(engine, "grep Groups /proc/self/status").split() == ["Groups:", "0"]
+    assert output(engine, "grep Groups /proc/self/status", user="nobody:7").split() == ["Groups:", "7"]
+
+
 def test_only_the_standard_descriptors_are_open(engine: Engine) -> None:
     assert output(engine, "exec ls /proc/self/fd").split() == ["0", "1", "2", "3"]
 
