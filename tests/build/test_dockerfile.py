@@ -39,6 +39,7 @@ def test_instructions_in_any_case() -> None:
         ('RUN [ "a" ,\\\n "b" ]', ("a", "b")),
         ('RUN [ "$x" = y ] && echo "z"', '[ "$x" = y ] && echo "z"'),
         ("RUN [ -f /x ]", "[ -f /x ]"),
+        ("RUN \u00a0 a\u00a0b", "a\u00a0b"),
         ("RUN echo $((1 << x)) <<< y", "echo $((1 << x)) <<< y"),
         ('RUN ["\\u00fc"]', ("ü",)),
     ],
