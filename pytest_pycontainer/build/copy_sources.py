@@ -50,12 +50,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one source comes to: ``count`` things, what is read of them as a ``digest``, and how to bring them here."""
+    """What one source comes to: ``count`` things, what is read of them as a ``digest``, and how to bring them here.
+
+    Of another stage, the digest is of the names alone; ``staged`` is what can be looked up there.
+    """
 
     digest: bytes
     bring: Callable[[MakeDirectory], tuple[CopySource, ...]]
     count: int = 1
     is_directory: bool = False
+    staged: CopySource | None = None
 
 
 class Reader:
@@ -154,7 +158,7 @@ class Reader:
             thing = CopySource(path, pattern=tuple(compile_name(part).pattern for part in wild))
         thing = replace(thing, excludes=self._excludes)
         names = json.dumps([thing.path, thing.pattern, thing.parents])
-        return Part(_digest("stage", names), lambda _: (thing,))
+        return Part(_digest("stage", names), lambda _: (thing,), staged=thing)
 
     def _staged_with_parents(self, source: str) -> CopySource:
         pivot, is_there, below = source.partition("/./")

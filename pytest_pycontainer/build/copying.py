@@ -14,7 +14,7 @@ from pytest_pycontainer.build.instructions import Add, Copy, Heredoc, Word
 from pytest_pycontainer.build.metadata import absolute
 from pytest_pycontainer.build.modes import ModeProblem, parse_mode
 from pytest_pycontainer.build.patterns import IgnoreRules, PatternProblem
-from pytest_pycontainer.build.steps import Base, CopyStep
+from pytest_pycontainer.build.steps import Base, CopyStep, SourceMissing
 from pytest_pycontainer.errors import CopySourceNotFoundError
 from pytest_pycontainer.store.files import storing, unfinished_directory
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.build.context import BuildContext
     from pytest_pycontainer.build.copy_sources import Part
     from pytest_pycontainer.build.remote import RemoteSources
-    from pytest_pycontainer.build.steps import ModeClause, SourceMissing
+    from pytest_pycontainer.build.steps import CopySource, ModeClause
     from pytest_pycontainer.errors import DockerfileError
 
 
@@ -48,6 +48,18 @@ class CopyPlan:
     _owner: str
     _mode: tuple[ModeClause, ...] | None
     _temporary: Path
+
+    def key_by_content(self, digest: Callable[[Base, tuple[CopySource, ...]], str]) -> tuple[str, ...]:
+        """The key of a COPY from another stage, with what that holds, which ``digest`` reads.
+
+        Two stages may have been made differently, or at another time, and hold the same. Raises
+        CopySourceNotFoundError.
+        """
+        assert isinstance(self._root, Base)
+        try:
+            return (*self.key, digest(self._root, tuple(part.staged for part in self._parts if part.staged)))
+        except SourceMissing as missing:
+            raise self.missing(missing) from None
 
     def missing(self, problem: SourceMissing) -> DockerfileError:
         """The error for a source in another stage that was not there when the step was carried out."""

@@ -66,16 +66,18 @@ class Point:
 class Step:
     """A step worked out, before it is known whether it has to be carried out.
 
-    ``parts`` is all that makes it another step than others on the same parent; ``config`` is what stands after it,
-    but for its layer; ``write`` makes that, if there is one. With ``linked`` the layer does not depend on what lies
-    below, and is written on nothing. ``created_by`` is for the history. With ``times`` "all", what it writes comes from
-    this machine, and its times are as accidental as those of what is written now.
+    ``parts`` is all that makes it another step than others on the same parent. It may be more than that, such as when
+    and how what it reads was made: then ``by_content`` finds out, at some cost, what counts. ``config`` is what stands
+    after it, but for its layer; ``write`` makes that, if there is one. With ``linked`` the layer does not depend on
+    what lies below, and is written on nothing. ``created_by`` is for the history. With ``times`` "all", what it writes
+    comes from this machine, and its times are as accidental as those of what is written now.
     """
 
     parts: tuple[str, ...]
     config: ImageConfig
     created_by: str
     write: Write | None = None
+    by_content: Callable[[], tuple[str, ...]] | None = None
     linked: bool = False
     times: Literal["later", "all"] = "later"
 
@@ -118,6 +120,14 @@ class StepCache:
         key = digests.of(json.dumps([before.image.id, *parts]).encode())
         chain = digests.of(json.dumps([before.key, *parts]).encode())
         image = self._cached(key)
+        if step.by_content is not None:
+            if image is None:
+                point = self.after(before, replace(step, parts=step.by_content(), by_content=None), news)
+                self._cache.put(key, CacheRecord(point.image.id))
+                self._own.add(key)
+                return point
+            # The chain is by content too: as somebody else's would be, who has made the same differently.
+            chain = _keys(image.config)[-1]
         if image is None and step.linked:
             layer = self._linked(step, news)
             step, news = replace(step, linked=False, write=None, config=_with_layer(step.config, layer)), None

@@ -197,6 +197,9 @@ class StepExecutor(Protocol):
     def copy(self, base: Base, step: CopyStep) -> AbstractContextManager[StepResult]:
         """Copies. Raises SourceMissing if a source in another stage's file system is not there."""
 
+    def digest(self, root: Base, sources: tuple[CopySource, ...]) -> str:
+        """A digest of what these are in a stage's file system: all but times. Raises SourceMissing as ``copy`` does."""
+
     def interrupt(self) -> None:
         """Ends what runs, and what is begun later, as soon as may be; from any thread, any number of times.
 

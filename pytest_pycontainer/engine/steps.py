@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
 
+from pytest_pycontainer.build import steps
 from pytest_pycontainer.build.graph import BuildStopped
 from pytest_pycontainer.build.steps import Base, CopyStep, Network, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.engine.container import Container
@@ -19,8 +20,9 @@ from pytest_pycontainer.engine.step_mounts import open_mounts
 from pytest_pycontainer.errors import ContainerNotRunningError, ContainerStartError, CopyFailedError
 from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.runtime.copying import SOURCE_STEP
+from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.mount_points import remove_mount_points
-from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause, Mount, Rootfs
+from pytest_pycontainer.runtime.spec import CopySource, CopySpec, DigestSpec, ModeClause, Mount, Rootfs
 from pytest_pycontainer.store.files import storing
 
 _COPY_SECONDS = 3600.0
@@ -99,12 +101,18 @@ class RuntimeSteps:
         finally:
             self._resources.records.remove(reservation)
 
+    def digest(self, root: Base, sources: tuple[steps.CopySource, ...]) -> str:
+        """A digest of what could be copied."""
+        spec = DigestSpec(_read_only(root), tuple(_source(source, 0) for source in sources))
+        answer = self._resources.spawner.digest(spec, _COPY_SECONDS)
+        if isinstance(answer, Failed):
+            raise _copy_error(answer)
+        return answer
+
     def _copy_into(self, root: Rootfs, step: CopyStep) -> None:
         failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
-        if failed is not None and failed.step == SOURCE_STEP:
-            raise _missing(failed.detail)
         if failed is not None:
-            raise CopyFailedError(failed.step, failed.detail)
+            raise _copy_error(failed)
 
 
 def _plan(base: Base, step: RunStep, mounts: tuple[Mount, ...]) -> Plan:
@@ -127,28 +135,32 @@ def _missing(source: str) -> SourceMissing:
     return SourceMissing(source, f"/{source.strip('/')} is not in that stage or image")
 
 
-def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:
-    own: str | Rootfs
-    if isinstance(step.root, Base):
-        own = Rootfs(tuple(map(str, step.root.layers)), step.root.host, None, None)
-    else:
-        own = str(step.root)
-    others = dict.fromkeys(str(source.root) for source in step.sources if source.root)
-    roots = (own, *others)
-    sources = tuple(
-        CopySource(
-            source.path,
-            source.entries,
-            source.pattern,
-            source.name,
-            roots.index(str(source.root)) if source.root else 0,
-            source.parents,
-            source.required,
-            source.excludes,
-            source.unpacked,
-        )
-        for source in step.sources
+def _copy_error(failed: Failed) -> SourceMissing | CopyFailedError:
+    return _missing(failed.detail) if failed.step == SOURCE_STEP else CopyFailedError(failed.step, failed.detail)
+
+
+def _read_only(base: Base) -> Rootfs:
+    return Rootfs(tuple(map(str, base.layers)), base.host, None, None)
+
+
+def _source(source: steps.CopySource, root: int) -> CopySource:
+    return CopySource(
+        source.path,
+        source.entries,
+        source.pattern,
+        source.name,
+        root,
+        source.parents,
+        source.required,
+        source.excludes,
+        source.unpacked,
     )
+
+
+def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:
+    own = _read_only(step.root) if isinstance(step.root, Base) else str(step.root)
+    roots = (own, *dict.fromkeys(str(source.root) for source in step.sources if source.root))
+    sources = tuple(_source(source, roots.index(str(source.root)) if source.root else 0) for source in step.sources)
     mode = None if step.mode is None else tuple(ModeClause(*astuple(clause)) for clause in step.mode)
     return CopySpec(root, roots, sources, step.destination, step.owner, mode)
 

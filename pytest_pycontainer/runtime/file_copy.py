@@ -12,7 +12,7 @@ _CHUNK = 1 << 30
 _NO_SHORT_CUT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 # What belongs to a file wherever it is; overlayfs's notes and this machine's security labels do not.
 _ATTRIBUTES = ("user.", "security.capability")
-_OWN_ATTRIBUTE = "user.overlay."
+_NOTES_OF_OVERLAYFS = "user.overlay."
 
 
 def copy_content(source: int, target: int, size: int) -> None:
@@ -36,12 +36,20 @@ def copy_content(source: int, target: int, size: int) -> None:
             left -= copied
 
 
+def attributes(file: int) -> list[tuple[str, bytes]]:
+    """The extended attributes that are part of a file, sorted."""
+    return [(name, os.getxattr(file, name)) for name in sorted(os.listxattr(file)) if _is_its_own(name)]
+
+
 def copy_attributes(source: int, target: int) -> None:
     """Copies the extended attributes that are part of a file; a file system that has none keeps none."""
-    for name in os.listxattr(source):
-        if name.startswith(_ATTRIBUTES) and not name.startswith(_OWN_ATTRIBUTE):
-            try:
-                os.setxattr(target, name, os.getxattr(source, name))
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
+    for name, value in attributes(source):
+        try:
+            os.setxattr(target, name, value)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+
+
+def _is_its_own(attribute: str) -> bool:
+    return attribute.startswith(_ATTRIBUTES) and not attribute.startswith(_NOTES_OF_OVERLAYFS)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, Place, ProcessSpec, SystemDirectories
+from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, DigestSpec, Place, ProcessSpec, SystemDirectories
 
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
@@ -43,6 +43,20 @@ class Copy:
     """Engine → spawner, with a socket for the answer: ``Done`` or ``Failed``."""
 
     spec: CopySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Engine → spawner, with a socket for the answer: ``Digested`` or ``Failed``."""
+
+    spec: DigestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """The digest that was asked for, in hexadecimal digits."""
+
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,20 @@ class Done:
     """A request was carried out."""
 
 
-Message = Prepare | Launch | Copy | OpenNetworkNamespace | Created | Start | Execute | Exited | Failed | Done
+Message = (
+    Prepare
+    | Launch
+    | Copy
+    | Digest
+    | Digested
+    | OpenNetworkNamespace
+    | Created
+    | Start
+    | Execute
+    | Exited
+    | Failed
+    | Done
+)
 
 
 def send(channel: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.spec import CopySpec
+from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
 _BOOT = (
@@ -86,6 +86,14 @@ class Spawner:
         """Copies files into a root, within ``timeout`` seconds; returns what failed, if anything did."""
         answer, _ = self._ask("copy files", messages.Copy(spec), timeout)
         return answer if isinstance(answer, messages.Failed) else None
+
+    def digest(self, spec: DigestSpec, timeout: float) -> str | messages.Failed:
+        """A digest of what could be copied, within ``timeout`` seconds, or what failed."""
+        answer, _ = self._ask("read files", messages.Digest(spec), timeout)
+        if isinstance(answer, messages.Failed):
+            return answer
+        assert isinstance(answer, messages.Digested)
+        return answer.digest
 
     def open_network_namespace(self) -> tuple[int, socket.socket]:
         """A new network namespace: a descriptor of it, and a NETLINK_ROUTE socket inside. Both are the caller's."""

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.content_digest import run_digest
 from pytest_pycontainer.runtime.copying import run_copy
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
@@ -89,6 +90,11 @@ class _Spawner:
                         if os.fork() == 0:
                             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                             run_copy(request.spec, answer, self._points)
+                elif isinstance(request, messages.Digest):
+                    with step("start to read"):
+                        if os.fork() == 0:
+                            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                            run_digest(request.spec, answer, self._points)
                 elif isinstance(request, messages.OpenNetworkNamespace):
                     self._open_network_namespace(answer)
             except StepFailed as failure:

@@ -173,3 +173,11 @@ class CopySpec:
     destination: str
     owner: str
     mode: tuple[ModeClause, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class DigestSpec:
+    """Asks for a digest of what ``sources`` stand for in ``root``, so that it is known whether a copy is to be made."""
+
+    root: Rootfs
+    sources: tuple[CopySource, ...]

@@ -17,6 +17,7 @@ from pytest_pycontainer.build.classic import ClassicLines
 from pytest_pycontainer.build.execute import build_image
 from pytest_pycontainer.build.request import BuildRequest, BuildTools
 from pytest_pycontainer.build.steps import Base, CopySource, CopyStep, RunStep, SourceMissing, StepResult
+from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store.store import Store, StoredImage
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class DirectoryExecutor:
         self.copies: list[tuple[Base, CopyStep]] = []
         self.interrupted = threading.Event()
         self.meeting = threading.Barrier(2)
+        self.digests = 0
         self._numbers = itertools.count()
 
     @contextmanager
@@ -101,6 +103,12 @@ class DirectoryExecutor:
             if not step.sources:
                 (upper / step.destination.lstrip("/")).mkdir(parents=True, exist_ok=True)
             yield StepResult(0, upper)
+
+    def digest(self, root: Base, sources: tuple[CopySource, ...]) -> str:
+        self.digests += 1
+        found = [self._find(root, source) for source in sources]
+        texts = [path.read_text() for top in found for path in (top, *sorted(top.rglob("*"))) if path.is_file()]
+        return digests.of("".join(texts).encode())
 
     def interrupt(self) -> None:
         self.interrupted.set()

@@ -425,3 +425,62 @@ def test_how_docker_shows_what_is_read(copies: Copies) -> None:
     }
     for arguments, kind in kinds.items():
         assert copies.plan(f"COPY {arguments}").digest.startswith(f"{kind}:")
+
+
+# The content of stages
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "owner", "name", "target", "attribute", "new", "kind"])
+def test_a_stages_digest_changes_with_what_is_copied(copies: Copies, tmp_path: Path, change: str) -> None:
+    stage = tmp_path / "stage"
+    make(stage, "d/f", "d/sub/g")
+    link = stage / "d/link"
+    link.symlink_to("f")
+    steps = RuntimeSteps(copies.engine._resources)
+
+    def digest() -> str:
+        plan = copies.plan("COPY --from=x d /x", source=Base((stage,), host=False))
+        return plan.key_by_content(steps.digest)[-1]
+
+    before = digest()
+    os.utime(stage / "d/f", (1, 1))
+    assert digest() == before
+    match change:
+        case "content":
+            (stage / "d/f").write_text("F")
+        case "mode":
+            (stage / "d/f").chmod(0o600)
+        case "owner":
+            os.chown(stage / "d/sub/g", 5, 5)
+        case "name":
+            (stage / "d/f").rename(stage / "d/h")
+        case "target":
+            link.unlink()
+            link.symlink_to("sub")
+        case "attribute":
+            os.setxattr(stage / "d/f", "user.note", b"x")
+        case "new":
+            (stage / "d/new").mkdir()
+        case "kind":
+            link.unlink()
+            link.write_text("f")
+    assert digest() != before
+
+
+def test_a_stages_digest_covers_what_is_copied_alone(copies: Copies, tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    make(stage, "d/f", "d/x.pyc", "other/file", "p/q/r")
+    steps = RuntimeSteps(copies.engine._resources)
+
+    def digests() -> list[str]:
+        instructions = ("--exclude=*.pyc --from=x d", "--from=x d/f", "--from=x d/[f]", "--parents --from=x p/q")
+        plans = [copies.plan(f"COPY {i} /x/", source=Base((stage,), host=False)) for i in instructions]
+        return [plan.key_by_content(steps.digest)[-1] for plan in plans]
+
+    before = digests()
+    (stage / "other/file").write_text("changed")
+    (stage / "d/x.pyc").write_text("changed")
+    (stage / "p/new").write_text("new")
+    assert digests() == before
+    with pytest.raises(CopySourceNotFoundError, match=r"Dockerfile:2:15: /none is not in that stage"):
+        copies.plan("COPY --from=x /none /x", source=Base((stage,), host=False)).key_by_content(steps.digest)
