@@ -21,6 +21,7 @@ from pytest_pycontainer.errors import NameInUseError, StoreError
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.state import LOCK_NAME
+from pytest_pycontainer.store.files import reason
 
 _LOCK_SECONDS = 60.0
 _RECORD = "container.json"
@@ -162,7 +163,7 @@ class ContainerRecords:
         except Timeout as error:
             raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
         except OSError as error:
-            raise StoreError("change the containers in", str(self._containers), str(error)) from error
+            raise StoreError("change the containers in", str(self._containers), reason(error)) from error
 
 
 def _is_held(directory: Path) -> bool:

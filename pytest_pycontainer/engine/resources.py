@@ -20,6 +20,7 @@ from pytest_pycontainer.network.names import machine_resolv_conf
 from pytest_pycontainer.runtime.cgroups import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
+from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
 
@@ -61,10 +62,8 @@ class Resources:
         records = ContainerRecords(self.settings.root)
         with self._lock:
             _make_directory(self.settings.root)
-            try:
+            with storing("prepare", self.settings.root):
                 records.prepare()
-            except OSError as error:
-                raise StoreError("prepare", str(self.settings.root), str(error)) from error
         return records
 
     @cached_property
@@ -187,7 +186,5 @@ class Resources:
 
 def _make_directory(path: Path) -> None:
     """Makes a directory that only its owner can look into (CVE-2021-41091)."""
-    try:
+    with storing("make", path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError("make", str(path), str(error)) from error

@@ -116,6 +116,8 @@ class _Gzip:
                     data = data.lstrip(b"\0")
                     if not data:
                         return
+                    if not data.startswith(_GZIP_MAGIC[:1]):
+                        raise LayerInvalidError("", "its gzip data is followed by something else")
                     self._member = self._library.decompressobj(_GZIP_WINDOW)
                 yield self._member.decompress(data, _PIECE)
                 data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail

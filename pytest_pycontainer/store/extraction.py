@@ -20,6 +20,7 @@ from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import tar
 from pytest_pycontainer.store.entries import WHITEOUT, check_numbers, invalid, parts_of, shown
+from pytest_pycontainer.store.files import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +50,8 @@ _ANSWERS_TO_BAD_ENTRIES = {
     errno.ENAMETOOLONG: "a name in it is too long",
     errno.EMLINK: "it has more links than a file can have",
     errno.EFBIG: "it is larger than a file can be",
+    errno.E2BIG: "an extended attribute of it is too large",
+    errno.ERANGE: "the name of an extended attribute of it is too long",
     errno.EINVAL: "the file system does not take it",
     errno.EILSEQ: "the file system does not take its name",
 }
@@ -365,8 +368,7 @@ class Extraction:
         entry = self._entry.name if self._entry else b""
         if problem.errno in _ANSWERS_TO_BAD_ENTRIES:
             return invalid(entry, _ANSWERS_TO_BAD_ENTRIES[problem.errno])
-        detail = problem.strerror or str(problem)
-        return StoreError(f"extract {os.fsdecode(entry)!r:.300} into", str(self._path), detail)
+        return StoreError(f"extract {os.fsdecode(entry)!r:.300} into", str(self._path), reason(problem))
 
 
 def _set_attributes(entry: tar.Entry, target: int | bytes, *, follow: bool = True) -> None:
@@ -379,6 +381,7 @@ def _set_attributes(entry: tar.Entry, target: int | bytes, *, follow: bool = Tru
             else:
                 os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as problem:
-            # Where the store's file system has none of that kind, as tmpfs, an image is still of use without.
-            if problem.errno != errno.ENOTSUP:
+            # Where the store's file system has none of that kind, as tmpfs, an image is still of use without. And EPERM
+            # says that only files and directories have those of users.
+            if problem.errno != errno.ENOTSUP and not (problem.errno == errno.EPERM and name.startswith("user.")):
                 raise

@@ -23,13 +23,30 @@ _ABANDONED_SECONDS = 3600.0
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+_ELSEWHERE = "use another place (for the store: --pycontainer-root, or PYCONTAINER_ROOT)"
+_REMEDIES = {
+    errno.ENOSPC: f"free some (in the store Engine.prune() does), or {_ELSEWHERE}",
+    errno.EDQUOT: f"free some (in the store Engine.prune() does), or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: f"get the right to, or {_ELSEWHERE}",
+    errno.EEXIST: f"what is there is no directory; take it away, or {_ELSEWHERE}",
+}
+
+
+def reason(problem: OSError) -> str:
+    """What a StoreError tells of ``problem``: the system's words, and what can be done where that is known."""
+    words = problem.strerror or str(problem)
+    remedy = _REMEDIES.get(problem.errno or 0)
+    return f"{words}; {remedy}" if remedy else words
+
+
 @contextmanager
 def storing(doing: str, path: Path) -> Iterator[None]:
     """Turns an OSError of its block into a StoreError that says what was being done, and to what."""
     try:
         yield
     except OSError as problem:
-        raise StoreError(doing, str(path), problem.strerror or str(problem)) from problem
+        raise StoreError(doing, str(path), reason(problem)) from problem
 
 
 def write_whole(path: Path, content: bytes, temporary: Path) -> None:

@@ -329,6 +329,8 @@ def parse_tag(reference: str) -> Reference:
     """The name that an image can be given. Raises InvalidReferenceError for no name, ``host`` and ``scratch``."""
     if reference in (HOST, SCRATCH):
         raise InvalidReferenceError(reference, "that name is taken: it stands for an image that is always there")
+    if digests.is_digest(reference):
+        raise InvalidReferenceError(reference, "that is an image's ID, not a name")
     return Reference.parse(reference)
 
 

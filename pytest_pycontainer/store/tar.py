@@ -33,6 +33,7 @@ _POSIX_MAGIC = b"ustar\0"
 _ZEROS = bytes(BLOCK)
 _EXTENSION_BYTES_AT_MOST = 1 << 20
 _ATTRIBUTE = b"SCHILY.xattr."
+_OCTAL = re.compile(rb"[0-7]+")
 _NUMBER = re.compile(rb"-?[0-9]+")
 _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
 _TIME_CHARACTERS_AT_MOST = 64
@@ -355,10 +356,11 @@ def _pairs(numbers: list[int], name: bytes) -> list[tuple[int, int]]:
 
 def _check(block: bytes, checksum: bytes) -> None:
     blank = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
-    wanted = _number(checksum, b"")
+    digits = checksum.partition(b"\0")[0].strip(b" ")
+    wanted = int(digits, 8) if _OCTAL.fullmatch(digits) else -1
     # Some old programs summed signed bytes up.
     if sum(blank) != wanted and sum(memoryview(blank).cast("b")) != wanted:
-        raise invalid(b"", "it is damaged: the checksum of a header does not fit it")
+        raise invalid(b"", "it is damaged, or no tar archive: the checksum of a header does not fit it")
 
 
 def _text(padded: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import lzma
 import random
 from collections.abc import Callable
@@ -38,6 +39,11 @@ def test_however_it_comes(compress: Callable[[bytes], bytes], piece: int) -> Non
 
 def test_streams_one_after_the_other(compress: Callable[[bytes], bytes]) -> None:
     assert undone(compress(b"one") + bytes(8) + compress(b"two") + bytes(4096)) == b"onetwo"
+
+
+def test_something_else_after_it() -> None:
+    with pytest.raises(LayerInvalidError, match="followed by something else"):
+        undone(gzip.compress(b"one") + b"rubbish")
 
 
 def test_nothing_in_it(compress: Callable[[bytes], bytes]) -> None:

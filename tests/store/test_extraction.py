@@ -147,6 +147,27 @@ def test_extended_attributes(extract: Extract, overlay_privilege: None) -> None:
     assert os.getxattr(top / "file", "security.capability") == capability
 
 
+def test_an_attribute_that_its_kind_of_file_cannot_have_is_left_out(extract: Extract, overlay_privilege: None) -> None:
+    odd = symlink("link", "file")
+    odd[0].pax_headers = {"SCHILY.xattr.user.note": "hello", "SCHILY.xattr.trusted.note": "kept"}
+    top = extract(archive(odd))
+    assert os.listxattr(top / "link", follow_symlinks=False) == ["trusted.note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("user.x", "x" * 70_000, "is too large"), ("user." + "x" * 300, "x", "the name of an extended attribute")],
+    ids=["value", "name"],
+)
+def test_attributes_that_no_file_can_have(store: Store, name: str, value: str, reason: str) -> None:
+    file = entry("file")
+    file[0].pax_headers = {f"SCHILY.xattr.{name}": value}
+    content = archive(file)
+    with store.layer_writer(OCI_LAYER) as layer, pytest.raises(LayerInvalidError, match=reason):  # noqa: PT012
+        layer.write(content)
+        layer.commit(digests.of(content))
+
+
 def test_parents_that_are_missing_and_directories_after_their_content(extract: Extract) -> None:
     old = os.umask(0o077)
     try:

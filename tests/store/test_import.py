@@ -106,11 +106,12 @@ def test_a_directory_is_imported(store: Store, root: Path) -> None:
     ("content", "problem"),
     [
         (b"", "it is empty"),
-        (b"rubbish" * 1000, "its header has"),
+        (b"rubbish" * 1000, "no tar archive"),
+        (b"01234567" * 1000, "no tar archive"),
         (gzip.compress(bytes(5000))[:-9], "gzip data ends too early"),
         (b"x" * 100, "ends too early"),
     ],
-    ids=["nothing", "rubbish", "compressed and cut off", "less than a block"],
+    ids=["nothing", "rubbish", "digits", "compressed and cut off", "less than a block"],
 )
 def test_files_that_are_no_archives(store: Store, tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "root.tar"

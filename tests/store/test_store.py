@@ -86,6 +86,12 @@ def test_names_of_images_that_are_always_there_cannot_be_given(store: Store, nam
         store.tag(store.put_image(REDIS), name)
 
 
+def test_an_id_is_no_name(store: Store) -> None:
+    image = store.put_image(REDIS)
+    with pytest.raises(InvalidReferenceError, match="an image's ID"):
+        store.tag(image, f"sha256:{'0' * 64}")
+
+
 def test_a_name_longer_than_a_files_can_be(store: Store) -> None:
     name = "localhost:5000/" + "a/" * 100 + "b" * 30 + ":" + "t" * 128
     image_id = store.put_image(REDIS)
@@ -134,6 +140,8 @@ def test_a_place_where_no_store_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot create the store"):
         Store(tmp_path / "file" / "store")
+    with pytest.raises(StoreError, match=r"no directory; take it away, or use another place .*PYCONTAINER_ROOT"):
+        Store(tmp_path / "file")
 
 
 def test_what_killed_writers_left_is_swept(store: Store) -> None:
