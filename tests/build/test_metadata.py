@@ -52,6 +52,7 @@ def test_an_address_and_a_hosts_port_mean_nothing() -> None:
         ),
         ("HEALTHCHECK --interval=0 --timeout=0s --retries=0 CMD a", Healthcheck(("CMD-SHELL", "a"))),
         ("HEALTHCHECK --interval=+.1s --timeout=5000us CMD a", Healthcheck(("CMD-SHELL", "a"), 10**8, 5 * 10**6)),
+        ("HEALTHCHECK --interval=1.000000007s CMD a", Healthcheck(("CMD-SHELL", "a"), 1_000_000_007)),
     ],
 )
 def test_health_checks(text: str, healthcheck: Healthcheck) -> None:
