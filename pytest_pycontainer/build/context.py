@@ -8,6 +8,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.build.file_digests import FileDigests
 from pytest_pycontainer.build.patterns import (
     IgnoreRules,
     PatternProblem,
@@ -20,14 +21,13 @@ from pytest_pycontainer.build.steps import CopySource, SourceMissing
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from pytest_pycontainer.build.file_digests import FileDigests
 
     _Found = list[tuple[str, os.stat_result]]
 
 _LINKS_AT_MOST = 40
+_KIND = 0o170000
 _NOTHING = IgnoreRules()
 
 
@@ -41,7 +41,8 @@ class BuildContext:
         self.root = root.resolve()
         self._top = os.fspath(self.root)
         self._ignored = ignored
-        self._digests = digests
+        self._digests = digests or FileDigests(None, self.root)
+        self._digest = self._digests.of
         self._statuses: dict[str, os.stat_result] = {}
 
     def select(self, source: str, excluded: IgnoreRules = _NOTHING) -> list[CopySource]:
@@ -90,37 +91,31 @@ class BuildContext:
                 pieces.append(b"dir\0")
                 for entry in source.entries:
                     self._add(pieces, entry, prefix + entry)
-        if self._digests is not None:
-            self._digests.remember()
+        self._digests.remember()
         return hashlib.sha256(b"".join(pieces)).hexdigest()
 
     def _add(self, pieces: list[bytes], label: str, path: str) -> None:
+        # Called for each of thousands of files, at every build.
         status = self._statuses.get(path)
         file = f"{self._top}/{path}"
         try:
             if status is None:
                 status = os.lstat(file)
             mode = status.st_mode
-            if stat.S_ISREG(mode):
+            kind = mode & _KIND
+            if kind == stat.S_IFREG:
                 what = self._digest(file, status)
-            elif stat.S_ISDIR(mode):
+            elif kind == stat.S_IFDIR:
                 what = b""
-            elif stat.S_ISLNK(mode):
+            elif kind == stat.S_IFLNK:
                 target = os.fsencode(os.readlink(file))  # noqa: PTH115  (a Path for each of thousands of files is slow)
                 what = b"%d:%b" % (len(target), target)
             else:
                 what = b"%d" % status.st_rdev
         except OSError as problem:
             raise SourceMissing(path, f"cannot read {file}: {problem.strerror}") from problem
-        name = os.fsencode(label)
+        name = label.encode(errors="surrogateescape")
         pieces.append(b"%d:%b%o:%b" % (len(name), name, mode, what))
-
-    def _digest(self, file: str, status: os.stat_result) -> bytes:
-        if self._digests is not None:
-            return self._digests.of(file, status)
-        from pytest_pycontainer.build.file_digests import digest_of
-
-        return digest_of(file)
 
     def _source(self, source: str, path: str, excluded: IgnoreRules) -> list[CopySource]:
         resolved = self._resolve(source, path)
@@ -220,37 +215,38 @@ class _Walk:
         self.entries: list[str] = []
         self._root = root
         self._prefix = f"{top}/" if top else ""
-        self._ignores: Callable[[str], bool] | None = ignored.excludes if ignored.groups else None
-        self._excludes: Callable[[str], bool] | None = excluded.excludes if excluded.groups else None
+        self._ignores = ignored.check
+        self._excludes = excluded.check
         self._has_exceptions = ignored.has_exceptions or excluded.has_exceptions
         self._statuses = statuses
 
     def into(self, directory: str, included: re.Pattern[str] | None) -> None:
         """Adds what is in ``directory`` (relative, with a slash at its end) as far as it is wanted."""
         prefix = self._prefix + directory
+        entries, statuses, ignores, excludes = self.entries, self._statuses, self._ignores, self._excludes
         with os.scandir(f"{self._root}/{prefix}") as found:
             listed = sorted([(entry.name, entry) for entry in found])
         for name, entry in listed:
             path = directory + name
-            wanted = (
-                (included is None or included.fullmatch(path) is not None)
-                and not (self._ignores and self._ignores(prefix + name))
-                and not (self._excludes and self._excludes(path))
+            wanted = not (
+                (ignores is not None and ignores(prefix + name))
+                or (excludes is not None and excludes(path))
+                or (included is not None and not included.fullmatch(path))
             )
             if not entry.is_dir(follow_symlinks=False):
                 if wanted:
                     status = entry.stat(follow_symlinks=False)
-                    if not stat.S_ISSOCK(status.st_mode):
-                        self._statuses[prefix + name] = status
-                        self.entries.append(path)
+                    if status.st_mode & _KIND != stat.S_IFSOCK:
+                        statuses[prefix + name] = status
+                        entries.append(path)
             elif wanted or included is not None or self._has_exceptions:
                 # A directory that is not wanted for itself is there only if something below it is.
-                number = len(self.entries)
-                self._statuses[prefix + name] = entry.stat(follow_symlinks=False)
-                self.entries.append(path)
+                number = len(entries)
+                statuses[prefix + name] = entry.stat(follow_symlinks=False)
+                entries.append(path)
                 self.into(f"{path}/", included)
-                if not wanted and len(self.entries) == number + 1:
-                    self.entries.pop()
+                if not wanted and len(entries) == number + 1:
+                    entries.pop()
 
 
 def _normalise(source: str) -> str:

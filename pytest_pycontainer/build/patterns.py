@@ -6,8 +6,12 @@ import posixpath
 import re
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import DockerfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _WILDCARDS = frozenset("*?[\\")
 
@@ -159,6 +163,13 @@ class IgnoreRules:
     def has_exceptions(self) -> bool:
         """Whether something below an excluded directory may be taken back in."""
         return any(not excludes for excludes, _ in self.groups)
+
+    @property
+    def check(self) -> Callable[[str], object] | None:
+        """As ``excludes``, true or not; None if nothing is excluded. For many paths."""
+        if len(self.groups) == 1 and not self.has_exceptions:
+            return self.groups[0][1].fullmatch
+        return self.excludes if self.groups else None
 
     def excludes(self, path: str) -> bool:
         """Whether ``path``, relative to the context, is left out: the last pattern that matches decides."""
