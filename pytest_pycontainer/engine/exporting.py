@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def export_root(image: Image, upper: Path | None, file: str | os.PathLike[str] | BinaryIO) -> None:
     """Writes the root file system of ``image``, with a container's ``upper`` directory on it, to ``file``.
 
-    What a path names is removed again if that fails. Raises ImageNotPortableError for the host image and what stands on
+    If that fails, what a path names stays as it was. Raises ImageNotPortableError for the host image and what stands on
     it, StoreError, and OSError for what ``file`` raises.
     """
     if image.config.host is not None:
@@ -34,12 +35,20 @@ def export_root(image: Image, upper: Path | None, file: str | os.PathLike[str] |
 
 @contextmanager
 def written_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to be written, which is removed again if its block fails. Raises StoreError for what it raises itself."""
-    with storing("write", path), path.open("wb") as file:
+    """A file to be written, which takes the place of what is at ``path`` when its block has ended well, and not before.
+
+    A pipe or a device is written to as it is. Raises StoreError for what the system answers.
+    """
+    with storing("write", path):
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+            return
+        unfinished = target.with_name(f".pycontainer-{secrets.token_hex(8)}")
         try:
-            yield file
-            file.flush()
-        except BaseException:
-            if path.is_file():  # and not a pipe or device
-                path.unlink()
-            raise
+            with unfinished.open("xb") as file:
+                yield file
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)

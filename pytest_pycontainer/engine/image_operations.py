@@ -96,22 +96,30 @@ class ImageOperations(StoredImages):
             return push(self._resources.store, self._resources.registries, source, destination, progress=progress)
 
     def login(self, registry: str, username: str, password: str) -> None:
-        """Keeps user and password for a registry where docker keeps them. Raises AccessDeniedError."""
+        """Keeps user and password for a registry, ``host`` or ``host:port``, where docker keeps them.
+
+        Raises AccessDeniedError, InvalidSpecError for text that names no registry, CredentialsError, and
+        RegistryUnavailableError.
+        """
         self._resources.registries.login(registry, username, password)
 
     def logout(self, registry: str) -> bool:
         """Forgets them; False if there were none."""
         return self._resources.registries.logout(registry)
 
-    def save(self, images: Sequence[Image | str], file: str | os.PathLike[str]) -> None:
-        """Writes images to an archive that docker, skopeo and ``load`` read; if that fails, it leaves no file.
+    def save(self, images: Image | str | Sequence[Image | str], file: str | os.PathLike[str]) -> None:
+        """Writes an image, or several, to an archive that docker, skopeo and ``load`` read.
 
-        Raises ImageNotFoundError, ImageNotPortableError for an image on the host image, and StoreError.
+        If that fails, the file stays as it was. Raises ImageNotFoundError, ImageNotPortableError for an image on the
+        host image, StoreError, and InvalidSpecError for no image at all.
         """
         from pytest_pycontainer.engine.exporting import written_file
         from pytest_pycontainer.store.save import save
 
-        names = [image if isinstance(image, str) else image.id for image in images]
+        wanted = [images] if isinstance(images, Image | str) else images
+        if not wanted:
+            raise InvalidSpecError("images", str(images), "one at least")
+        names = [image if isinstance(image, str) else image.id for image in wanted]
         with written_file(Path(file)) as archive:
             save(self._resources.store, names, archive)
 

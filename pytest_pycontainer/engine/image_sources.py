@@ -7,8 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError, RegistryError
+from pytest_pycontainer.errors import (
+    ImageNotFoundError,
+    InvalidReferenceError,
+    InvalidSpecError,
+    RegistryError,
+    StoreError,
+)
 from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.store.store import HOST, SCRATCH, Store, StoredImage
 
 if TYPE_CHECKING:
@@ -39,12 +46,13 @@ class ImageSources:
     ) -> StoredImage:
         """The image of a name, an ID, or a path: of an archive, or of a directory with a root file system.
 
-        With a ``platform``, a name whose image here is for another one is pulled. Raises InvalidSpecError for an
-        unknown policy, ImageNotFoundError for a name that is not here and not to be pulled, ImageOutdatedError, and
-        what ``pull`` and ``image_of_path`` raise.
+        With a ``platform``, a name whose image here is for another one is pulled; and so is one that was pulled before,
+        and whose files have been damaged or deleted since. Raises InvalidSpecError for an unknown policy,
+        ImageNotFoundError for a name that is not here and not to be pulled, ImageOutdatedError, StoreError, and what
+        ``pull`` and ``image_of_path`` raise.
         """
         if policy not in get_args(PullPolicy):
-            raise InvalidSpecError("pull", repr(policy), "one of " + ", ".join(map(repr, get_args(PullPolicy))))
+            raise InvalidSpecError("pull", str(policy), "one of " + ", ".join(map(repr, get_args(PullPolicy))))
         if not isinstance(source, str):
             from pytest_pycontainer.store.local_images import image_of_path
 
@@ -55,8 +63,13 @@ class ImageSources:
             return self.pull(source, platform=platform)
         try:
             image = self._store.runnable_image(source)
+            self._store.layer_directories(image.config)
         except ImageNotFoundError as not_here:
             return self._pull_missing(source, not_here, platform)
+        except StoreError:
+            if not self._was_pulled(source):
+                raise  # an image that was built or loaded here: no registry has it
+            return self.pull(source, platform=platform)
         if platform and (image.config.os, image.config.architecture) != (platform.os, platform.architecture):
             return self.pull(source, platform=platform)
         return image
@@ -73,6 +86,17 @@ class ImageSources:
 
         with self._display.pulling(reference, missing=missing) as progress:
             return pull(self._store, self._registries(), reference, platform=platform, progress=progress)
+
+    def _was_pulled(self, source: str) -> bool:
+        """Whether the image here has ``source`` for a name that its registry gave it."""
+        try:
+            name, named = Reference.parse(source), self._store.named(source)
+        except InvalidReferenceError:
+            return False  # the beginning of an ID
+        known = self._store.all_names().items()
+        return named is not None and any(
+            other.startswith(f"{name.name}@") and image_id == named[1] for other, image_id in known
+        )
 
     def _pull_missing(self, reference: str, not_here: ImageNotFoundError, platform: Platform | None) -> StoredImage:
         try:

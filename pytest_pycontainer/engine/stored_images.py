@@ -85,7 +85,7 @@ class StoredImages:
 
         for field, seconds in (("older_than", older_than), ("unused_for", unused_for)):
             if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
-                raise InvalidSpecError(field, repr(seconds), "a number of seconds")
+                raise InvalidSpecError(field, str(seconds), "a number of seconds")
         return prune(
             self._resources.store,
             users=self._users,

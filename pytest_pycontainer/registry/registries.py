@@ -20,7 +20,7 @@ from pytest_pycontainer.errors import (
     RegistryUnavailableError,
 )
 from pytest_pycontainer.image.reference import DEFAULT_DOMAIN, Reference
-from pytest_pycontainer.registry.addresses import host_of, is_loopback
+from pytest_pycontainer.registry.addresses import host_of, is_loopback, registry_of
 from pytest_pycontainer.registry.auth import Authorizer, authorized, parse_challenges
 from pytest_pycontainer.registry.certificates import Certificates
 from pytest_pycontainer.registry.credentials import Credentials, CredentialStore
@@ -160,17 +160,23 @@ class Registries:
         return self._addresses[host]
 
     def login(self, registry: str, username: str, password: str) -> None:
-        """Keeps user and password for ``registry`` (``host`` or ``host:port``) once it has accepted them.
+        """Keeps user and password for ``registry`` (``host``, ``host:port``, or a URL) once it has accepted them.
 
-        Raises AccessDeniedError if it does not, CredentialsError if they can't be kept, and RegistryUnavailableError.
+        Raises AccessDeniedError if it does not, CredentialsError if they can't be kept, RegistryUnavailableError, and
+        InvalidSpecError for text that names no registry.
         """
+        registry = registry_of(registry)
         credentials = Credentials(username, password)
         self._check(registry, credentials)
         self._credentials.save(registry, credentials)
         self._forget_repositories()
 
     def logout(self, registry: str) -> bool:
-        """Forgets what is kept for ``registry``; False if there was nothing. Raises CredentialsError."""
+        """Forgets what is kept for ``registry``, named as for ``login``; False if there was nothing.
+
+        Raises CredentialsError and InvalidSpecError.
+        """
+        registry = registry_of(registry)
         self._forget_repositories()
         return self._credentials.forget(registry)
 

@@ -28,6 +28,8 @@ def import_layer(store: Store, source: str | os.PathLike[str] | BinaryIO) -> str
     """
     if not isinstance(source, str | os.PathLike):
         return _import_stream(store, source, "")
+    if not os.fspath(source):
+        raise InvalidArchiveError("no file or directory is named")  # and not the one that we happen to be in
     path = Path(source)
     if path.is_dir():
         return _import_directory(store, path)

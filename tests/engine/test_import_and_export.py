@@ -104,6 +104,8 @@ def test_what_cannot_be_imported(engine: Engine, root: Path, tmp_path: Path) -> 
         engine.import_image(root, tag="UPPER")
     with pytest.raises(InvalidArchiveError, match="No such file"):
         engine.import_image(tmp_path / "nothing")
+    with pytest.raises(InvalidArchiveError, match="no file or directory is named"):
+        engine.import_image("")
 
 
 @pytest.mark.parametrize("state", ["running", "exited", "created"])

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from pytest_pycontainer.errors import (
     AccessDeniedError,
+    InvalidSpecError,
     RegistryAnswerError,
 )
 from pytest_pycontainer.image.reference import Reference
@@ -54,6 +55,24 @@ def test_challenges() -> None:
 @given(st.text())
 def test_any_text_is_some_challenges(header: str) -> None:
     parse_challenges(header)
+
+
+@pytest.mark.parametrize("address", ["", " ", "https://", "http://[::1", "a registry"])
+def test_text_that_names_no_registry(registries: Registries, address: str) -> None:
+    with pytest.raises(InvalidSpecError, match="a host name or address"):
+        registries.login(address, "somebody", "secret")
+    with pytest.raises(InvalidSpecError):
+        registries.logout(address)
+
+
+def test_a_registry_is_named_by_a_url_too(
+    htpasswd_registry: Registry, registries: Registries, credentials: CredentialStore
+) -> None:
+    host = htpasswd_registry.host
+    registries.login(f"https://{host}/v2/", htpasswd_registry.user, htpasswd_registry.password)
+    assert credentials.find(host) is not None
+    assert registries.logout(f"http://{host}")
+    assert credentials.find(host) is None
 
 
 def test_user_and_password(

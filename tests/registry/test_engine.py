@@ -21,6 +21,7 @@ from pytest_pycontainer.errors import (
     RegistryUnavailableError,
     StoreError,
 )
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.registry.progress import Progress, Stage
 
 if TYPE_CHECKING:
@@ -203,6 +204,46 @@ def test_what_can_not_be_saved_leaves_no_file(engine: Engine, busybox: Image, tm
     with pytest.raises(ImageNotFoundError):
         engine.save([busybox, "localhost:1/nothing"], tmp_path / "saved.tar")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InvalidSpecError, match="one at least"):
+        engine.save([], tmp_path / "saved.tar")
     with pytest.raises(StoreError, match="No space left"):
         engine.save([busybox], "/dev/full")
     assert Path("/dev/full").exists()
+
+
+def test_what_can_not_be_saved_leaves_what_was_there(engine: Engine, busybox: Image, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.tar"
+    engine.save(busybox.name, saved)
+    before = saved.read_bytes()
+    with pytest.raises(ImageNotFoundError):
+        engine.save([busybox, "localhost:1/nothing"], saved)
+    assert saved.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("lost", ["layer", "config", "damaged config"])
+def test_run_pulls_again_what_the_store_has_lost(
+    here: Engine, elsewhere: Engine, shown: Shown, busybox: Image, name: str, lost: str
+) -> None:
+    here.push(busybox, name)
+    pulled = elsewhere.pull(name)
+    config = elsewhere.settings.root / "blobs/sha256" / pulled.id.removeprefix("sha256:")
+    if lost == "layer":
+        remove_tree(pulled.layers[0])
+        with pytest.raises(StoreError, match="it is missing"):
+            elsewhere.run(name, pull="never")
+    elif lost == "config":
+        config.unlink()
+    else:
+        config.write_bytes(b"{}")
+    assert output(elsewhere, name) == "hello\n"
+    assert len(shown.opened) == 2
+
+
+def test_what_was_built_here_is_looked_for_nowhere_else(elsewhere: Engine, here: Engine, busybox: Image) -> None:
+    here.save(busybox, elsewhere.settings.root.parent / "saved.tar")
+    (loaded,) = elsewhere.load(elsewhere.settings.root.parent / "saved.tar")
+    elsewhere.tag(loaded, "localhost:1/ours")
+    remove_tree(loaded.layers[0])
+    with pytest.raises(StoreError, match="it is missing; build or pull the image again"):
+        elsewhere.run("localhost:1/ours")
