@@ -50,6 +50,7 @@ class Fifo:
 
 Entry = str | File | Directory | Link | HardLink | Fifo
 Tree = Mapping[str, Entry]
+Expected = Mapping[str, str | Literal[False] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Case:
     file: str = "Dockerfile"
     builders: Sequence[Builder] = ("legacy", "buildkit")
     differs: Mapping[Builder, str] = field(default_factory=dict)
-    expected: Mapping[str, str | Literal[False] | None] = field(default_factory=dict)
+    expected: Expected = field(default_factory=dict)
     fails: bool = False
 
 

@@ -1,8 +1,8 @@
 """ADD: archives, downloads, and what it has in common with COPY."""
 
-from tests.differential.case import Case, Directory, File, HardLink, Link, archive
+from tests.differential.case import Case, Directory, File, HardLink, Link, Tree, archive
 
-_ARCHIVE = {
+_ARCHIVE: Tree = {
     "folder": Directory(0o750, (3, 4)),
     "folder/file": File("file\n", 0o640, (1000, 1001)),
     "folder/link": Link("file"),
@@ -19,6 +19,9 @@ PAGES = {
 }
 """What is served on loopback, by path."""
 
+_OWNERS = "newer ones give what was in the archive to the owner named, as we do"
+_NEWER = "newer ones replace what is in the way, as we do"
+
 ADDING = (
     Case("add-file", "FROM BASE\nADD a /srv/\nADD a /srv/b\n", {"a": "a\n"}),
     Case("add-folder", "FROM BASE\nADD d /srv/d\n", {"d/a": "a\n", "d/b/c": "c\n"}),
@@ -29,7 +32,12 @@ ADDING = (
     Case("add-tar-by-another-name", "FROM BASE\nADD a /x/\n", {"a": archive(_ARCHIVE)}),
     Case("add-tar-into-existing", "FROM BASE\nADD a.tar /srv/data\n", {"a.tar": archive({"old": "new\n", "b": "b\n"})}),
     Case("add-tar-through-link", "FROM BASE\nADD a.tar /srv/link\n", {"a.tar": archive({"b": "b\n"})}),
-    Case("add-tar-chown", "FROM BASE\nADD --chown=app:staff a.tar /x\n", {"a.tar": archive(_ARCHIVE)}),
+    Case(
+        "add-tar-chown",
+        "FROM BASE\nADD --chown=app:staff a.tar /x\n",
+        {"a.tar": archive(_ARCHIVE)},
+        differs={"legacy": _OWNERS, "buildkit": _OWNERS},
+    ),
     Case(
         "add-tars-by-wildcard",
         "FROM BASE\nADD *.tar c /x/\n",
@@ -44,6 +52,7 @@ ADDING = (
         "add-tar-replaces-types",
         "FROM BASE\nRUN mkdir -p /x/d && touch /x/f /x/d/g\nADD a.tar /x\n",
         {"a.tar": archive({"f/now-a-folder": "", "l": Link("f")})},
+        differs={"legacy": _NEWER, "buildkit": _NEWER},
     ),
     Case("add-url", "FROM BASE\nADD PAGES/page.txt /srv/\nADD PAGES/folder/page /srv/named\n"),
     Case("add-url-chown", "FROM BASE\nADD --chown=app:staff PAGES/page.txt /new/\n"),
