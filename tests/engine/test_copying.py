@@ -371,7 +371,9 @@ def test_an_archives_entries_take_the_place_of_what_is_there(copies: Copies) -> 
     assert (written["alias"], written["alias/f"], written["place/file"]) == ("750 3:4/", "640 3:4 1", "640 3:4 2")
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x1f\x8b no gzip", gzip.compress(b"no archive", mtime=0), bytes(10240)])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"\x1f\x8b no gzip", gzip.compress(b"no archive", mtime=0), bytes(10240)]
+)
 def test_what_is_no_archive_is_copied(copies: Copies, content: bytes) -> None:
     (copies.context / "a.tar").write_bytes(content)
     plan = copies.plan("ADD a.tar /x")
@@ -385,7 +387,10 @@ def test_what_is_no_archive_is_copied(copies: Copies, content: bytes) -> None:
         (archive(("../../etc/x", "x")), "leads out"),
         (archive(("f", "x" * 2000))[:1024], "ends in the middle of it"),
         (archive((".wh.f", "")), "its name is that of a deletion"),
-        (gzip.compress(archive(("f", random.Random(1).randbytes(20_000).hex())), mtime=0)[:9_000], "gzip data ends too early"),
+        (
+            gzip.compress(archive(("f", random.Random(1).randbytes(20_000).hex())), mtime=0)[:9_000],
+            "gzip data ends too early",
+        ),
     ],
 )
 def test_a_hostile_or_damaged_archive(copies: Copies, data: bytes, problem: str) -> None:
