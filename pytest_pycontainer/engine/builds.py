@@ -104,8 +104,6 @@ def build(
         except ImageNotFoundError:
             return sources.remote(reference, request.platform)
 
-    resources.require_open()
-    resources.require_machine()  # before anything is made
     resources.records  # noqa: B018  (the store is prepared and swept)
     tools = BuildTools(
         resolve=resolve,

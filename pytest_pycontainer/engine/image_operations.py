@@ -55,6 +55,8 @@ class ImageOperations(StoredImages):
         from pytest_pycontainer.engine.builds import build, listeners, parse_request
 
         request = parse_request(context, options)
+        self._resources.require_open()
+        self._resources.require_machine()  # before anything is made
         name = os.fspath(context) if isinstance(context, str | os.PathLike) else "a Dockerfile"
         with self._display.building(request.tags[0] if request.tags else name) as shown:
             told = listeners(progress, shown)

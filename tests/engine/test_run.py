@@ -245,7 +245,7 @@ def test_an_option_that_nobody_knows_is_an_error(engine: Engine) -> None:
 
 @pytest.mark.parametrize("image", [42, None])
 def test_what_is_no_image(engine: Engine, image: object) -> None:
-    with pytest.raises(InvalidSpecError, match="an Image, or the name of one"):
+    with pytest.raises(InvalidSpecError, match="an Image, the name of one, or a path"):
         engine.run(image)  # type: ignore[arg-type]
 
 
