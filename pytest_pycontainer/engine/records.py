@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,26 +73,31 @@ class ContainerRecords:
                     name.unlink()
 
     def reserve(self, container_id: str, cgroup: tuple[str, ...]) -> Reservation:
-        """Makes a container's directory, before anything else of it is made. Raises StoreError."""
+        """Makes a container's directory, before anything else of it is made. Raises StoreError, and leaves nothing."""
         directory = self._containers / container_id
-        with self._locked():
+        with self._locked(), ExitStack() as undone:
             directory.mkdir(0o700)
+            undone.callback(remove_tree, directory)
             lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            undone.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (directory / _CGROUP).write_text(json.dumps(cgroup))
+            undone.pop_all()
         return Reservation(container_id, directory, lock, cgroup)
 
     def add(self, record: ContainerRecord) -> None:
         """Gives a reserved container its name and its record, once.
 
-        Raises NameInUseError if another container, of any process, has the name; StoreError.
+        Raises NameInUseError if another container, of any process, has the name; StoreError. It has no name then.
         """
         path = self._containers / record.id / _RECORD
-        with self._locked():
+        with self._locked(), ExitStack() as undone:
             self._claim_name(record)
+            undone.callback((self._names / record.name).unlink)
             temporary = path.with_suffix(".new")
             temporary.write_text(json.dumps(asdict(record)))
             temporary.rename(path)
+            undone.pop_all()
 
     def remove(self, reservation: Reservation, name: str | None = None) -> None:
         """Removes the directory of a container that has ended, its cgroup, name and lock. Raises StoreError."""
