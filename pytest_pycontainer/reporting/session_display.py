@@ -1,30 +1,30 @@
-"""Images on their way, in the output of a pytest run."""
+"""Images on their way and builds, in the output of a pytest run."""
 
 from __future__ import annotations
 
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 import pytest
 
-from pytest_pycontainer.build.progress import NoBuildDisplay
-from pytest_pycontainer.build.progress import Progress as BuildProgress
-from pytest_pycontainer.registry.progress import NoDisplay, Progress, TransferDisplay
+from pytest_pycontainer.build import progress as build_events
+from pytest_pycontainer.engine.display import Display, SilentDisplay
+from pytest_pycontainer.registry.progress import Progress
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
 
 
 class SessionDisplay:
-    """Shows transfers where pytest shows its results, while a test or fixture waits for them, captured or not.
+    """Shows transfers and builds where pytest shows its results, while a test waits for them, captured or not.
 
     Silent with ``-q``, without a terminal reporter, and in a worker of pytest-xdist. What a test prints meanwhile
-    remains captured: the display has a descriptor of its own for pytest's output, from the first transfer until
+    remains captured: the display has a descriptor of its own for pytest's output, from the first of them until
     it is left. Safe to use from several threads.
     """
 
@@ -32,7 +32,7 @@ class SessionDisplay:
         self._config = config
         self._lock = threading.Lock()
         self._closing = ExitStack()
-        self._display: TransferDisplay | None = None
+        self._display: Display | None = None
 
     @contextmanager
     def pulling(self, name: str, *, missing: bool) -> Iterator[Progress]:
@@ -46,9 +46,9 @@ class SessionDisplay:
         with self._at_a_line_start().pushing(name) as progress:
             yield progress
 
-    def building(self, name: str) -> AbstractContextManager[BuildProgress]:
-        """As BuildDisplay has it."""
-        return NoBuildDisplay().building(name)
+    def building(self, name: str) -> AbstractContextManager[build_events.Progress]:
+        """As BuildDisplay has it; a build of which nothing has to be run is not shown."""
+        return _when_it_runs(lambda: self._at_a_line_start().building(name))
 
     def __enter__(self) -> Self:
         return self
@@ -61,19 +61,19 @@ class SessionDisplay:
             self._display = None
             self._closing.close()
 
-    def _at_a_line_start(self) -> TransferDisplay:
+    def _at_a_line_start(self) -> Display:
         """The display, when pytest has ended its line; the next result begins one with the file's name anew."""
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         is_worker = hasattr(self._config, "workerinput")
         if is_worker or not isinstance(reporter, pytest.TerminalReporter) or reporter.verbosity < 0:
-            return NoDisplay()
+            return SilentDisplay()
         with self._lock, self._uncaptured():
             reporter.ensure_newline()
             reporter.flush()
             if self._display is None:
-                from pytest_pycontainer.reporting.transfers import transfer_display
+                from pytest_pycontainer.reporting.display import open_display
 
-                self._display = transfer_display(self._open(reporter._tw._file), color=reporter.hasmarkup)
+                self._display = open_display(self._open(reporter._tw._file), color=reporter.hasmarkup)
             return self._display
 
     def _uncaptured(self) -> AbstractContextManager[None]:
@@ -89,3 +89,29 @@ class SessionDisplay:
         return self._closing.enter_context(
             os.fdopen(descriptor, "w", encoding=file.encoding, errors="backslashreplace")
         )
+
+
+@contextmanager
+def _when_it_runs(show: Callable[[], AbstractContextManager[build_events.Progress]]) -> Iterator[build_events.Progress]:
+    """Progress that opens a display, by ``show``, at the first step which is not just taken from the cache.
+
+    A build that is all cached takes a millisecond, and is nothing to look at.
+    """
+    with ExitStack() as opened:
+        lock = threading.Lock()
+        waiting: list[build_events.Event] = []
+        shown: build_events.Progress | None = None
+
+        def tell(event: build_events.Event) -> None:
+            nonlocal shown
+            with lock:
+                if shown is None and isinstance(event, build_events.ContainerStarted):
+                    shown = opened.enter_context(show())
+                    for earlier in waiting:
+                        shown(earlier)
+                if shown is None:
+                    waiting.append(event)
+                else:
+                    shown(event)
+
+        yield tell

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TextIO
+from typing import ClassVar, Final, Protocol, TextIO
 
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.registry.progress import Progress, Stage
-
-if TYPE_CHECKING:
-    from pytest_pycontainer.registry.progress import TransferDisplay
 
 ENDED: Final = frozenset({Stage.HERE, Stage.MOUNTED, Stage.DONE})
 """The stages after which nothing more happens to a layer."""
@@ -27,15 +23,6 @@ _WORDS: Final = {
     Stage.DOWNLOADING: "Downloading",
     Stage.UPLOADING: "Pushing",
 }
-
-
-def transfer_display(file: TextIO, *, color: bool = True) -> TransferDisplay:
-    """A display that writes docker's words to ``file``, with moving bars if that is a terminal which can show them."""
-    if file.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown"):
-        from pytest_pycontainer.reporting.transfer_bars import TransferBars
-
-        return TransferBars(file, color=color)
-    return TransferLines(file)
 
 
 class Transfer(Protocol):

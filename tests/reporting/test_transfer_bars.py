@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_pycontainer.registry.progress import Progress, Stage, TransferDisplay
+from pytest_pycontainer.reporting.display import open_display
+from pytest_pycontainer.reporting.live_view import LiveView
 from pytest_pycontainer.reporting.transfer_bars import TransferBars, format_size
-from pytest_pycontainer.reporting.transfers import transfer_display
 
 if TYPE_CHECKING:
     from tests.conftest import Terminal
@@ -39,7 +40,7 @@ def terminal(open_terminal: OpenTerminal) -> Terminal:
 
 @pytest.fixture
 def display(terminal: Terminal) -> TransferDisplay:
-    return transfer_display(terminal.file)
+    return open_display(terminal.file)
 
 
 def digests(count: int) -> Iterator[str]:
@@ -145,7 +146,7 @@ def test_more_layers_than_lines(terminal: Terminal, display: TransferDisplay) ->
 @pytest.mark.parametrize("lines", [2, 5])
 def test_a_low_terminal(open_terminal: OpenTerminal, lines: int) -> None:
     terminal = open_terminal(80, lines)
-    with transfer_display(terminal.file).pulling("many", missing=True) as progress:
+    with open_display(terminal.file).pulling("many", missing=True) as progress:
         for layer in digests(9):
             progress(layer, Stage.DOWNLOADING, 2, 5)
         terminal.await_text("and [0-9]+ moving$")
@@ -157,7 +158,7 @@ def test_a_low_terminal(open_terminal: OpenTerminal, lines: int) -> None:
 @pytest.mark.parametrize("columns", [200, 80, 71, 60, 45, 20, 5, 1])
 def test_a_narrow_terminal(open_terminal: OpenTerminal, columns: int) -> None:
     terminal = open_terminal(columns, 30)
-    with transfer_display(terminal.file).pulling("narrow:terminal", missing=False) as progress:
+    with open_display(terminal.file).pulling("narrow:terminal", missing=False) as progress:
         progress(A, Stage.DOWNLOADING, 999_900_000, 999_900_000)
         progress(B, Stage.DOWNLOADING, 1, 2)
         terminal.await_text(rf"\n{'b' * 12}"[: columns + 1])
@@ -181,7 +182,7 @@ def test_a_terminal_that_changes_its_size(terminal: Terminal, display: TransferD
 def test_no_size_at_all(open_terminal: OpenTerminal) -> None:
     terminal = open_terminal()
     terminal.resize(0, 0)
-    with TransferBars(terminal.file).pulling("redis", missing=False) as progress:
+    with TransferBars(LiveView(terminal.file)).pulling("redis", missing=False) as progress:
         finish(progress, A)
 
 
@@ -189,7 +190,7 @@ def test_no_size_at_all(open_terminal: OpenTerminal) -> None:
 def test_colors(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "environment":
         monkeypatch.setenv("NO_COLOR", "1")
-    with transfer_display(terminal.file, color=way != "argument").pulling("redis", missing=False) as progress:
+    with open_display(terminal.file, color=way != "argument").pulling("redis", missing=False) as progress:
         progress(A, Stage.DOWNLOADING, 1, 2)
         terminal.await_text(r"1B/2B")
         finish(progress, A)

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_pycontainer.errors import InvalidReferenceError
 from pytest_pycontainer.registry.progress import Stage
-from pytest_pycontainer.reporting.transfers import Pull, Push, TransferLines, transfer_display
+from pytest_pycontainer.reporting.display import open_display
+from pytest_pycontainer.reporting.transfers import Pull, Push, TransferLines
 
 if TYPE_CHECKING:
     from tests.conftest import Terminal
@@ -20,7 +21,7 @@ A, B, IMAGE = (f"sha256:{digit * 64}" for digit in "abc")
 
 def test_a_pull_by_lines() -> None:
     file = io.StringIO()
-    with transfer_display(file).pulling("redis:7", missing=True) as progress:
+    with open_display(file).pulling("redis:7", missing=True) as progress:
         progress(A, Stage.WAITING, 0, 500)
         progress(B, Stage.WAITING, 0, 500)
         progress(A, Stage.DOWNLOADING, 250, 500)
@@ -41,7 +42,7 @@ def test_a_pull_by_lines() -> None:
 
 def test_a_pull_of_what_is_here() -> None:
     file = io.StringIO()
-    with transfer_display(file).pulling(f"localhost:5000/mine@{A}", missing=False) as progress:
+    with open_display(file).pulling(f"localhost:5000/mine@{A}", missing=False) as progress:
         progress(A, Stage.IMAGE, 0, 0)
     assert file.getvalue().splitlines() == [
         f"{A}: Pulling from mine",
@@ -52,7 +53,7 @@ def test_a_pull_of_what_is_here() -> None:
 
 def test_a_push_by_lines() -> None:
     file = io.StringIO()
-    with transfer_display(file).pushing("localhost:5000/mine") as progress:
+    with open_display(file).pushing("localhost:5000/mine") as progress:
         progress(A, Stage.COMPRESSING, 100, 0)
         progress(A, Stage.UPLOADING, 100, 200)
         progress(A, Stage.DONE, 200, 200)
@@ -74,9 +75,9 @@ def test_every_stage_of_a_layer_has_a_word(transfer: type[Pull | Push]) -> None:
 
 
 def test_what_is_no_name() -> None:
-    with pytest.raises(InvalidReferenceError), transfer_display(io.StringIO()).pulling("Redis", missing=True):
+    with pytest.raises(InvalidReferenceError), open_display(io.StringIO()).pulling("Redis", missing=True):
         pass
-    with pytest.raises(InvalidReferenceError), transfer_display(io.StringIO()).pushing("a::b"):
+    with pytest.raises(InvalidReferenceError), open_display(io.StringIO()).pushing("a::b"):
         pass
 
 
@@ -89,7 +90,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
     else:
         monkeypatch.setenv("TERM", kind)
     terminal = open_terminal()
-    with transfer_display(terminal.file).pulling("redis", missing=False) as progress:
+    with open_display(terminal.file).pulling("redis", missing=False) as progress:
         progress(A, Stage.DOWNLOADING, 1, 2)
         progress(A, Stage.DONE, 2, 2)
     terminal.await_text("Pull complete")
@@ -100,4 +101,4 @@ def test_a_file_gets_lines_whatever_the_environment_forces(monkeypatch: pytest.M
     for name in ("FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(transfer_display(io.StringIO()), TransferLines)
+    assert isinstance(open_display(io.StringIO()), TransferLines)
