@@ -130,11 +130,14 @@ class ImageOperations(StoredImages):
 
         Raises InvalidArchiveError, other ImageErrors, and StoreError.
         """
+        from pytest_pycontainer.image.reference import Reference
         from pytest_pycontainer.store.load import load_path
 
-        loaded = load_path(self._resources.store, Path(file))
         store = self._resources.store
-        return [Image(one.id, one.names[0] if one.names else one.id, store.config(one.id), store) for one in loaded]
+        return [
+            Image(one.id, Reference.parse(one.names[0]).familiar if one.names else one.id, store.config(one.id), store)
+            for one in load_path(store, Path(file))
+        ]
 
     def import_image(
         self,

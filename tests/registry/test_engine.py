@@ -60,6 +60,7 @@ def test_what_is_saved_can_be_loaded_and_run_elsewhere(
     engine.save([busybox.name], tmp_path / "saved.tar")
     (loaded,) = other.load(tmp_path / "saved.tar")
     assert loaded.id == busybox.id
+    assert loaded.name == other.images()[0].name == "busybox-of-the-suite:latest"
     assert output(other, "busybox-of-the-suite") == "hello\n"
     other.tag(loaded, "another:name")
     assert output(other, "another:name") == "hello\n"
