@@ -12,7 +12,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Literal, NewType, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, NewType, Self, TypeVar, Unpack, cast
 
 import pytest
 
@@ -24,7 +24,7 @@ from pytest_pycontainer.errors import InvalidSpecError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_pycontainer.engine.builds import BuildOptions
+    from pytest_pycontainer.engine.builds import BuildOptions, ContextSource
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import ContainerOptions, Engine
     from pytest_pycontainer.engine.image import Image
@@ -40,17 +40,19 @@ if TYPE_CHECKING:
         timeout: float
 
 
+_Source = TypeVar("_Source")
+_IMAGE = "docker-image://"
+
 Scope = Literal["session", "package", "module", "class", "function"]
 
 
-def build(
-    context: str | os.PathLike[str], *, scope: Scope = "session", **options: Unpack[BuildOptions]
-) -> ImageFixture:
+def build(context: ContextSource = None, *, scope: Scope = "session", **options: Unpack[BuildOptions]) -> ImageFixture:
     """Declares a fixture that builds a Dockerfile and returns the Image.
 
-    ``context`` is the directory that the build reads, relative to the file with this call or, where there is none, to
-    pytest's root directory. The other arguments are those of ``Engine.build``. The fixture raises InvalidSpecError for
-    a context that is no directory, and what ``Engine.build`` raises.
+    ``context`` is what the build reads: a directory or an archive, relative to the file with this call or, where there
+    is none, to pytest's root directory; texts in memory, or nothing. The other arguments are those of ``Engine.build``;
+    directories among ``contexts`` are found as ``context`` is. The fixture raises InvalidSpecError for a path where
+    nothing is, and what ``Engine.build`` raises.
     """
     declared = _BuildFixture(sys._getframe(1), context, options)
     return cast("ImageFixture", pytest.fixture(scope=scope)(declared))
@@ -130,22 +132,29 @@ def _function_at(file: str, line: int, name: str) -> FunctionType:
 
 
 class _BuildFixture(_DeclaredFixture):
-    def __init__(self, caller: FrameType, context: str | os.PathLike[str], options: BuildOptions) -> None:
-        super().__init__(caller, "build", f"The image built from {os.fspath(context)}.")
+    def __init__(self, caller: FrameType, context: ContextSource, options: BuildOptions) -> None:
+        source = os.fspath(context) if isinstance(context, str | os.PathLike) else "a Dockerfile"
+        super().__init__(caller, "build", f"The image built from {source}.")
         self._context = context
         self._options = options
 
     def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine) -> Image:
-        context = self._resolve(request.config.rootpath)
-        return pycontainer.build(context, progress=_print_progress, **self._options)
+        root = request.config.rootpath
+        options = self._options.copy()
+        if contexts := options.get("contexts"):
+            options["contexts"] = {name: self._resolve(source, root) for name, source in contexts.items()}
+        return pycontainer.build(self._resolve(self._context, root), progress=_print_progress, **options)
 
-    def _resolve(self, root: Path) -> Path:
-        candidates = [base / self._context for base in (self._directory, root)]
+    def _resolve(self, source: _Source, root: Path) -> _Source | Path:
+        """Paths are those of what is there; all else stays as it is."""
+        if not isinstance(source, str | os.PathLike) or str(source).startswith(_IMAGE):
+            return source
+        candidates = [base / source for base in (self._directory, root)]
         for candidate in candidates:
-            if candidate.is_dir():
+            if candidate.exists():
                 return candidate
         tried = " nor ".join(dict.fromkeys(map(str, candidates)))
-        raise InvalidSpecError("build context", os.fspath(self._context), f"a directory; there is none at {tried}")
+        raise InvalidSpecError("build context", str(source), f"a directory or an archive; nothing is at {tried}")
 
 
 def _print_progress(line: str) -> None:

@@ -13,7 +13,8 @@ from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.build.context_sources import ContextSource, DockerfileSource
+    from pytest_pycontainer.build.context_sources import ContextSource as ContextSource
+    from pytest_pycontainer.build.context_sources import DockerfileSource
     from pytest_pycontainer.build.progress import Progress
     from pytest_pycontainer.build.request import BuildRequest, CacheImage
     from pytest_pycontainer.build.secrets import Secret
