@@ -244,7 +244,7 @@ def test_a_gzip_stream_that_ends_early(store: Store, cut: float) -> None:
 def test_a_gzip_stream_that_is_damaged(store: Store) -> None:
     data = gzip.compress(ARCHIVE)
     for bad in (data[:-8] + b"\0" * 8, data[:12] + b"\xff" * 300 + data[312:], data + b"rubbish" * 100):
-        with pytest.raises(LayerInvalidError, match="gzip data is damaged"):
+        with pytest.raises(LayerInvalidError, match=r"gzip data is (damaged|followed by something else)"):
             put(store, bad, DIFF_ID)
     assert is_empty(store)
 
