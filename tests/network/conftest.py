@@ -49,6 +49,8 @@ class Namespace:
         namespaces.unshare(namespaces.NETWORK)
         route_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, rtnetlink.ROUTE)
         NetlinkSocket(route_socket).request([rtnetlink.bring_up(LOOPBACK, "lo")])
+        # A new namespace forwards if the machine does, as one with Docker.
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
         return NetworkNamespace(os.open("/proc/thread-self/ns/net", os.O_RDONLY), route_socket)
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
