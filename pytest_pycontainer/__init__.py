@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
+    from pytest_pycontainer.engine.volumes import Volume as Volume
     from pytest_pycontainer.errors import PycontainerError as PycontainerError
     from pytest_pycontainer.fixtures import build as build
     from pytest_pycontainer.fixtures import container as container
@@ -30,6 +31,7 @@ __all__ = [
     "PycontainerError",
     "RemovedImages",
     "Settings",
+    "Volume",
     "build",
     "container",
     "errors",
@@ -46,6 +48,7 @@ _HOMES = {
     "PycontainerError": "pytest_pycontainer.errors",
     "RemovedImages": "pytest_pycontainer.store.remove",
     "Settings": "pytest_pycontainer.settings",
+    "Volume": "pytest_pycontainer.engine.volumes",
     "build": "pytest_pycontainer.fixtures",
     "container": "pytest_pycontainer.fixtures",
 }

@@ -36,6 +36,9 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │       ├── RegistryAnswerError       an answer that the protocol does not have
     │       ├── AccessDeniedError         log in, or ask for the right
     │       └── RateLimitedError          when to come back
+    ├── VolumeError
+    │   ├── VolumeNotFoundError
+    │   └── VolumeInUseError              by which containers
     ├── BuildError
     │   ├── ContextInvalidError           not there, a damaged archive, a name that no file can have
     │   ├── DockerfileNotFoundError
@@ -466,6 +469,35 @@ class RateLimitedError(RegistryError):
         super().__init__(registry, doing, f"too many requests; try again {when}, or log in for a higher limit")
         self.args = (registry, doing, retry_after)
         self.retry_after = retry_after
+
+
+# Volumes
+
+
+class VolumeError(PycontainerError):
+    """Something about one volume. ``volume`` is its name."""
+
+    def __init__(self, volume: str, *rest: object) -> None:
+        super().__init__(volume, *rest)
+        self.volume = volume
+
+
+class VolumeNotFoundError(VolumeError):
+    """No volume of that name."""
+
+    def __str__(self) -> str:
+        return f"no volume {self.volume!r}; it may have been removed"
+
+
+class VolumeInUseError(VolumeError):
+    """A volume that ``containers``, by their names, still have."""
+
+    def __init__(self, volume: str, containers: tuple[str, ...]) -> None:
+        super().__init__(volume, containers)
+        self.containers = containers
+
+    def __str__(self) -> str:
+        return f"cannot remove volume {self.volume!r}: {', '.join(self.containers)} use it; remove them first"
 
 
 # Builds

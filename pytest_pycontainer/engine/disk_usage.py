@@ -1,4 +1,4 @@
-"""What the store takes on disk: images, containers, build cache, as ``docker system df`` has it."""
+"""What the store takes on disk: images, containers, volumes, build cache, as ``docker system df`` has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.engine.container_mounts import own_volumes
 from pytest_pycontainer.runtime.state import read_state
 from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.cache_mounts import CacheMounts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.records import ContainerRecord
     from pytest_pycontainer.store.catalog import ListedImage
     from pytest_pycontainer.store.store import Store
+    from pytest_pycontainer.store.volumes import StoredVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,19 @@ class ContainerUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeUsage:
+    """Volumes of all processes, those that containers have of their own too: how many, how many of them containers use.
+
+    ``reclaimable_bytes`` are those of the unused ones, which stay until somebody removes them.
+    """
+
+    count: int
+    in_use: int
+    bytes: int
+    reclaimable_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class CacheUsage:
     """What builds and pulls have recorded, and the bytes of the layers that no image above needs.
 
@@ -62,16 +77,20 @@ class DiskUsage:
 
     images: ImageUsage
     containers: ContainerUsage
+    volumes: VolumeUsage
     build_cache: CacheUsage
 
     @property
     def total_bytes(self) -> int:
         """All together."""
         cache = self.build_cache
-        return self.images.bytes + self.containers.bytes + cache.bytes + cache.mount_bytes + cache.download_bytes
+        caches = cache.bytes + cache.mount_bytes + cache.download_bytes
+        return self.images.bytes + self.containers.bytes + self.volumes.bytes + caches
 
 
-def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]]) -> DiskUsage:
+def disk_usage(
+    store: Store, containers: Iterable[tuple[ContainerRecord, Path]], volumes: Iterable[StoredVolume]
+) -> DiskUsage:
     """The usage now, for the ``containers`` that there are, with their directories. Raises StoreError."""
     listed = list(containers)
     used_ids = {record.image_id for record, _ in listed}
@@ -88,6 +107,7 @@ def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]])
                 sum(read_state(directory).status == "running" for _, directory in listed),
                 sum(size_on_disk(directory / "upper") for _, directory in listed if (directory / "upper").is_dir()),
             ),
+            _volume_usage(listed, volumes),
             CacheUsage(
                 BuildCache(store).count(),
                 sizes.total(_layers(catalog)) - total,
@@ -95,6 +115,18 @@ def disk_usage(store: Store, containers: Iterable[tuple[ContainerRecord, Path]])
                 sum(download.bytes for download in Downloads(store).listed()),
             ),
         )
+
+
+def _volume_usage(containers: list[tuple[ContainerRecord, Path]], volumes: Iterable[StoredVolume]) -> VolumeUsage:
+    used_names = {name for record, _ in containers for name in record.volumes}
+    used: list[Path] = []
+    unused: list[Path] = []
+    for volume in volumes:
+        (used if volume.name in used_names else unused).append(volume.directory)
+    for _, directory in containers:
+        used += own_volumes(directory).glob("*")
+    reclaimable = sum(map(size_on_disk, unused))
+    return VolumeUsage(len(used) + len(unused), len(used), sum(map(size_on_disk, used)) + reclaimable, reclaimable)
 
 
 def _layers(images: Iterable[ListedImage]) -> dict[str, None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
@@ -16,12 +16,15 @@ from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import Plan, launch
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.volumes import VolumeOperations
 from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
 from pytest_pycontainer.runtime.cgroups import Limits
 from pytest_pycontainer.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.engine.container_mounts import WantedMount
     from pytest_pycontainer.engine.display import Display
+    from pytest_pycontainer.engine.mount_arguments import TmpfsArguments, VolumeArguments
     from pytest_pycontainer.engine.wait import Wait
 
 _READY_SECONDS = 60.0
@@ -32,7 +35,11 @@ class ContainerOptions(TypedDict, total=False):
 
     ``ports`` are published on 127.0.0.1, on free host ports unless they are named; ``memory`` is in bytes, or text such
     as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper;
-    ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
+    ``volumes`` are directories or files of this machine, or volumes, by their places in the container
+    (``{"./data": "/data", "name": "/var/lib/x:ro"}``), or docker's texts for ``-v``; a path of this machine begins with
+    ``/`` or ``.`` and has to be there. ``tmpfs`` (``{"/tmp": "size=64m"}``) and ``mounts``
+    (``"type=bind,source=/a,target=/b,readonly"``) are as docker's. ``pull`` says when an image's
+    registry is asked: when it is ``missing`` here, ``always``, or ``never``.
     """
 
     name: str | None
@@ -47,11 +54,14 @@ class ContainerOptions(TypedDict, total=False):
     pids_limit: int | None
     network: Literal["bridge", "none"]
     stop_signal: str | None
+    volumes: VolumeArguments | None
+    tmpfs: TmpfsArguments | None
+    mounts: Iterable[str] | None
     pull: PullPolicy
 
 
-class Engine(ImageOperations):
-    """Builds images and runs containers.
+class Engine(ImageOperations, VolumeOperations):
+    """Builds images, runs containers, keeps volumes.
 
     A context manager: leaving it removes every container that it made. Nothing is started before it is needed. Safe to
     use from several threads; any number of engines, in any number of processes, share one store.
@@ -175,7 +185,7 @@ class Engine(ImageOperations):
             working_directory=arguments.parse_text("workdir", options.get("workdir"))
             or config.working_directory
             or "/",
-            volumes=config.volumes,
+            mounts=_mounts(config.volumes, options),
             user=config.user if user is None else user,
             name=arguments.parse_name(options.get("name")),
             hostname=arguments.parse_host_name(options.get("hostname")),
@@ -208,6 +218,15 @@ def check_options(options: Mapping[str, object]) -> None:
         if name not in ContainerOptions.__annotations__:
             known = ", ".join(sorted(ContainerOptions.__annotations__))
             raise TypeError(f"got an unexpected keyword argument {name!r}; known are {known}")
+
+
+def _mounts(image_volumes: tuple[str, ...], options: ContainerOptions) -> tuple[WantedMount, ...]:
+    wanted = options.get("volumes"), options.get("tmpfs"), options.get("mounts")
+    if not (image_volumes or any(wanted)):
+        return ()
+    from pytest_pycontainer.engine.mount_arguments import parse_mounts  # most containers have none
+
+    return parse_mounts(*wanted, image_volumes)
 
 
 def _command(image: Image, command: tuple[str, ...] | None, options: ContainerOptions) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pytest_pycontainer.engine.arguments import PortMapping
 from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.records import ContainerRecord
@@ -55,8 +56,7 @@ class Plan:
     network: ContainerNetwork = "bridge"
     reaper: bool = False
     stop_signal: int = signal.SIGTERM
-    volumes: tuple[str, ...] = ()
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[Mount | WantedMount, ...] = ()
     is_build_step: bool = False
 
 
@@ -72,8 +72,11 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         container_id, directory = prepared.reservation.id, prepared.reservation.directory
         settings = resources.cgroups.settings(container_id, plan.limits)
         name = plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}"
-        record = ContainerRecord(container_id, name, plan.image.name, plan.command, time.time(), plan.image.id)
-        resources.records.add(record)
+        with mounts_of(resources, plan.mounts, directory) as (mounts, volumes):
+            record = ContainerRecord(
+                container_id, name, plan.image.name, plan.command, time.time(), plan.image.id, volumes
+            )
+            resources.records.add(record)
         undone.pop_all()
         undone.callback(prepared.discard, resources.records, name)
         attachment = undone.enter_context(closing(Attachment(network, plan.ports))) if network is not None else None
@@ -82,10 +85,8 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
-            directories=plan.volumes,
-            mounts=(
-                *_write_files(directory, hostname, attachment, resources, read_only=plan.is_build_step),
-                *plan.mounts,
+            mounts=in_order(
+                (*_write_files(directory, hostname, attachment, resources, read_only=plan.is_build_step), *mounts)
             ),
             reaper=plan.reaper,
             host_network=plan.network == "host",

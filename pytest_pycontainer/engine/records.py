@@ -32,7 +32,7 @@ _CGROUP = "cgroup.json"
 class ContainerRecord:
     """What any process may know of a container; ``created_at`` is in seconds since the epoch.
 
-    For as long as the container's lock is held, nobody removes the image ``image_id``.
+    For as long as the container's lock is held, nobody removes the image ``image_id``, nor the named ``volumes``.
     """
 
     id: str
@@ -41,6 +41,7 @@ class ContainerRecord:
     command: tuple[str, ...]
     created_at: float
     image_id: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,14 @@ class ContainerRecords:
         with self._locked():
             return [(record, directory) for record, directory in self.read() if _is_held(directory)]
 
+    def users_of_volumes(self) -> dict[str, tuple[str, ...]]:
+        """The volumes with names that containers have, of all processes, and the names of the containers."""
+        found: dict[str, tuple[str, ...]] = {}
+        for record, _ in self.live():
+            for volume in record.volumes:
+                found[volume] = (*found.get(volume, ()), record.name)
+        return found
+
     def _claim_name(self, record: ContainerRecord) -> None:
         link = self._names / record.name
         while True:
@@ -191,4 +200,5 @@ def _read_record(directory: Path) -> ContainerRecord | None:
         fields = json.loads((directory / _RECORD).read_text())
     except FileNotFoundError:
         return None
-    return ContainerRecord(**{**fields, "command": tuple(fields["command"])})
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return ContainerRecord(**{**fields, **lists})

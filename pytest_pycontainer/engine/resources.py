@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.records import ContainerRecords
 from pytest_pycontainer.engine.requirements import missing_requirements
-from pytest_pycontainer.errors import EngineUnavailableError, StoreError
+from pytest_pycontainer.errors import EngineUnavailableError, StoreError, VolumeInUseError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.names import machine_resolv_conf
@@ -26,6 +26,7 @@ from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
     from pytest_pycontainer.registry.registries import Registries
+    from pytest_pycontainer.store.volumes import StoredVolume, Volumes
 
 
 class Resources:
@@ -43,6 +44,7 @@ class Resources:
         self._network: Network | None = None
         self._spare: PreparedContainer | None = None
         self._registries: Registries | None = None
+        self._own_volumes: dict[str, int] = {}
         self._closed = False
         self._checked = False
 
@@ -65,6 +67,37 @@ class Resources:
             with storing("prepare", self.settings.root):
                 records.prepare()
         return records
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        """The volumes on disk."""
+        from pytest_pycontainer.store.volumes import Volumes  # most containers have none
+
+        return Volumes(self.store, lambda: self.records.users_of_volumes())
+
+    def make_volume(self) -> StoredVolume:
+        """A new volume without a name of its own, which goes when the engine is closed. Raises StoreError."""
+        with self._lock:
+            self.require_open()
+            stored, lock = self.volumes.make_anonymous()
+            self._own_volumes[stored.name] = lock
+            return stored
+
+    def remove_volume(self, name: str) -> None:
+        """Removes any volume. Raises VolumeInUseError and StoreError."""
+        self.volumes.remove(name)
+        with self._lock:
+            if (lock := self._own_volumes.pop(name, -1)) >= 0:
+                os.close(lock)
+
+    def _let_go_of_volumes(self) -> None:
+        for name in tuple(self._own_volumes):
+            try:
+                self.volumes.remove(name)
+            except VolumeInUseError:
+                pass  # another process's container has it; when that is gone, the next look at all volumes removes it
+            finally:
+                os.close(self._own_volumes.pop(name))
 
     @cached_property
     def cgroups(self) -> Cgroups:
@@ -172,6 +205,7 @@ class Resources:
                     closing.callback(self._registries.close)
                 if self._network is not None:
                     closing.callback(self._network.close)
+                closing.callback(self._let_go_of_volumes)
                 closing.callback(self.discard_next)
 
     def are_ours(self) -> bool:

@@ -96,10 +96,11 @@ class StoredImages:
         )
 
     def disk_usage(self) -> DiskUsage:
-        """What images, containers and the build cache take on disk. Raises StoreError."""
+        """What images, containers, volumes and the build cache take on disk. Raises StoreError."""
         from pytest_pycontainer.engine.disk_usage import disk_usage
 
-        return disk_usage(self._resources.store, self._resources.records.live())
+        volumes = self._resources.volumes.listed()
+        return disk_usage(self._resources.store, self._resources.records.live(), volumes)
 
     def _users(self) -> dict[str, tuple[str, ...]]:
         """The images that containers use, of all processes, and the names of the containers."""

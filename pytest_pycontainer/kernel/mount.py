@@ -99,16 +99,17 @@ def open_in_root(root: int, path: str, flags: int, *, follow: bool = True) -> in
                 raise
 
 
-def clone_tree(descriptor: int, flags: int = 0) -> int:
+def clone_tree(descriptor: int, flags: int = 0, propagation: int = PRIVATE) -> int:
     """A detached mount of the directory, file or socket open as ``descriptor``, for ``attach`` (Linux 5.12).
 
-    What is mounted below comes along. ``flags`` (RDONLY, NOSUID, NODEV, NOEXEC) hold for all of it, and nothing that is
-    mounted on either side later shows on the other. It goes when the descriptor that this returns is closed before.
+    What is mounted below comes along. ``flags`` (RDONLY, NOSUID, NODEV, NOEXEC) hold for all of it. What is mounted on
+    either side later does not show on the other, but with SLAVE as ``propagation`` what is mounted on the original
+    shows here. It goes when the descriptor that this returns is closed before.
     """
     how = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE | _AT_EMPTY_PATH
     tree = libc.syscall("open_tree", descriptor, b"", how)
     try:
-        _set_attributes(tree, flags, PRIVATE, _AT_RECURSIVE)
+        _set_attributes(tree, flags, propagation, _AT_RECURSIVE)
     except OSError:
         os.close(tree)
         raise

@@ -26,7 +26,7 @@ from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause
 
-__all__ = ["SOURCE_STEP", "run_copy"]
+__all__ = ["SOURCE_STEP", "copy_tree", "run_copy"]
 
 _FAILED = 125
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -288,6 +288,14 @@ def _make_room(name: str, target: int, shown: str, *, replaces: bool) -> None:
         if not replaces:
             raise OSError(errno.EISDIR, f"{shown} is a directory, and stays one") from None
         remove_tree(shown)
+
+
+def copy_tree(source: int, target: str) -> None:
+    """Copies what is in the directory open as ``source`` into the new directory ``target``; sockets are left out.
+
+    Owners, modes, attributes, times and links between files are kept; no link is followed. Raises OSError.
+    """
+    _Copier(SourceRoot(source), (0, 0), keeps_owner=True, mode=None).copy_directory(CopySource("."), target)
 
 
 def changed_mode(mode: int, clauses: Iterable[ModeClause], is_directory: bool) -> int:

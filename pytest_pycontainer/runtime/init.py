@@ -21,7 +21,7 @@ from pytest_pycontainer.runtime.mount_points import record_mount_points
 from pytest_pycontainer.runtime.mounts import attach_mounts
 from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.reaper import run_as_child
-from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
+from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
 from pytest_pycontainer.runtime.spec import ContainerSpec, SystemDirectories
 
 _OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
@@ -107,9 +107,6 @@ def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
     move_system_directories(points.system, root)
-    for path in spec.directories:
-        with step(f"make {path}"):
-            os.close(open_mount_target(root, path, directory=True))
     attach_mounts(root, spec.mounts, points)
     if spec.rootfs.upper is not None:
         with step("record the mount points"):

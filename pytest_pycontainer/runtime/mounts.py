@@ -17,8 +17,10 @@ from pytest_pycontainer.runtime.copying import SOURCE_STEP
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
-from pytest_pycontainer.runtime.spec import BindMount, FileMount, Mount, RootMount, TmpfsMount
+from pytest_pycontainer.runtime.spec import BindMount, FileMount, Mount, RootMount, TmpfsMount, VolumeMount
+from pytest_pycontainer.runtime.volumes import content_of, fill_volume
 
+_FromSource = BindMount | VolumeMount | RootMount | FileMount
 _SMALL = mount.NOSUID | mount.NODEV
 
 
@@ -28,31 +30,38 @@ def attach_mounts(root: int, mounts: Iterable[Mount], points: MountPoints) -> No
     Where sources of ours are needed, they are mounted on ``points.source`` for a moment.
     """
     for one in mounts:
+        if isinstance(one, VolumeMount) and one.copies:
+            # All of them before the first is mounted: what is copied is the image's.
+            with step(f"fill the volume at {one.target}"):
+                fill_volume(root, one)
+    for one in mounts:
         with step(f"mount {one.target}"):
             if isinstance(one, TmpfsMount):
                 _mount_tmpfs(root, one)
             else:
                 with _open_source(one, points) as source:
-                    _attach(root, source, _flags(one), one.target)
+                    _attach(root, source, one)
 
 
 def _mount_tmpfs(root: int, wanted: TmpfsMount) -> None:
-    options = f"mode={wanted.mode:o}" + ("" if wanted.size is None else f",size={wanted.size}")
-    flags = _SMALL | (mount.RDONLY if wanted.read_only else 0)
+    size = () if wanted.size is None else (f"size={wanted.size}",)
+    options = ",".join((f"mode={wanted.mode:o}", *size, *wanted.options))
+    flags = wanted.flags | (mount.RDONLY if wanted.read_only else 0)
     with _open_target(root, wanted.target, directory=True) as target:
         mount.mount("tmpfs", f"/proc/self/fd/{target}", "tmpfs", flags, options)
 
 
-def _attach(root: int, source: int, flags: int, path: str) -> None:
-    tree = mount.clone_tree(source, flags)
+def _attach(root: int, source: int, wanted: _FromSource) -> None:
+    receives = isinstance(wanted, BindMount) and wanted.receives
+    tree = mount.clone_tree(source, _flags(wanted), mount.SLAVE if receives else mount.PRIVATE)
     try:
-        with _open_target(root, path, directory=stat.S_ISDIR(os.fstat(source).st_mode)) as target:
+        with _open_target(root, wanted.target, directory=stat.S_ISDIR(os.fstat(source).st_mode)) as target:
             mount.attach(tree, target)
     finally:
         os.close(tree)
 
 
-def _flags(wanted: BindMount | RootMount | FileMount) -> int:
+def _flags(wanted: _FromSource) -> int:
     if isinstance(wanted, FileMount):
         return _SMALL | mount.RDONLY | (0 if wanted.mode & 0o111 else mount.NOEXEC)
     return mount.RDONLY if wanted.read_only else 0
@@ -71,9 +80,10 @@ def _open_target(root: int, path: str, *, directory: bool) -> Iterator[int]:
 
 
 @contextmanager
-def _open_source(wanted: BindMount | RootMount | FileMount, points: MountPoints) -> Iterator[int]:
-    if isinstance(wanted, BindMount):
-        source = os.open(wanted.source, os.O_PATH | os.O_CLOEXEC)
+def _open_source(wanted: _FromSource, points: MountPoints) -> Iterator[int]:
+    if isinstance(wanted, BindMount | VolumeMount):
+        path = wanted.source if isinstance(wanted, BindMount) else content_of(wanted.directory)
+        source = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             yield source
         finally:

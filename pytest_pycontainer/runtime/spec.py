@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_pycontainer.kernel.mount import NODEV, NOSUID
+
 
 @dataclass(frozen=True, slots=True)
 class Rootfs:
@@ -57,12 +59,26 @@ class ProcessSpec:
 class BindMount:
     """A directory, file or socket of this machine (``source``, an absolute path) at ``target`` in the container.
 
-    What is mounted below it comes along.
+    What is mounted below it comes along; with ``receives`` also what this machine mounts there later (``rslave``).
     """
 
     source: str
     target: str
     read_only: bool = False
+    receives: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMount:
+    """The volume in ``directory`` of this machine at ``target``.
+
+    With ``copies`` an empty one is first filled with what the image has there.
+    """
+
+    directory: str
+    target: str
+    read_only: bool = False
+    copies: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +96,17 @@ class RootMount:
 
 @dataclass(frozen=True, slots=True)
 class TmpfsMount:
-    """A new file system in memory at ``target``, of ``size`` bytes at most (None: the kernel's default, half of it)."""
+    """A new file system in memory at ``target``, of ``size`` bytes at most (None: the kernel's default, half of it).
+
+    ``flags`` are mount(2)'s; ``options`` are further ones of the file system (``uid=1000``).
+    """
 
     target: str
     size: int | None = None
     mode: int = 0o1777
     read_only: bool = False
+    flags: int = NOSUID | NODEV
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +120,15 @@ class FileMount:
     gid: int = 0
 
 
-Mount = BindMount | RootMount | TmpfsMount | FileMount
+Mount = BindMount | VolumeMount | RootMount | TmpfsMount | FileMount
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """What init makes of a container.
 
-    ``directories`` are made if the image lacks them (its volumes); ``mounts`` are made in their order, and where their
-    targets are missing these are made too; with ``reaper`` PID 1 is ours and runs the command as its child. With
+    ``mounts`` are made in their order, and where their targets are missing these are made too; with ``reaper`` PID 1
+    is ours and runs the command as its child. With
     ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output``
     standard error is standard output, and both are logged in the order in which they are written.
     """
@@ -115,7 +136,6 @@ class ContainerSpec:
     hostname: str
     rootfs: Rootfs
     process: ProcessSpec
-    directories: tuple[str, ...]
     mounts: tuple[Mount, ...]
     reaper: bool
     host_network: bool = False

@@ -9,6 +9,7 @@
     used/HEX            an empty file whose time is that of the image's last use
     cache/HEX.json      what a build step or a pull made; cache/HEX.KIND.json: what is known about a layer
     mounts/             what RUN --mount=type=cache shows (see ``cache_mounts``)
+    volumes/            what containers keep (see ``volumes``)
     locks/  tmp/        flocks; files that are being written
     use.lock            who uses images, and who removes some (see ``use``)
 

@@ -80,7 +80,7 @@ def test_a_content_that_is_gone_is_not_known(downloads: Downloads) -> None:
 def test_they_are_counted_and_pruned_by_use(store: Store, downloads: Downloads) -> None:
     downloads.receive(URL, [bytes(1 << 16)], None, "")
     (store.cache / f"{'0' * 64}.files").write_bytes(b"a context's digests")
-    assert disk_usage(store, []).build_cache.download_bytes >= 1 << 16
+    assert disk_usage(store, [], []).build_cache.download_bytes >= 1 << 16
     prune(store, users=dict)
     prune(store, users=dict, tagged=True, unused_for=3600)
     assert downloads.known(URL) is not None
@@ -90,4 +90,4 @@ def test_they_are_counted_and_pruned_by_use(store: Store, downloads: Downloads) 
     assert prune(store, users=dict, tagged=True, unused_for=3600).reclaimed_bytes >= 1 << 16
     assert downloads.listed() == []
     assert list(store.cache.glob("*.files")) == []
-    assert disk_usage(store, []).build_cache.download_bytes == 0
+    assert disk_usage(store, [], []).build_cache.download_bytes == 0
