@@ -29,6 +29,7 @@ from pytest_pycontainer.runtime.cgroups import Limits, Setting, apply
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, Mount, ProcessSpec
 
 _SHORT = 12
+_LOOPBACK = "127.0.0.1"
 
 ContainerNetwork = Literal["bridge", "none", "host"]
 
@@ -86,7 +87,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
             mounts=in_order(
-                (*_write_files(directory, hostname, attachment, resources, read_only=plan.is_build_step), *mounts)
+                (*_write_files(directory, hostname, attachment, resources, constant=plan.is_build_step), *mounts)
             ),
             reaper=plan.reaper,
             host_network=plan.network == "host",
@@ -141,20 +142,21 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
 
 
 def _write_files(
-    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources, *, read_only: bool
+    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources, *, constant: bool
 ) -> tuple[BindMount, ...]:
-    """Writes the files that Docker shows in every container."""
+    """Writes the files that Docker shows in every container; ``constant`` ones are the same in every container."""
+    own = _LOOPBACK if constant else attachment.address if attachment is not None else None
     contents = {
         "/etc/resolv.conf": resources.resolv_conf,
         "/etc/hostname": f"{hostname}\n",
-        "/etc/hosts": hosts_file(hostname, attachment.address if attachment is not None else None),
+        "/etc/hosts": hosts_file(hostname, own),
     }
     files = []
     for path, content in contents.items():
         file = directory / path.rpartition("/")[2]
         file.write_text(content)
         file.chmod(0o644)
-        files.append(BindMount(str(file), path, read_only))
+        files.append(BindMount(str(file), path, constant))
     return tuple(files)
 
 

@@ -331,6 +331,11 @@ def test_the_environment_of_a_run(build: Build, lines: list[str]) -> None:
     ]
 
 
+def test_the_hosts_file_is_the_same_wherever_it_is_built(build: Build, lines: list[str]) -> None:
+    build("FROM host\nRUN getent hosts buildkitsandbox; grep buildkitsandbox /etc/hosts\n")
+    assert printed(lines)[-1].split() == ["127.0.0.1", "buildkitsandbox"]
+
+
 def test_output_comes_in_the_order_in_which_it_is_written(build: Build, lines: list[str]) -> None:
     build("FROM host\nRUN for i in $(seq 50); do echo out $i; echo err $i >&2; done\n")
     assert printed(lines) == [f"{stream} {number}" for number in range(1, 51) for stream in ("out", "err")]
