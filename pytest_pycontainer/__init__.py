@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.fixtures import container as container
     from pytest_pycontainer.settings import Settings as Settings
     from pytest_pycontainer.store.prune import Pruned as Pruned
-    from pytest_pycontainer.store.remove import RemovedImages as RemovedImages
+    from pytest_pycontainer.store.remove_image import RemovedImages as RemovedImages
 
 __all__ = [
     "Container",
@@ -46,7 +46,7 @@ _HOMES = {
     "Image": "pytest_pycontainer.engine.image",
     "Pruned": "pytest_pycontainer.store.prune",
     "PycontainerError": "pytest_pycontainer.errors",
-    "RemovedImages": "pytest_pycontainer.store.remove",
+    "RemovedImages": "pytest_pycontainer.store.remove_image",
     "Settings": "pytest_pycontainer.settings",
     "Volume": "pytest_pycontainer.engine.volumes",
     "build": "pytest_pycontainer.fixtures",

@@ -14,7 +14,7 @@ from pytest_pycontainer.store.store import parse_new_tag
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.disk_usage import DiskUsage
     from pytest_pycontainer.store.prune import Pruned
-    from pytest_pycontainer.store.remove import RemovedImages
+    from pytest_pycontainer.store.remove_image import RemovedImages
 
 
 class StoredImages:
@@ -59,7 +59,7 @@ class StoredImages:
         Waits a minute at most for pulls and builds that are under way. Raises ImageNotFoundError, ImageInUseError
         (containers of any process), ImageHasSeveralNamesError, InvalidReferenceError, and StoreError.
         """
-        from pytest_pycontainer.store.remove import remove
+        from pytest_pycontainer.store.remove_image import remove
 
         reference = image if isinstance(image, str) else image.id
         return remove(self._resources.store, reference, users=self._users, force=force)

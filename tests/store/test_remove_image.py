@@ -14,7 +14,7 @@ from pytest_pycontainer.errors import (
 )
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store.cache import BuildCache
-from pytest_pycontainer.store.remove import RemovedImages, remove
+from pytest_pycontainer.store.remove_image import RemovedImages, remove
 from pytest_pycontainer.store.store import Store
 
 MakeImage = Callable[..., str]
