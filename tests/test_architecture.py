@@ -34,7 +34,8 @@ ROOMS: dict[str, set[str]] = {
     "store": {"image", "kernel", "filelock"},
     "registry": {"image", "store", "requests", "urllib3"},
     "build": {"image", "store"},
-    "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings", "filelock", "dulwich"},
+    "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings"}
+    | {"filelock", "dulwich"},
     "services": {"engine"},
     "reporting": {"engine", "build", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
     "hookspecs": {"pytest", "pluggy"},
