@@ -81,7 +81,7 @@ class Docker:
 
     def _build(self, *arguments: str | Path) -> None:
         done = subprocess.run(
-            [self.command, "build", "--no-cache", "--network=host", *arguments],
+            [self.command, "build", "--no-cache", "--force-rm", "--network=host", *arguments],
             env={**os.environ, "DOCKER_BUILDKIT": str(int(self.builder == "buildkit"))},
             capture_output=True,
             text=True,
