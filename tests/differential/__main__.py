@@ -8,8 +8,8 @@ and the config field by field. What Debian's Docker does not know is compared wi
 that are meant say why, in the case's ``differs``; one that has gone is a failure as well.
 
 Needs: root, a Docker daemon that answers (Debian's docker.io: 20.10), mmdebstrap. It uses loopback alone, but for
-Debian's packages in the base. In Docker it leaves the base image, BuildKit's cache, and what the legacy builder has made
-of builds that fail (`docker image prune`).
+Debian's packages in the base. In Docker it leaves the base image, BuildKit's cache, and what the legacy builder
+has made of builds that fail (`docker image prune`).
 """
 
 from __future__ import annotations

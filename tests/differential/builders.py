@@ -65,15 +65,15 @@ class Docker:
 
     def build(self, case: Case, context: Path, values: Mapping[str, str], archive: Path) -> SavedImage:
         name = f"{REPOSITORY}/{self.builder}-{case.name}"
-        for tag, dockerfile in case.before.items():
-            file = archive.with_suffix(".before")
-            file.write_text(filled(dockerfile, values))
-            self._build("-t", tag, "-f", file, context)
         arguments = [f"--build-arg={key}={value}" for key, value in case.build_args.items()]
         arguments += [f"--label={key}={value}" for key, value in case.labels.items()]
         arguments += [f"--target={case.target}"] if case.target else []
-        self._build("-t", name, "-f", context / case.file, *arguments, context)
         try:
+            for tag, dockerfile in case.before.items():
+                file = archive.with_suffix(".before")
+                file.write_text(filled(dockerfile, values))
+                self._build("-t", tag, "-f", file, context)
+            self._build("-t", name, "-f", context / case.file, *arguments, context)
             subprocess.run([self.command, "save", "-o", archive, name], check=True, capture_output=True)
         finally:
             subprocess.run([self.command, "rmi", name, *case.before], check=False, capture_output=True)
