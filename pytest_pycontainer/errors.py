@@ -59,6 +59,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── ContainerRunningError         it has to be stopped first
     │   ├── ContainerExitedError          exited while something was waited for
     │   ├── ContainerNotReadyError        not ready within the time limit
+    │   ├── ContainerFileError            a file in it that can't be read, written or copied
     │   ├── WaitTimeoutError              a blocking call's own time limit
     │   └── NameInUseError
     └── NetworkError
@@ -712,6 +713,22 @@ class ContainerNotReadyError(ContainerError):
             f"{self.container!r} is running, but not within {self.timeout:g} s: {self.waited_for}"
             f"{_log_section(self.log_tail)}"
         )
+
+
+class ContainerFileError(ContainerError):
+    """A file of a container that could not be read, written or copied.
+
+    ``doing`` says what was done, to ``path``, and ``detail`` why not.
+    """
+
+    def __init__(self, container: str, doing: str, path: str, detail: str) -> None:
+        super().__init__(container, doing, path, detail)
+        self.doing = doing
+        self.path = path
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing} {self.path} in {self.container!r}: {self.detail}"
 
 
 class WaitTimeoutError(ContainerError):

@@ -80,6 +80,18 @@ class Connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             messages.send(self._channel, messages.Launch(spec))
 
+    def await_root(self) -> None:
+        """Waits until a container that has not been started is in its root. Raises ContainerStartError."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            messages.send(self._channel, messages.Launched())
+        doing = "entering its root"
+        received = self._hear_from_init(doing)
+        if received is None:
+            raise ContainerStartError(self._name, doing, "init or its monitor died")
+        answer, _ = received
+        if isinstance(answer, messages.Failed):
+            raise_failed(self._name, self._command, answer)
+
     def start(self) -> None:
         """Has init execute the command; returns when it runs. Raises ContainerStartError or one of its kinds."""
         with suppress(BrokenPipeError, ConnectionResetError):  # then init has ended, and why is still to be read

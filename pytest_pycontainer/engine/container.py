@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.execution import ExecResult, execute_in
+from pytest_pycontainer.engine.files import ContainerFiles, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.log import follow_log, read_last_lines, read_log
 from pytest_pycontainer.engine.records import ContainerRecord, ContainerRecords, Reservation
@@ -30,13 +32,14 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.logs import LogEntry
 from pytest_pycontainer.runtime.messages import Exited
-from pytest_pycontainer.runtime.spec import ProcessSpec
+from pytest_pycontainer.runtime.spawner import Spawner
+from pytest_pycontainer.runtime.spec import ContainerSpec
 
 _REMOVAL_SECONDS = 30.0
 _TAIL_LINES = 30
 
 
-class Container:
+class Container(ContainerFiles):
     """One container, from its making to its removal.
 
     A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a
@@ -47,8 +50,9 @@ class Container:
         self,
         record: ContainerRecord,
         image: Image,
-        process: ProcessSpec,
+        spec: ContainerSpec,
         stop_signal: int,
+        spawner: Callable[[], Spawner],
         *,
         reservation: Reservation,
         records: ContainerRecords,
@@ -57,7 +61,9 @@ class Container:
         forget: Callable[[Container], None],
     ) -> None:
         self._record = record
-        self._process = process
+        self._spec = spec
+        self._process = spec.process
+        self._spawner = spawner
         self._stop_signal = stop_signal
         self._reservation = reservation
         self._directory = reservation.directory
@@ -315,6 +321,20 @@ class Container:
         raise PortNotPublishedError(
             self.name, str(port), tuple(f"{have.container_port}/{have.protocol}" for have in published)
         )
+
+    @contextmanager
+    def _open_root(self) -> Iterator[int]:
+        with self._lock:  # its files must not be removed meanwhile, nor two mount what it has left
+            self._require_present()
+            if not self._started:
+                self._connection.await_root()
+            root = open_running_root(self._connection)
+            if root is None:
+                root = open_left_root(self._connection, self._spawner(), self._spec, self._directory, self.name)
+            try:
+                yield root
+            finally:
+                os.close(root)
 
     def _exited(self, timeout: float | None) -> Exited | None:
         """How it ended, waiting for that for ``timeout`` seconds; its ports are taken back as soon as that is known.

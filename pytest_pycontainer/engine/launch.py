@@ -98,8 +98,9 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     return Container(
         record,
         plan.image,
-        spec.process,
+        spec,
         plan.stop_signal,
+        lambda: resources.spawner,
         reservation=prepared.reservation,
         records=resources.records,
         connection=prepared.connection,

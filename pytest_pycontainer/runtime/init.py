@@ -72,10 +72,14 @@ def run_init(
 
 
 def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
-    received = messages.receive(channel)
-    if received is None:
-        os._exit(_FAILED)  # the engine has let go of the container
-    message, _ = received
+    while True:
+        received = messages.receive(channel)
+        if received is None:
+            os._exit(_FAILED)  # the engine has let go of the container
+        message, _ = received
+        if not isinstance(message, messages.Launched):
+            break
+        messages.send(channel, messages.Done())
     assert isinstance(message, kind)
     return message
 

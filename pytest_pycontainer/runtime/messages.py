@@ -12,7 +12,16 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_pycontainer.runtime.spec import ContainerSpec, CopySpec, DigestSpec, Place, ProcessSpec, SystemDirectories
+from pytest_pycontainer.runtime.spec import (
+    ContainerSpec,
+    CopySpec,
+    DigestSpec,
+    Mount,
+    Place,
+    ProcessSpec,
+    Rootfs,
+    SystemDirectories,
+)
 
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
@@ -60,6 +69,14 @@ class Digested:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRoot:
+    """Engine → spawner, with a socket for the answer: ``Done`` with a descriptor of the root, mounted for it alone."""
+
+    rootfs: Rootfs
+    mounts: tuple[Mount, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OpenNetworkNamespace:
     """Engine → spawner, with a socket for the answer: ``Done`` with the namespace and a route socket inside it."""
 
@@ -70,6 +87,11 @@ class Created:
 
     Monitor → engine, with the pidfd of a process that was asked for with ``Execute``.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """Engine → init: say ``Done`` when you are in your root, and wait on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +138,9 @@ Message = (
     | Digest
     | Digested
     | OpenNetworkNamespace
+    | OpenRoot
     | Created
+    | Launched
     | Start
     | Execute
     | Exited

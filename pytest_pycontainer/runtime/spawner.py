@@ -13,7 +13,7 @@ from types import TracebackType
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec
+from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec, Mount, Rootfs
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
 _BOOT = (
@@ -94,6 +94,17 @@ class Spawner:
             return answer
         assert isinstance(answer, messages.Digested)
         return answer.digest
+
+    def open_root(self, rootfs: Rootfs, mounts: tuple[Mount, ...]) -> int:
+        """A descriptor of ``rootfs`` with ``mounts`` in it, mounted until that is closed, and seen by nobody else.
+
+        No process may run in it. Raises SpawnerError.
+        """
+        answer, descriptors = self._ask("mount a root", messages.OpenRoot(rootfs, mounts), _START_SECONDS)
+        if isinstance(answer, messages.Failed):
+            raise SpawnerError(answer.step, answer.detail)
+        (root,) = descriptors
+        return root
 
     def open_network_namespace(self) -> tuple[int, socket.socket]:
         """A new network namespace: a descriptor of it, and a NETLINK_ROUTE socket inside. Both are the caller's."""

@@ -20,6 +20,7 @@ from pytest_pycontainer.runtime.content_digest import run_digest
 from pytest_pycontainer.runtime.copying import run_copy
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
+from pytest_pycontainer.runtime.open_root import run_open_root
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints
 
@@ -95,6 +96,11 @@ class _Spawner:
                         if os.fork() == 0:
                             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                             run_digest(request.spec, answer, self._points)
+                elif isinstance(request, messages.OpenRoot):
+                    with step("start to mount"):
+                        if os.fork() == 0:
+                            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                            run_open_root(request, answer, self._points)
                 elif isinstance(request, messages.OpenNetworkNamespace):
                     self._open_network_namespace(answer)
             except StepFailed as failure:

@@ -1,0 +1,161 @@
+"""The files of a container: read, written and copied from outside, whether it runs or not."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from pytest_pycontainer.engine.connection import Connection
+from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
+from pytest_pycontainer.errors import ContainerFileError, WaitTimeoutError
+from pytest_pycontainer.kernel.mount import open_in_root
+from pytest_pycontainer.kernel.removal import remove_tree
+from pytest_pycontainer.runtime.spawner import Spawner
+from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, VolumeMount
+
+_END_SECONDS = 30.0
+_READ = os.O_RDONLY | os.O_NONBLOCK
+
+
+class ContainerFiles(ABC):
+    """The part of ``Container`` that reads and writes files, by docker cp's rules.
+
+    A container may be waiting for its start, running, or exited. Paths in it are absolute or from ``/``, its links
+    never lead out of it, and what it has mounted is seen, tmpfs only while it runs. Not locked against what runs in it:
+    a file that is being written may be read half. Sockets, devices and FIFOs are left out. What can't be done raises
+    ContainerFileError.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name, given or made up."""
+
+    @abstractmethod
+    def _open_root(self) -> AbstractContextManager[int]:
+        """A descriptor of the container's root, for a block in which the container is not removed."""
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        with (
+            self._at("read", path) as root,
+            opened(open_in_root(root, _inside(path), os.O_PATH)) as found,
+        ):
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                raise ContainerFileError(self.name, "read", path, "it is no regular file")
+            with opened(os.open(f"/proc/self/fd/{found}", _READ | os.O_CLOEXEC)) as file:
+                return b"".join(read_all(file))
+
+    def write(self, path: str, content: str | bytes, *, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
+        """Makes or replaces a file; its directory has to be there. ``owner`` is a user's and a group's number."""
+        data = content.encode() if isinstance(content, str) else content
+        with (
+            self._at("write", path) as root,
+            parent_of(root, _inside(path)) as (parent, name),
+            opened(replace_file(parent, name)) as file,
+        ):
+            write_all(file, data)
+            os.fchown(file, *owner)
+            os.fchmod(file, mode)
+
+    def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
+        """Copies a file or directory of this machine into the container, where it is root's.
+
+        Into ``path`` if that is a directory, else as ``path``, whose directory has to be there; a ``source`` that ends
+        with ``/.`` stands for what is in it. Files are replaced; directories that are there stay, with their owners and
+        modes. A link is copied as a link.
+        """
+        with self._at("copy to", path) as root, opened(_this_machine()) as machine:
+            Copier(machine, root, (0, 0), keeps_set_ids=True).copy(_absolute(source), _inside(path))
+
+    def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
+        """Copies a file or directory of the container to this machine, where it is the caller's.
+
+        By the rules of ``copy_to``. Links are copied as they are, so what they say may lead elsewhere here; set-uid and
+        set-gid bits are not kept.
+        """
+        owner = os.geteuid(), os.getegid()
+        with self._at("copy from", path) as root, opened(_this_machine()) as machine:
+            Copier(root, machine, owner, keeps_set_ids=False).copy(_inside(path), _absolute(destination))
+
+    def get_archive(self, path: str, file: BinaryIO) -> None:
+        """Writes a file or directory, under its own name, to ``file`` as a tar archive, with owners and modes."""
+        from pytest_pycontainer.engine.file_archive import write_archive
+
+        with self._at("archive", path) as root:
+            write_archive(root, _inside(path), file)
+
+    def put_archive(self, path: str, file: BinaryIO) -> None:
+        """Extracts a tar archive, plain or compressed, into the directory ``path``, with the owners and modes in it."""
+        import tarfile
+
+        from pytest_pycontainer.engine.file_archive import extract_archive
+
+        with self._at("extract into", path) as root:
+            try:
+                extract_archive(root, _inside(path), file)
+            except (ValueError, tarfile.TarError) as problem:
+                raise ContainerFileError(self.name, "extract into", path, str(problem)) from problem
+
+    @contextmanager
+    def _at(self, doing: str, path: str) -> Iterator[int]:
+        with self._open_root() as root:
+            try:
+                yield root
+            except OSError as problem:
+                detail = problem.strerror or str(problem)
+                if problem.filename not in (None, path):
+                    detail = f"{detail} ({problem.filename})"
+                raise ContainerFileError(self.name, doing, path, detail) from problem
+
+
+def open_running_root(connection: Connection) -> int | None:
+    """A descriptor of the root of the container's PID 1; None if that has ended."""
+    pid = connection.pid()
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if pid else -1
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if root >= 0 and connection.pid() != pid:  # the number may have become another process's
+        os.close(root)
+        return None
+    return root if root >= 0 else None
+
+
+def open_left_root(connection: Connection, spawner: Spawner, spec: ContainerSpec, directory: Path, name: str) -> int:
+    """A descriptor of the root that a container has left, with its mounts; the caller is alone with it.
+
+    Raises WaitTimeoutError if the container does not end, and SpawnerError.
+    """
+    if connection.exited(_END_SECONDS) is None:
+        raise WaitTimeoutError(name, "ending", _END_SECONDS)
+    # The kernel takes no work directory of a volatile overlay a second time.
+    work = directory / "work-after"
+    remove_tree(work)
+    work.mkdir(0o700)
+    mounts = [
+        replace(one, copies=False) if isinstance(one, VolumeMount) else one
+        for one in spec.mounts
+        if isinstance(one, BindMount | VolumeMount)
+    ]
+    return spawner.open_root(replace(spec.rootfs, work=str(work)), tuple(mounts))
+
+
+def _this_machine() -> int:
+    return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Not normalized: a "/." at the end means something.
+    return posixpath.join(Path.cwd(), path)
+
+
+def _inside(path: str) -> str:
+    return posixpath.join("/", path)
