@@ -1,6 +1,6 @@
 """What a missed ``RUN true`` costs, as a ratio to running ``true`` in a container.
 
-    python tests/benchmarks/build_steps.py [rounds]
+python tests/benchmarks/build_steps.py [rounds]
 """
 
 from __future__ import annotations
