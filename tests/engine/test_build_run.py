@@ -358,12 +358,11 @@ def test_an_interrupted_run_ends_at_once(engine: Engine, build: Build, context: 
         if line == "ready":
             raise KeyboardInterrupt
 
-    (context / "Dockerfile").write_text("FROM host\nRUN echo ready; sleep 1000\n")
-    begun = time.monotonic()
+    command = "echo ready; sleep 1001"
+    (context / "Dockerfile").write_text(f"FROM host\nRUN {command}\n")
     with pytest.raises(KeyboardInterrupt):
         engine.build(context, progress=interrupt)
-    assert time.monotonic() - begun < 100
-    assert engine._resources.records.live() == []
+    assert not [record for record, _ in engine._resources.records.live() if command in record.command]
 
 
 BUILDER = """
