@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.attachment import Attachment
@@ -19,7 +19,8 @@ from pytest_pycontainer.engine.execution import ExecResult, execute_in
 from pytest_pycontainer.engine.files import ContainerFiles, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.log import follow_log, read_last_lines, read_log
-from pytest_pycontainer.engine.records import ContainerRecord, ContainerRecords, Reservation
+from pytest_pycontainer.engine.records import ContainerRecord, Reservation
+from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import (
     ContainerNotFoundError,
     ContainerNotRunningError,
@@ -32,8 +33,10 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.logs import LogEntry
 from pytest_pycontainer.runtime.messages import Exited
-from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import ContainerSpec
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.store.changes import Change
 
 _REMOVAL_SECONDS = 30.0
 _TAIL_LINES = 30
@@ -52,10 +55,9 @@ class Container(ContainerFiles):
         image: Image,
         spec: ContainerSpec,
         stop_signal: int,
-        spawner: Callable[[], Spawner],
         *,
+        resources: Resources,
         reservation: Reservation,
-        records: ContainerRecords,
         connection: Connection,
         attachment: Attachment | None,
         forget: Callable[[Container], None],
@@ -63,11 +65,10 @@ class Container(ContainerFiles):
         self._record = record
         self._spec = spec
         self._process = spec.process
-        self._spawner = spawner
         self._stop_signal = stop_signal
         self._reservation = reservation
         self._directory = reservation.directory
-        self._records = records
+        self._resources = resources
         self._connection = connection
         self._attachment = attachment
         self._forget = forget
@@ -222,7 +223,7 @@ class Container(ContainerFiles):
             finally:
                 self._connection.close()
                 self._forget(self)
-                self._records.remove(self._reservation, self.name)
+                self._resources.records.remove(self._reservation, self.name)
 
     # What it does
 
@@ -273,6 +274,47 @@ class Container(ContainerFiles):
         with self._lock:  # its files must not be removed meanwhile
             self._require_present()
             export_root(self.image, self.upper, file)
+
+    def diff(self) -> list[Change]:
+        """What it has added (``A``), changed (``C``) or deleted (``D``), sorted by path, as ``docker diff`` tells.
+
+        What is mounted in it is left out, with the places that were made for it. Raises StoreError.
+        """
+        from pytest_pycontainer.engine.committing import changes_of
+
+        with self._lock:
+            self._require_present()
+            return changes_of(self._spec, self.upper)
+
+    def commit(
+        self, tag: str | None = None, *, changes: Sequence[str] = (), message: str = "", author: str = ""
+    ) -> Image:
+        """Makes an image of what it has written, with the command, environment, user and directory that it has.
+
+        ``changes`` are Dockerfile instructions for the config, as ``docker commit -c`` takes them. What is in volumes
+        is no part of it. A running container has to be stopped first: half of what it writes would be in the image.
+        Raises ContainerRunningError, DockerfileError, InvalidReferenceError, and StoreError.
+        """
+        from pytest_pycontainer.engine.committing import commit
+
+        if isinstance(changes, str):
+            raise InvalidSpecError("changes", changes, "a list of Dockerfile instructions")
+        with self._lock:
+            self._require_present()
+            if self.status == "running":
+                raise ContainerRunningError(self.name, "commit")
+            if not self._started:
+                self._connection.await_root()
+            return commit(
+                self._resources.store,
+                self.image,
+                self._spec,
+                self.upper,
+                tag=tag,
+                changes=changes,
+                message=message,
+                author=author,
+            )
 
     def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> str:
         """What it wrote until now, as text (UTF-8); ``tail``: the last lines only.
@@ -330,7 +372,7 @@ class Container(ContainerFiles):
                 self._connection.await_root()
             root = open_running_root(self._connection)
             if root is None:
-                root = open_left_root(self._connection, self._spawner(), self._spec, self._directory, self.name)
+                root = open_left_root(self._connection, self._resources.spawner, self._spec, self._directory, self.name)
             try:
                 yield root
             finally:

@@ -27,16 +27,25 @@ def record_mount_points(upper: str) -> None:
             json.dump(found, file)
 
 
+def unchanged_mount_points(upper: str | os.PathLike[str]) -> frozenset[str]:
+    """The paths in ``upper`` that ``record_mount_points`` has noted and nobody has changed since. Raises OSError."""
+    path = os.fspath(upper)
+    recorded = _read(path)
+    top = os.open(path, _DIRECTORY | os.O_CLOEXEC)
+    try:
+        return frozenset(name for name, *identity in recorded if _identity(top, name) == tuple(identity))
+    finally:
+        os.close(top)
+
+
 def remove_mount_points(upper: str | os.PathLike[str]) -> None:
     """Removes what ``record_mount_points`` has noted and nobody has changed since; directories if they are empty.
 
     Nothing may be mounted on ``upper`` any more. No link in it is followed. Raises OSError.
     """
     path = os.fspath(upper)
-    try:
-        with open(_file(path)) as file:
-            recorded = json.load(file)
-    except FileNotFoundError:
+    recorded = _read(path)
+    if not recorded:
         return
     top = os.open(path, _DIRECTORY | os.O_CLOEXEC)
     try:
@@ -47,6 +56,15 @@ def remove_mount_points(upper: str | os.PathLike[str]) -> None:
     finally:
         os.close(top)
     os.unlink(_file(path))
+
+
+def _read(upper: str) -> list[tuple[str, int, int]]:
+    try:
+        with open(_file(upper)) as file:
+            found: list[tuple[str, int, int]] = json.load(file)
+    except FileNotFoundError:
+        return []
+    return found
 
 
 def _file(upper: str) -> str:

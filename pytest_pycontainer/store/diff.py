@@ -16,7 +16,7 @@ from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.store.tar_writer import TarWriter, read_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -34,17 +34,22 @@ def diff_id(upper: str | os.PathLike[str]) -> str:
     return f"sha256:{archive.hexdigest()}"
 
 
-def write_layer(upper: str | os.PathLike[str], write: Callable[[bytes | memoryview], object]) -> None:
+def write_layer(
+    upper: str | os.PathLike[str],
+    write: Callable[[bytes | memoryview], object],
+    omitted: Collection[str] = (),
+) -> None:
     """Hands the layer archive of ``upper`` to ``write``, piece by piece; a piece is only good until ``write`` returns.
 
-    Raises as ``diff_id`` does.
+    The paths ``omitted`` are left out; a directory only if all in it is. Raises as ``diff_id`` does.
     """
-    _LayerWriter(os.fsencode(upper), write).write_all()
+    _LayerWriter(os.fsencode(upper), write, frozenset(map(os.fsencode, omitted))).write_all()
 
 
 class _LayerWriter:
-    def __init__(self, top: bytes, write: Callable[[bytes | memoryview], object]) -> None:
+    def __init__(self, top: bytes, write: Callable[[bytes | memoryview], object], omitted: frozenset[bytes]) -> None:
         self._top = top
+        self._omitted = omitted
         self._archive = TarWriter(write)
 
     def write_all(self) -> None:
@@ -52,6 +57,8 @@ class _LayerWriter:
         waiting = _children(self._top)
         while waiting:
             entry = waiting.pop()
+            if self._omitted and self._leaves_out(entry):
+                continue
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 self._write_directory(entry, status)
@@ -59,6 +66,18 @@ class _LayerWriter:
             else:
                 self._write_file(entry, status)
         self._archive.finish()
+
+    def _leaves_out(self, entry: os.DirEntry[bytes]) -> bool:
+        if entry.path[len(self._top) + 1 :] not in self._omitted:
+            return False
+        waiting = [entry]
+        while waiting:
+            one = waiting.pop()
+            if one.path[len(self._top) + 1 :] not in self._omitted:
+                return False
+            if one.is_dir(follow_symlinks=False):
+                waiting += _children(one.path)
+        return True
 
     def _write_directory(self, entry: os.DirEntry[bytes], status: os.stat_result) -> None:
         name = self._name(entry.path)
