@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
-from pytest_pycontainer.errors import ContainerFileError, WaitTimeoutError
+from pytest_pycontainer.errors import ContainerFileError, SpawnerError, WaitTimeoutError
 from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.spawner import Spawner
@@ -117,7 +117,10 @@ class ContainerFiles(ABC):
 
 
 def open_running_root(connection: Connection) -> int | None:
-    """A descriptor of the root of the container's PID 1; None if that has ended."""
+    """A descriptor of the root of the container's PID 1; None if that has ended.
+
+    Raises SpawnerError if it has not entered its root.
+    """
     pid = connection.pid()
     try:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if pid else -1
@@ -126,7 +129,14 @@ def open_running_root(connection: Connection) -> int | None:
     if root >= 0 and connection.pid() != pid:  # the number may have become another process's
         os.close(root)
         return None
-    return root if root >= 0 else None
+    if root < 0:
+        return None
+    if os.path.samestat(os.fstat(root), os.stat("/")):  # noqa: PTH116  (beside fstat)
+        os.close(root)
+        raise SpawnerError(
+            "open a container's root", "it is in this machine's still, whose files are not to be touched"
+        )
+    return root
 
 
 def open_left_root(connection: Connection, spawner: Spawner, spec: ContainerSpec, directory: Path, name: str) -> int:
