@@ -71,7 +71,7 @@ def test_an_image_is_made_of_what_was_written(engine: Engine, image: Image) -> N
     assert (dict(config.labels), config.exposed_ports, config.working_directory) == ({"a": "b"}, ("80/tcp",), "/base")
     assert (config.history[-1].comment, len(config.diff_ids)) == ("by hand", len(image.config.diff_ids) + 1)
     script = "cat new again/both; ls -d gone again/old /data /made; stat -c %a kept/file; readlink link"
-    with engine.run(made, [f"{script} 2>&1"]) as container:
+    with engine.run(made, [f"exec 2>&1; {script}"]) as container:
         container.wait(30)
         said = re.sub(r"ls: cannot access '([^']*)'.*", r"no \1", container.logs())
     assert said == "new\nboth\nno gone\nno again/old\nno /data\nno /made\n600\n/etc/passwd\n"
