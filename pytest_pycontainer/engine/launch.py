@@ -21,6 +21,7 @@ from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.system_call_filter import default_filter
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.kernel.credentials import capability_mask
@@ -138,6 +139,7 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
         plan.working_directory,
         plan.user,
         capability_mask(defaults.CAPABILITIES),
+        system_call_filter=default_filter(defaults.CAPABILITIES),
     )
 
 

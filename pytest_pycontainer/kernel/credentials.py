@@ -20,8 +20,10 @@ CAPABILITIES: Final = (
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -58,6 +60,16 @@ def set_capabilities(mask: int) -> None:
     low, high = mask & 0xFFFFFFFF, mask >> 32
     data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     libc.syscall("capset", ctypes.byref(header), ctypes.byref(data))
+
+
+def keep_capabilities() -> None:
+    """Lets this process change from root to another user and keep its permitted capabilities, until it executes."""
+    libc.call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+
+
+def refuse_new_privileges() -> None:
+    """From here on no file that this process or its children execute gives them more rights than they have."""
+    libc.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def hide_process() -> None:

@@ -1,7 +1,7 @@
 """Init: the process that becomes PID 1 of a container.
 
 Order: cgroup → namespaces → /proc, /sys and /dev with their masks → wait for the launch → host name → root →
-pivot_root → wait for the start → descriptors → ids → capabilities → exec.
+pivot_root → wait for the start → descriptors → ids → seccomp → capabilities → exec.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NoReturn
 
 from pytest_pycontainer.kernel import credentials
+from pytest_pycontainer.kernel.seccomp import install_filter
 from pytest_pycontainer.runtime import users
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.messages import Failed
@@ -47,7 +48,7 @@ def reset_signals() -> None:
 
 
 def become(process: ProcessSpec) -> dict[str, str]:
-    """Takes on the process's directory, user and capabilities, inside the container's root; returns its environment.
+    """Takes on the process's directory, user, capabilities and filter, inside the root; returns its environment.
 
     Nothing may be loaded from here on that was not before: the root is the container's. Raises StepFailed.
     """
@@ -62,12 +63,21 @@ def become(process: ProcessSpec) -> dict[str, str]:
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
     with step("set capabilities and user"):
         credentials.limit_capabilities(process.capabilities)
+        credentials.keep_capabilities()
         # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
         os.setgroups(list(dict.fromkeys((user.gid, *user.groups))))
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
-        if user.uid == 0:
-            credentials.set_capabilities(process.capabilities)
+        capabilities = process.capabilities if user.uid == 0 else 0
+        if process.no_new_privileges:
+            credentials.refuse_new_privileges()
+        elif process.system_call_filter is not None:
+            # The kernel takes a filter from nobody else. All that is left to be called is capset(2) and execve(2).
+            credentials.set_capabilities(capabilities | credentials.capability_mask(["SYS_ADMIN"]))
+            install_filter(process.system_call_filter)
+        credentials.set_capabilities(capabilities)
+        if process.no_new_privileges and process.system_call_filter is not None:
+            install_filter(process.system_call_filter)
     return environment
 
 

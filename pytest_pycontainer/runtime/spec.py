@@ -45,7 +45,8 @@ class ProcessSpec:
     """A process in a container: its command, and as whom it runs.
 
     ``environment`` holds ``NAME=value``; ``user`` reads as Dockerfile's USER (name or number, ``:group``), empty for
-    root; ``capabilities`` is a bit set.
+    root; ``groups`` are further ones, by name or number; ``capabilities`` is a bit set. ``system_call_filter`` is a
+    program for the kernel (``seccomp_program``), None for no filter.
     """
 
     command: tuple[str, ...]
@@ -53,6 +54,9 @@ class ProcessSpec:
     working_directory: str
     user: str
     capabilities: int
+    groups: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    system_call_filter: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
