@@ -110,6 +110,13 @@ def parse_count(field: str, count: int | None) -> int | None:
     return count
 
 
+def parse_flag(field: str, flag: bool | None) -> bool:
+    """Yes or no; None is no. Raises InvalidSpecError."""
+    if flag is not None and not isinstance(flag, bool):
+        raise InvalidSpecError(field, repr(flag), "True or False")
+    return bool(flag)
+
+
 def parse_text(field: str, text: str | None) -> str | None:
     """A text without NUL characters. Raises InvalidSpecError."""
     if text is not None and (not isinstance(text, str) or "\0" in text):

@@ -15,6 +15,7 @@ from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import Plan, launch
+from pytest_pycontainer.engine.privileges import Names, parse_groups, parse_privileges
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.volumes import VolumeOperations
 from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
@@ -40,6 +41,11 @@ class ContainerOptions(TypedDict, total=False):
     ``/`` or ``.`` and has to be there. ``tmpfs`` (``{"/tmp": "size=64m"}``) and ``mounts``
     (``"type=bind,source=/a,target=/b,readonly"``) are as docker's. ``pull`` says when an image's
     registry is asked: when it is ``missing`` here, ``always``, or ``never``.
+
+    ``cap_add`` and ``cap_drop`` name capabilities (``NET_ADMIN``, ``ALL``); ``security_opt`` takes
+    ``seccomp=unconfined``, ``seccomp=`` and a profile's path or JSON, ``no-new-privileges`` and
+    ``systempaths=unconfined``; ``privileged`` is all capabilities and devices, no filter and no masks. With
+    ``read_only`` nothing but what is mounted can be written to; ``group_add`` names further groups.
     """
 
     name: str | None
@@ -57,6 +63,12 @@ class ContainerOptions(TypedDict, total=False):
     volumes: VolumeArguments | None
     tmpfs: TmpfsArguments | None
     mounts: Iterable[str] | None
+    privileged: bool
+    cap_add: Names | None
+    cap_drop: Names | None
+    security_opt: Names | None
+    read_only: bool
+    group_add: Iterable[str | int] | None
     pull: PullPolicy
 
 
@@ -196,6 +208,14 @@ class Engine(ImageOperations, VolumeOperations):
             ),
             network=network,
             reaper=options.get("init", False),
+            privileges=parse_privileges(
+                arguments.parse_flag("privileged", options.get("privileged")),
+                options.get("cap_add"),
+                options.get("cap_drop"),
+                options.get("security_opt"),
+            ),
+            groups=parse_groups(options.get("group_add")),
+            read_only=arguments.parse_flag("read_only", options.get("read_only")),
             stop_signal=arguments.parse_signal(
                 (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
             ),

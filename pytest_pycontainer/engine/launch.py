@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pytest_pycontainer.engine import defaults
 from pytest_pycontainer.engine.arguments import PortMapping
 from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
@@ -19,12 +18,11 @@ from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.prepared import writable_root
+from pytest_pycontainer.engine.privileges import Privileges
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
-from pytest_pycontainer.engine.system_call_filter import default_filter
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
-from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroups import Limits, Setting, apply
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, Mount, ProcessSpec
@@ -60,6 +58,9 @@ class Plan:
     stop_signal: int = signal.SIGTERM
     mounts: tuple[Mount | WantedMount, ...] = ()
     is_build_step: bool = False
+    privileges: Privileges = field(default_factory=Privileges.default)
+    groups: tuple[str, ...] = ()
+    read_only: bool = False
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -69,7 +70,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     """
     network = resources.network if plan.network == "bridge" else None
     with ExitStack() as undone:
-        prepared = resources.take_prepared()
+        prepared = resources.take_prepared(plan.privileges.system)
         undone.callback(prepared.discard, resources.records)
         container_id, directory = prepared.reservation.id, prepared.reservation.directory
         settings = resources.cgroups.settings(container_id, plan.limits)
@@ -93,6 +94,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             reaper=plan.reaper,
             host_network=plan.network == "host",
             one_output=plan.is_build_step,
+            read_only=plan.read_only,
         )
         _launch(prepared.connection, spec, name, settings, attachment)
         undone.pop_all()
@@ -133,13 +135,16 @@ def _launch(
 def _process(plan: Plan, hostname: str) -> ProcessSpec:
     always = {"PATH": DEFAULT_PATH} if plan.is_build_step else {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     environment = always | dict(plan.environment)
+    privileges = plan.privileges
     return ProcessSpec(
         plan.command,
         tuple(f"{name}={value}" for name, value in environment.items()),
         plan.working_directory,
         plan.user,
-        capability_mask(defaults.CAPABILITIES),
-        system_call_filter=default_filter(defaults.CAPABILITIES),
+        privileges.capabilities,
+        plan.groups,
+        privileges.no_new_privileges,
+        privileges.system_call_filter,
     )
 
 

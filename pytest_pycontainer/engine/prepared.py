@@ -6,7 +6,6 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_pycontainer.engine import defaults
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.records import ContainerRecords, Reservation
 from pytest_pycontainer.runtime.cgroups import Cgroups
@@ -15,7 +14,6 @@ from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import Place, Rootfs, SystemDirectories
 
 _ID_BYTES = 32
-_SYSTEM = SystemDirectories(defaults.MASKED_PATHS, defaults.READ_ONLY_PATHS, defaults.SHM_BYTES)
 
 
 def new_id() -> str:
@@ -31,13 +29,15 @@ class PreparedContainer:
     connection: Connection
 
     @classmethod
-    def make(cls, spawner: Spawner, records: ContainerRecords, cgroups: Cgroups) -> PreparedContainer:
+    def make(
+        cls, spawner: Spawner, records: ContainerRecords, cgroups: Cgroups, system: SystemDirectories
+    ) -> PreparedContainer:
         """Has one made, without waiting for it. Raises StoreError and SpawnerError."""
         container_id = new_id()
         reservation = records.reserve(container_id, cgroups.directories(container_id))
         try:
             place = Place(str(reservation.directory), reservation.cgroup)
-            connection = Connection(spawner, Prepare(place, _SYSTEM), reservation.lock)
+            connection = Connection(spawner, Prepare(place, system), reservation.lock)
             make_upper(reservation.directory)
         except BaseException:
             records.remove(reservation)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.prepared import PreparedContainer
+from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
 from pytest_pycontainer.engine.requirements import missing_requirements
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError, VolumeInUseError
@@ -19,6 +20,7 @@ from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.names import machine_resolv_conf
 from pytest_pycontainer.runtime.cgroups import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
+from pytest_pycontainer.runtime.spec import SystemDirectories
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.limits import LayerLimits
@@ -140,21 +142,23 @@ class Resources:
                 self._spawner = Spawner(str(mounts), tuple(hidden))
             return self._spawner
 
-    def take_prepared(self) -> PreparedContainer:
-        """A container without content: the one made ahead, if there is one. It is the caller's."""
+    def take_prepared(self, system: SystemDirectories = DEFAULT_SYSTEM) -> PreparedContainer:
+        """A container without content: the one made ahead, if there is one and it is such. It is the caller's."""
+        if system != DEFAULT_SYSTEM:
+            return PreparedContainer.make(self.spawner, self.records, self.cgroups, system)
         with self._lock:
             spawner = self.spawner
             spare, self._spare = self._spare, None
         if spare is not None and spare.connection.exited(0) is not None:
             spare.discard(self.records)  # it was killed in the meantime
             spare = None
-        return spare or PreparedContainer.make(spawner, self.records, self.cgroups)
+        return spare or PreparedContainer.make(spawner, self.records, self.cgroups, system)
 
     def prepare_next(self) -> None:
         """Has the next container made ahead, without waiting for it."""
         with self._lock:
             if self._spare is None and not self._closed:
-                self._spare = PreparedContainer.make(self.spawner, self.records, self.cgroups)
+                self._spare = PreparedContainer.make(self.spawner, self.records, self.cgroups, DEFAULT_SYSTEM)
 
     def discard_next(self) -> None:
         """Ends the container that was made ahead, if there is one."""

@@ -60,6 +60,11 @@ def bind(source: str, target: str, flags: int = 0) -> None:
         mount("none", target, None, BIND | REMOUNT | (flags & ~REC))
 
 
+def make_read_only(target: str) -> None:
+    """Lets nothing be written through the mount on ``target``; what is mounted below it stays as it is."""
+    mount("none", target, None, BIND | REMOUNT | RDONLY)
+
+
 def move(source: str, target: str) -> None:
     """Moves the mount on ``source``, with all below it, to ``target``."""
     mount(source, target, None, _MOVE)

@@ -15,6 +15,8 @@ from pytest_pycontainer.runtime.spec import SystemDirectories
 _TOP = ("proc", "sys", "dev")
 _PLAIN = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+# What the container has its own of, and what belongs to other containers on this machine.
+_OWN_DIRECTORIES = {"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"}
 _LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -43,8 +45,12 @@ def prepare_system_directories(staging: str, system: SystemDirectories, hierarch
     _mount(staging, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
     _mount(staging, "dev/mqueue", "mqueue", _PLAIN)
     _mount(staging, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={system.shm_bytes}")
-    _mount(staging, "sys", "sysfs", _PLAIN | mount.RDONLY)
-    _mount_cgroups(staging, hierarchies)
+    read_only = 0 if system.privileged else mount.RDONLY
+    _mount(staging, "sys", "sysfs", _PLAIN | read_only)
+    _mount_cgroups(staging, hierarchies, read_only)
+    if system.privileged:
+        with step("copy this machine's device nodes"):
+            _copy_devices("/dev", os.path.join(staging, "dev"))
     _mask(staging, system.masked_paths, system.read_only_paths)
 
 
@@ -68,18 +74,18 @@ def _mount(staging: str, path: str, filesystem: str, flags: int, options: str = 
         mount.mount(filesystem, os.path.join(staging, path), filesystem, flags, options)
 
 
-def _mount_cgroups(staging: str, hierarchies: tuple[str, ...]) -> None:
+def _mount_cgroups(staging: str, hierarchies: tuple[str, ...], read_only: int) -> None:
     # The cgroup namespace makes the container's own directory the top of what it sees.
     if hierarchies == ("cgroup2",):
-        _mount(staging, "sys/fs/cgroup", "cgroup2", _PLAIN | mount.RDONLY)
+        _mount(staging, "sys/fs/cgroup", "cgroup2", _PLAIN | read_only)
     elif hierarchies:
         _mount(staging, "sys/fs/cgroup", "tmpfs", _PLAIN, "mode=755")
         for name in hierarchies:
             with step(f"make /sys/fs/cgroup/{name}"):
                 os.mkdir(os.path.join(staging, "sys/fs/cgroup", name), 0o755)
-            _mount(staging, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | mount.RDONLY, name)
-        with step("make /sys/fs/cgroup read-only"):
-            flags = mount.REMOUNT | mount.BIND | mount.RDONLY | _PLAIN
+            _mount(staging, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | read_only, name)
+        with step("make /sys/fs/cgroup as it is to stay"):
+            flags = mount.REMOUNT | mount.BIND | read_only | _PLAIN
             mount.mount("none", os.path.join(staging, "sys/fs/cgroup"), None, flags)
 
 
@@ -90,6 +96,21 @@ def _fill_dev(dev: str) -> None:
         os.symlink(to, os.path.join(dev, name))
     for name in ("pts", "mqueue", "shm"):
         os.mkdir(os.path.join(dev, name), 0o755)
+
+
+def _copy_devices(source: str, target: str) -> None:
+    """Makes all nodes below ``source`` that are not there yet."""
+    for entry in os.scandir(source):
+        status = entry.stat(follow_symlinks=False)
+        place = os.path.join(target, entry.name)
+        if stat.S_ISDIR(status.st_mode):
+            if entry.name not in _OWN_DIRECTORIES:
+                os.makedirs(place, 0o755, exist_ok=True)
+                _copy_devices(entry.path, place)
+        elif (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)) and entry.name != "console":
+            with suppress(FileExistsError):
+                os.mknod(place, status.st_mode, status.st_rdev)
+                os.chown(place, status.st_uid, status.st_gid)
 
 
 def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None:

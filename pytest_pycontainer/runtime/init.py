@@ -21,7 +21,7 @@ from pytest_pycontainer.runtime.mount_points import record_mount_points
 from pytest_pycontainer.runtime.mounts import attach_mounts
 from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.reaper import run_as_child
-from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
+from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
 from pytest_pycontainer.runtime.spec import ContainerSpec, SystemDirectories
 
 _OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
@@ -115,8 +115,13 @@ def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
     if spec.rootfs.upper is not None:
         with step("record the mount points"):
             record_mount_points(spec.rootfs.upper)
+    if spec.read_only:
+        with step(f"make the working directory {spec.process.working_directory}"):
+            os.close(open_mount_target(root, spec.process.working_directory or "/", directory=True))
     # Nothing is loaded from the container's root, whatever asks for it.
     sys.path.clear()
     with step("make it the root"):
         mount.pivot_into(root)
         os.close(root)
+        if spec.read_only:
+            mount.make_read_only("/")

@@ -89,7 +89,7 @@ class _Monitor:
         self._spawner = lifelines.spawner
         self._owners = {lifelines.owner, lifelines.spawner}
         with step("make the cgroup"):
-            cgroups.make(self._place.cgroup)
+            cgroups.make(self._place.cgroup, all_devices=request.system.privileged)
         with step("open the log"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._log = os.open(os.path.join(self._place.directory, logs.FILE_NAME), flags, 0o600)

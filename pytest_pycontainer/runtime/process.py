@@ -54,6 +54,7 @@ def become(process: ProcessSpec) -> dict[str, str]:
     """
     environment = dict(entry.split("=", 1) for entry in process.environment)
     user = users.look_up(process.user)
+    groups = users.look_up_groups(process.groups)
     environment.setdefault("HOME", user.home)
     os.umask(_UMASK)
     directory = process.working_directory or "/"
@@ -65,7 +66,7 @@ def become(process: ProcessSpec) -> dict[str, str]:
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()
         # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
-        os.setgroups(list(dict.fromkeys((user.gid, *user.groups))))
+        os.setgroups(list(dict.fromkeys((user.gid, *user.groups, *groups))))
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
         capabilities = process.capabilities if user.uid == 0 else 0

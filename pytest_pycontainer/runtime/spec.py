@@ -32,12 +32,14 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class SystemDirectories:
     """What of /proc, /sys and /dev a container gets: paths covered with nothing, paths made read-only (both absolute,
-    below /proc or /sys), and the size of /dev/shm.
+    below /proc or /sys), and the size of /dev/shm. A ``privileged`` one gets all of this machine's devices, and may
+    write to /sys.
     """
 
     masked_paths: tuple[str, ...]
     read_only_paths: tuple[str, ...]
     shm_bytes: int
+    privileged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class ContainerSpec:
     ``mounts`` are made in their order, and where their targets are missing these are made too; with ``reaper`` PID 1
     is ours and runs the command as its child. With
     ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output``
-    standard error is standard output, and both are logged in the order in which they are written.
+    standard error is standard output, and both are logged in the order in which they are written. With ``read_only``
+    its root can't be written to, unlike what is mounted in it.
     """
 
     hostname: str
@@ -144,6 +147,7 @@ class ContainerSpec:
     reaper: bool
     host_network: bool = False
     one_output: bool = False
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ are the container's to write, so that reading stops at a size limit (CVE-2024-96
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pytest_pycontainer.runtime.failure import StepFailed
@@ -49,6 +49,11 @@ def look_up(text: str, users: str = _USERS, groups: str = _GROUPS) -> User:
         return User(uid, _group_id(group_text, groups), (), home)
     memberships = (int(fields[2]) for fields in _records(groups, 4, ids=(2,)) if name in fields[3].split(","))
     return User(uid, gid, tuple(memberships) if name else (), home)
+
+
+def look_up_groups(texts: Iterable[str], groups: str = _GROUPS) -> tuple[int, ...]:
+    """The groups of these names or numbers; numbers need not be in the file. Raises StepFailed for an unknown name."""
+    return tuple(_group_id(text, groups) for text in texts)
 
 
 def _group_id(text: str, groups: str) -> int:
