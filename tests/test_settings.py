@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import tarfile
 from dataclasses import fields
 from pathlib import Path
@@ -183,6 +184,16 @@ def test_any_text_is_a_value_or_refused(name: str, text: str) -> None:
 
 def test_the_plugin_offers_every_setting() -> None:
     assert list(plugin._SETTINGS) == [field.name for field in fields(Settings)]
+
+
+def test_errors_name_options_that_there_are() -> None:
+    named = {
+        name
+        for file in Path(plugin.__file__).parent.rglob("*.py")
+        for name in re.findall(r"--pycontainer-([a-z-]+)\b", file.read_text())
+    }
+    assert named
+    assert named <= {name.replace("_", "-") for name in plugin._SETTINGS}
 
 
 def test_the_plugin_reads_its_options_and_ini_values(pytester: pytest.Pytester) -> None:

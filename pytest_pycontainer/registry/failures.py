@@ -83,7 +83,8 @@ def _certificate_error(request: Request, problem: ssl.SSLError) -> RegistryCerti
     elif problem.verify_code in _NAMES:
         hint = "call the registry by a name that its certificate is for"
     else:
-        hint = f"put the authority that signed it into {directory}/ca.crt, or name it with --pycontainer-authority"
+        option = "--pycontainer-registry-authority"
+        hint = f"put the authority that signed it into {directory}/ca.crt, or name it with {option}"
     shown = _shown_certificate(request.url)
     described = None if shown is None else _described(shown)
     print_ = None if shown is None else fingerprint(shown)
