@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pytest_pycontainer.errors import NameInUseError, StoreError
+from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.state import LOCK_NAME
@@ -157,10 +158,8 @@ class ContainerRecords:
             remove_tree(directory)  # its maker was killed in between, or who removes it is about to be done
             return True
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        else:
+            if not try_lock(lock, ALONE):
+                return False
             # Where that is not written yet, nothing but the directory has been made.
             with suppress(FileNotFoundError, json.JSONDecodeError):
                 cgroups.remove(tuple(json.loads((directory / _CGROUP).read_text())))
@@ -182,16 +181,9 @@ class ContainerRecords:
 
 def _is_held(directory: Path) -> bool:
     try:
-        lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+        return is_held(directory / LOCK_NAME)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _read_record(directory: Path) -> ContainerRecord | None:

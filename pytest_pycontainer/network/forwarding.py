@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pytest_pycontainer.errors import NetworkAttachError
+from pytest_pycontainer.kernel.flock import ALONE, try_lock
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _LOCK_TIMEOUT = 10.0
@@ -52,7 +53,7 @@ class Forwarding:
         users = os.open(directory / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with _changing(directory):
-                if _try_lock(users, fcntl.LOCK_EX):
+                if try_lock(users, ALONE):
                     _put_back(directory)
                 if device is not None:
                     _record(directory, device)
@@ -82,7 +83,7 @@ class Forwarding:
             return
         try:
             with _changing(self._directory):
-                if _try_lock(users, fcntl.LOCK_EX):
+                if try_lock(users, ALONE):
                     _put_back(self._directory)
                 fcntl.flock(users, fcntl.LOCK_UN)  # still within the change: the next must not find a holder leaving
         finally:
@@ -103,7 +104,7 @@ def _changing(directory: Path) -> Iterator[None]:
     descriptor = os.open(directory / "change", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + _LOCK_TIMEOUT
-        while not _try_lock(descriptor, fcntl.LOCK_EX):
+        while not try_lock(descriptor, ALONE):
             if time.monotonic() > deadline:
                 detail = f"another process has held {directory / 'change'} for {_LOCK_TIMEOUT:g} s; end it"
                 raise NetworkAttachError("change IPv4 forwarding", detail)
@@ -111,14 +112,6 @@ def _changing(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _recorded(directory: Path) -> dict[str, str]:

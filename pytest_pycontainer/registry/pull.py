@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
-import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +13,6 @@ from pytest_pycontainer.errors import (
     LayerInvalidError,
     NoMatchingPlatformError,
     RegistryAnswerError,
-    StoreError,
 )
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import ImageConfig
@@ -35,11 +31,12 @@ from pytest_pycontainer.registry.download import read_blob, stream_blob
 from pytest_pycontainer.registry.known_blobs import KnownBlobs
 from pytest_pycontainer.registry.progress import Progress, Stage, silent
 from pytest_pycontainer.store.cache import BuildCache, CacheRecord
-from pytest_pycontainer.store.files import storing, write_whole
+from pytest_pycontainer.store.files import write_whole
 from pytest_pycontainer.store.store import StoredImage, parse_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_pycontainer.registry.mirrors import Source
     from pytest_pycontainer.registry.registries import Registries
@@ -47,8 +44,6 @@ if TYPE_CHECKING:
 
 _LAYERS_AT_ONCE: Final = 4
 _CONFIG_BYTES_AT_MOST: Final = 8 << 20
-_LOCK_SECONDS: Final = 3600.0
-_LOCK_POLL_SECONDS: Final = 0.05
 
 
 def pull(
@@ -145,8 +140,7 @@ class _Pull:
         self._download_layers(layers)
 
     def _here(self, digest: str) -> StoredImage | None:
-        record = self._cache.get(self._key(digest))
-        return StoredImage(record.image, self._store.config(record.image)) if record else None
+        return self._cache.image(self._key(digest))
 
     def _key(self, digest: str) -> str:
         return digests.of(f"pulled {digest} {self._platform}".encode())
@@ -233,8 +227,7 @@ class _Pull:
     def _pieces(self, blob: Descriptor) -> Iterator[bytes]:
         done = 0
         for piece in stream_blob(self._repository, blob):
-            if self._stop.is_set():
-                raise _Stopped
+            self._check_stopped()
             yield piece
             done += len(piece)
             self._progress(blob.digest, Stage.DOWNLOADING, done, blob.size)
@@ -242,38 +235,17 @@ class _Pull:
     def _layer_is_here(self, diff_id: str) -> bool:
         return (self._store.layers / digests.hexadecimal(diff_id)).is_dir()
 
-    @contextmanager
-    def _layer_lock(self, diff_id: str) -> Iterator[None]:
+    def _layer_lock(self, diff_id: str) -> AbstractContextManager[None]:
         """Holds a layer alone among all processes and threads: images that share it download it once.
 
-        A flock, which the kernel frees when its holder dies. Whoever holds one waits for no lock, so no two wait for
-        each other. It is asked for again and again because the kernel's own way to wait could not be broken off
-        when another layer fails. Raises StoreError if an hour did not suffice.
+        Whoever holds one waits for no lock, so no two wait for each other.
         """
         key = digests.of(f"layer {diff_id}".encode())
-        path = self._store.locks / f"{digests.hexadecimal(key)}.lock"
-        deadline = time.monotonic() + _LOCK_SECONDS
-        with storing("lock", path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                while True:
-                    if self._stop.is_set():
-                        raise _Stopped
-                    try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        if time.monotonic() > deadline:
-                            detail = f"another pull has held this layer for {_LOCK_SECONDS:g} s; wait for it, or end it"
-                            raise StoreError("lock", str(path), detail) from None
-                        self._stop.wait(_LOCK_POLL_SECONDS)
-            except BaseException:
-                os.close(descriptor)
-                raise
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+        return self._cache.lock(key, check=self._check_stopped, held="another pull has held this layer")
+
+    def _check_stopped(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
 
     def _unusable(self, detail: str) -> RegistryAnswerError:
         return RegistryAnswerError(self._repository.registry, f"pull {self._name}", detail)

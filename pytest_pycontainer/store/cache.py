@@ -65,14 +65,20 @@ class BuildCache:
 
     @contextmanager
     def lock(
-        self, key: str, *, timeout: float = _LOCK_SECONDS, check: Callable[[], None] | None = None
+        self,
+        key: str,
+        *,
+        timeout: float = _LOCK_SECONDS,
+        check: Callable[[], None] | None = None,
+        held: str = "another build has held this step",
     ) -> Iterator[None]:
-        """Holds ``key`` alone among all processes and threads, so that a step is built once.
+        """Holds ``key`` alone among all processes and threads, so that what it stands for is made once.
 
         It is a flock: the kernel frees it when its holder dies. Deleting its file would let two in: that is done only
         by who has the store alone, and so the store is in use from before the file is opened. Whoever holds one asks
         for no other, so that no two can wait for each other. While it waits it calls ``check`` again and again, and
-        gives up when that raises. Raises StoreError if the lock was not to be had within ``timeout`` seconds.
+        gives up when that raises. Raises StoreError, with ``held`` in it, if the lock was not to be had within
+        ``timeout`` seconds.
         """
         # Imported here: only a step that has to be built pays for it.
         from filelock import FileLock
@@ -87,7 +93,7 @@ class BuildCache:
                         check()
                     if time.monotonic() < deadline:
                         continue
-                    detail = f"another build has held this step for {timeout:g} s; wait for it, or end it"
+                    detail = f"{held} for {timeout:g} s; wait for it, or end it"
                     raise StoreError("lock", str(path), detail)
             try:
                 yield

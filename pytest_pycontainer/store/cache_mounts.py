@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.kernel.flock import ALONE, SHARED, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store.files import storing
 
@@ -77,12 +78,12 @@ class CacheMounts:
                 content = directory / "content"
                 with storing("make the cache mount", directory):
                     if not content.exists():
-                        wait.for_lock(descriptor, directory, fcntl.LOCK_EX)
+                        wait.for_lock(descriptor, directory, ALONE)
                         if not content.exists():
                             _fill(content, fill)
                     os.utime(descriptor)
                 if sharing == "shared":
-                    wait.for_lock(descriptor, directory, fcntl.LOCK_SH)
+                    wait.for_lock(descriptor, directory, SHARED)
                 yield content
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -105,10 +106,10 @@ class CacheMounts:
             descriptor = os.open(directory, _DIRECTORY)
             try:
                 if sharing == "private":
-                    if _take(descriptor, fcntl.LOCK_EX):
+                    if try_lock(descriptor, ALONE):
                         return descriptor, directory
                 else:
-                    kind = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
+                    kind = SHARED if sharing == "shared" else ALONE
                     wait.for_lock(descriptor, directory, kind)
                     return descriptor, directory
             except BaseException:
@@ -134,19 +135,10 @@ class _Wait:
         self._check = check
 
     def for_lock(self, descriptor: int, directory: Path, kind: int) -> None:
-        # The kernel's own way to wait knows no time limit.
-        while not _take(descriptor, kind):
+        while not try_lock(descriptor, kind):
             if self._check is not None:
                 self._check()
             if time.monotonic() >= self._deadline:
                 detail = f"another build has held this cache mount for {self._timeout:g} s; wait for that, or end it"
                 raise StoreError("lock", str(directory), detail)
             time.sleep(_POLL_SECONDS)
-
-
-def _take(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

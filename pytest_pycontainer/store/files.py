@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.kernel import libc
+from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 
 if TYPE_CHECKING:
@@ -127,23 +128,14 @@ def is_being_written(path: Path) -> bool:
     """Whether it is an ``unfinished_directory`` whose maker lives. Raises OSError."""
     if not path.is_dir() or path.is_symlink():
         return False
-    descriptor = os.open(path, _DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(path)
 
 
 def _sweep_directory(path: Path) -> None:
     descriptor = os.open(path, _DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_tree(path)
-    except BlockingIOError:
-        return  # it is being written
+        if try_lock(descriptor, ALONE):  # else it is being written
+            remove_tree(path)
     finally:
         os.close(descriptor)
 

@@ -69,15 +69,15 @@ def _remembered(
     key = f"sha256:{hashlib.sha256(signature).hexdigest()}"
     cache = BuildCache(store)
     with store.in_use():
-        record = cache.get(key)
-        if record is None:
-            with cache.lock(key):
-                record = cache.get(key)
-                if record is None:
-                    record = CacheRecord(make())
-                    if changed < now - _TICK and _signed(sign, path)[0] == signature:
-                        cache.put(key, record)
-        return StoredImage(record.image, store.config(record.image))
+        if image := cache.image(key):
+            return image
+        with cache.lock(key):
+            if image := cache.image(key):
+                return image
+            image_id = make()
+            if changed < now - _TICK and _signed(sign, path)[0] == signature:
+                cache.put(key, CacheRecord(image_id))
+            return StoredImage(image_id, store.config(image_id))
 
 
 def _signed(sign: Callable[[Path], tuple[bytes, int]], path: Path) -> tuple[bytes, int]:

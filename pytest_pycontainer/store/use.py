@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import StoreError
+from pytest_pycontainer.kernel.flock import ALONE, SHARED, try_lock
 from pytest_pycontainer.store.files import storing
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ class UseLock:
     @contextmanager
     def shared(self, timeout: float = _SECONDS) -> Iterator[None]:
         """Nothing is removed in the block."""
-        with self._held(fcntl.LOCK_SH, timeout, _REMOVED):
+        with self._held(SHARED, timeout, _REMOVED):
             yield
 
     @contextmanager
     def alone(self, timeout: float = _SECONDS) -> Iterator[None]:
         """No other thread or process is in a ``shared`` or ``alone`` block meanwhile."""
-        with self._held(fcntl.LOCK_EX, timeout, _USED):
+        with self._held(ALONE, timeout, _USED):
             yield
 
     @contextmanager
@@ -55,8 +56,7 @@ class UseLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with storing("lock", self._path):
-                # The kernel's own way to wait knows no time limit.
-                while not _take(descriptor, kind):
+                while not try_lock(descriptor, kind):
                     if time.monotonic() >= deadline:
                         raise StoreError("lock", str(self._path), otherwise.format(timeout))
                     time.sleep(_POLL_SECONDS)
@@ -67,11 +67,3 @@ class UseLock:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
-
-
-def _take(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

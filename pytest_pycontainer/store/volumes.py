@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from pytest_pycontainer.errors import InvalidSpecError, StoreError, VolumeInUseError, VolumeNotFoundError
 from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.kernel.flock import is_held
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store.files import storing
 
@@ -148,7 +149,7 @@ class Volumes:
 
     def _sweep(self) -> None:
         found = [volume for path in self._directory.iterdir() if (volume := _read(path)) is not None]
-        abandoned = [one for one in found if one.anonymous and not _is_held(one.directory / _OWNER)]
+        abandoned = [one for one in found if one.anonymous and not is_held(one.directory / _OWNER)]
         used = self._users() if abandoned else {}
         for volume in abandoned:
             if volume.name not in used:
@@ -164,14 +165,3 @@ def _read(directory: Path) -> StoredVolume | None:
     except (ValueError, KeyError, TypeError) as problem:
         detail = "its content is damaged; what is in the volume is beside it, in 'content'"
         raise StoreError("read", str(directory / _RECORD), detail) from problem
-
-
-def _is_held(lock: Path) -> bool:
-    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
