@@ -23,7 +23,7 @@ from pytest_pycontainer.build.steps import Base
 from pytest_pycontainer.errors import ImageError, StoreError
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import History, ImageConfig
-from pytest_pycontainer.store.cache import BuildCache, CacheRecord
+from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.store import SCRATCH, Store, StoredImage
 from pytest_pycontainer.store.timestamps import set_times
 
@@ -123,7 +123,7 @@ class StepCache:
         if step.by_content is not None:
             if image is None:
                 point = self.after(before, replace(step, parts=step.by_content(), by_content=None), news)
-                self._cache.put(key, CacheRecord(point.image.id))
+                self._cache.put(key, point.image.id)
                 self._own.add(key)
                 return point
             # The chain is by content too: as somebody else's would be, who has made the same differently.
@@ -136,7 +136,7 @@ class StepCache:
                 image = self._cached(key)
                 if image is None:
                     image = self._taken(before, step, chain, news) or self._made(before, step, key, chain, news)
-                    self._cache.put(key, CacheRecord(image.id))
+                    self._cache.put(key, image.id)
                     self._own.add(key)
                 elif news:
                     news.cached()
@@ -150,7 +150,7 @@ class StepCache:
 
     def _cached(self, key: str) -> StoredImage | None:
         # Without a cache too, two stages that begin alike are built once.
-        image = self._cache.image(key) if self._reads or key in self._own else None
+        image = self._cache.get(key) if self._reads or key in self._own else None
         if image is not None:
             self._store.mark_used(image.id)
         return image

@@ -30,7 +30,7 @@ from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.registry.download import read_blob, stream_blob
 from pytest_pycontainer.registry.known_blobs import KnownBlobs
 from pytest_pycontainer.registry.progress import Progress, Stage, silent
-from pytest_pycontainer.store.cache import BuildCache, CacheRecord
+from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.files import write_whole
 from pytest_pycontainer.store.store import StoredImage, parse_tag
 
@@ -126,7 +126,7 @@ class _Pull:
                 return image, digest  # another process has just pulled it
             top_digest, manifest = self._manifest(digest)
             image = self._download(manifest)
-            self._cache.put(self._key(top_digest), CacheRecord(image.id))
+            self._cache.put(self._key(top_digest), image.id)
         return image, top_digest
 
     def describe(self) -> tuple[ImageConfig, dict[str, Descriptor]]:
@@ -140,7 +140,7 @@ class _Pull:
         self._download_layers(layers)
 
     def _here(self, digest: str) -> StoredImage | None:
-        return self._cache.image(self._key(digest))
+        return self._cache.get(self._key(digest))
 
     def _key(self, digest: str) -> str:
         return digests.of(f"pulled {digest} {self._platform}".encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import ImageError, StoreError
@@ -24,39 +23,27 @@ _LOCK_SECONDS = 3600.0
 _CHECK_SECONDS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRecord:
-    """What a build step made: the ``image`` (its ID) that stands after it."""
-
-    image: str
-
-
 class BuildCache:
     """Records of build steps under their keys, which are digests. Any number of processes may share one."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, key: str) -> CacheRecord | None:
-        """The record of ``key``; None if there is none, or if its image or one of that image's layers is gone."""
-        image = self.image(key)
-        return None if image is None else CacheRecord(image.id)
-
-    def image(self, key: str) -> StoredImage | None:
-        """The image that ``key`` has made; None as for ``get``."""
+    def get(self, key: str) -> StoredImage | None:
+        """The image that ``key`` has made; None if there is no record, or if the image or one of its layers is gone."""
         path = self._store.cache / f"{digests.hexadecimal(key)}.json"
         try:
             with storing("read", path):
-                record = CacheRecord(json.loads(path.read_bytes())["image"])
-            config = self._store.config(record.image)
+                image_id = json.loads(path.read_bytes())["image"]
+            config = self._store.config(image_id)
         except (StoreError, ImageError, ValueError, KeyError, TypeError):
             return None  # whatever is wrong with a record, the step can be run again
-        return StoredImage(record.image, config) if self._store.has_layers(config) else None
+        return StoredImage(image_id, config) if self._store.has_layers(config) else None
 
-    def put(self, key: str, record: CacheRecord) -> None:
-        """Keeps ``record`` under ``key``, in place of any other. Raises StoreError."""
+    def put(self, key: str, image_id: str) -> None:
+        """Keeps under ``key``, in place of any other, the image that it has made. Raises StoreError."""
         path = self._store.cache / f"{digests.hexadecimal(key)}.json"
-        write_whole(path, json.dumps({"image": record.image}).encode(), self._store.temporary)
+        write_whole(path, json.dumps({"image": image_id}).encode(), self._store.temporary)
 
     def count(self) -> int:
         """How many records there are. Raises StoreError."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.errors import InvalidArchiveError
 from pytest_pycontainer.image.config import History, ImageConfig
-from pytest_pycontainer.store.cache import BuildCache, CacheRecord
+from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.import_layer import import_layer
 from pytest_pycontainer.store.layout import OCI_LAYOUT
 from pytest_pycontainer.store.load import load_only_image
@@ -69,14 +69,14 @@ def _remembered(
     key = f"sha256:{hashlib.sha256(signature).hexdigest()}"
     cache = BuildCache(store)
     with store.in_use():
-        if image := cache.image(key):
+        if image := cache.get(key):
             return image
         with cache.lock(key):
-            if image := cache.image(key):
+            if image := cache.get(key):
                 return image
             image_id = make()
             if changed < now - _TICK and _signed(sign, path)[0] == signature:
-                cache.put(key, CacheRecord(image_id))
+                cache.put(key, image_id)
             return StoredImage(image_id, store.config(image_id))
 
 

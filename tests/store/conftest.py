@@ -11,7 +11,7 @@ import pytest
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import History, ImageConfig
 from pytest_pycontainer.image.manifest import OCI_LAYER
-from pytest_pycontainer.store.cache import BuildCache, CacheRecord
+from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def make_image(store: Store, tmp_path: Path) -> MakeImage:
             diff_ids = (*config.diff_ids, store.commit_layer(upper))
             config = dataclasses.replace(config, diff_ids=diff_ids, history=(*config.history, History(created_by=step)))
             image_id = store.put_image(config)
-            BuildCache(store).put(digests.of(f"{base} {step}".encode()), CacheRecord(image_id))
+            BuildCache(store).put(digests.of(f"{base} {step}".encode()), image_id)
         if tag:
             store.tag(image_id, tag)
         return image_id

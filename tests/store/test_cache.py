@@ -13,7 +13,8 @@ import pytest
 from pytest_pycontainer.errors import InvalidReferenceError, StoreError
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import ImageConfig
-from pytest_pycontainer.store.cache import BuildCache, CacheRecord
+from pytest_pycontainer.store.cache import BuildCache
+from pytest_pycontainer.store.store import StoredImage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +32,9 @@ def cache(store: Store) -> BuildCache:
 
 def test_what_was_put_is_got(store: Store, cache: BuildCache) -> None:
     assert cache.get(KEY) is None
-    record = CacheRecord(store.put_image(CONFIG))
-    cache.put(KEY, record)
-    assert cache.get(KEY) == record
+    image_id = store.put_image(CONFIG)
+    cache.put(KEY, image_id)
+    assert cache.get(KEY) == StoredImage(image_id, CONFIG)
     assert cache.get(digests.of(b"other")) is None
 
 
@@ -41,9 +42,9 @@ def test_no_record_when_its_layer_or_its_image_is_gone(store: Store, cache: Buil
     (upper / "file").touch()
     diff_id = store.commit_layer(upper)
     image_id = store.put_image(dataclasses.replace(CONFIG, diff_ids=(diff_id,)))
-    cache.put(KEY, CacheRecord(image_id))
+    cache.put(KEY, image_id)
     layer = store.layers / diff_id[7:]
-    assert cache.get(KEY) == CacheRecord(image_id)
+    assert cache.get(KEY) == store.image(image_id)
     layer.rename(store.root / "away")
     assert cache.get(KEY) is None
     (store.root / "away").rename(layer)
@@ -53,7 +54,7 @@ def test_no_record_when_its_layer_or_its_image_is_gone(store: Store, cache: Buil
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"image": 1}', b'{"image": "../../etc/passwd"}', b"{}"])
 def test_a_damaged_record_is_no_record(store: Store, cache: BuildCache, damage: bytes) -> None:
-    cache.put(KEY, CacheRecord(store.put_image(CONFIG)))
+    cache.put(KEY, store.put_image(CONFIG))
     (store.cache / f"{KEY[7:]}.json").write_bytes(damage)
     assert cache.get(KEY) is None
 
