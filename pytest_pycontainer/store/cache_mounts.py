@@ -77,10 +77,10 @@ class CacheMounts:
             try:
                 content = directory / "content"
                 with storing("make the cache mount", directory):
+                    # Who waits to fill it may find that another has, who goes on sharing it.
+                    wait.until(lambda: content.exists() or try_lock(descriptor, ALONE), directory)
                     if not content.exists():
-                        wait.for_lock(descriptor, directory, ALONE)
-                        if not content.exists():
-                            _fill(content, fill)
+                        _fill(content, fill)
                     os.utime(descriptor)
                 if sharing == "shared":
                     wait.for_lock(descriptor, directory, SHARED)
@@ -135,7 +135,10 @@ class _Wait:
         self._check = check
 
     def for_lock(self, descriptor: int, directory: Path, kind: int) -> None:
-        while not try_lock(descriptor, kind):
+        self.until(lambda: try_lock(descriptor, kind), directory)
+
+    def until(self, is_so: Callable[[], bool], directory: Path) -> None:
+        while not is_so():
             if self._check is not None:
                 self._check()
             if time.monotonic() >= self._deadline:

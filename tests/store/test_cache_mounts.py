@@ -9,6 +9,7 @@ import pytest
 
 from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.image import digest as digests
+from pytest_pycontainer.kernel.flock import SHARED, try_lock
 from pytest_pycontainer.store.cache_mounts import CacheMounts
 from pytest_pycontainer.store.prune import prune
 from pytest_pycontainer.store.store import Store
@@ -64,6 +65,18 @@ def test_many_fill_a_shared_cache_once(caches: CacheMounts) -> None:
         thread.join()
     assert len(filled) == 1
     assert not inside.broken
+
+
+def test_who_waits_to_fill_a_cache_takes_what_another_has_filled(caches: CacheMounts, store: Store) -> None:
+    directory = store.root / "mounts" / digests.hexadecimal(KEY)
+    directory.mkdir(parents=True)
+    another = os.open(directory, os.O_RDONLY)
+    try:
+        assert try_lock(another, SHARED)  # and it goes on sharing what is there meanwhile
+        with caches.hold(KEY, fail, timeout=10, check=(directory / "content").mkdir) as content:
+            assert content.is_dir()
+    finally:
+        os.close(another)
 
 
 def test_a_locked_cache_is_held_alone(caches: CacheMounts) -> None:
