@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 from collections.abc import Callable
-from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
-from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.copy_sources import Filter, SourceRoot, walk
-from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.file_copy import attributes
-from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
 from pytest_pycontainer.runtime.spec import CopySource, DigestSpec
 
-_FAILED = 125
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20
@@ -25,20 +20,12 @@ _CHUNK = 1 << 20
 Update = Callable[[bytes], object]
 
 
-def run_digest(spec: DigestSpec, answer: socket.socket, points: MountPoints) -> NoReturn:
-    """Answers ``spec`` in a child made for it; ``Digested`` or ``Failed`` goes out on ``answer``."""
-    code = _FAILED
-    try:
-        close_all_but([answer.fileno()])
-        with step("prepare to read what is to be copied"):
-            namespaces.unshare(namespaces.MOUNT)
-            root = SourceRoot(mount_root(spec.root, points, points.source))
-        messages.send(answer, messages.Digested(_digest(spec, root)))
-        code = 0
-    except StepFailed as failure:
-        messages.send(answer, failure.failed)
-    finally:
-        os._exit(code)
+def run_digest(spec: DigestSpec, points: MountPoints) -> str:
+    """The digest (hexadecimal), read in a process that is there for nothing else. Raises StepFailed."""
+    with step("prepare to read what is to be copied"):
+        namespaces.unshare(namespaces.MOUNT)
+        root = SourceRoot(mount_root(spec.root, points, points.source))
+    return _digest(spec, root)
 
 
 def _digest(spec: DigestSpec, root: SourceRoot) -> str:

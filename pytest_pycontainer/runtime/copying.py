@@ -8,54 +8,40 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import stat
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
-from pytest_pycontainer.runtime import messages, users
+from pytest_pycontainer.runtime import users
 from pytest_pycontainer.runtime.copy_sources import SOURCE_STEP, Entry, Filter, SourceRoot, walk
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.file_copy import copy_attributes, copy_content
 from pytest_pycontainer.runtime.messages import Failed
-from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause
 
 __all__ = ["SOURCE_STEP", "copy_tree", "run_copy"]
 
-_FAILED = 125
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def run_copy(spec: CopySpec, answer: socket.socket, points: MountPoints) -> NoReturn:
-    """Carries out ``spec`` in a child made for it; ``Done`` or ``Failed`` goes out on ``answer``."""
-    code = _FAILED
-    try:
-        close_all_but([answer.fileno()])
-        os.umask(0)
-        with step("prepare the copy"):
-            namespaces.unshare(namespaces.MOUNT)
-            roots = [
-                os.open(root, _PATH) if isinstance(root, str) else mount_root(root, points, points.source)
-                for root in spec.roots
-            ]
-            target = mount_root(spec.rootfs, points, points.root)
-            sys.path.clear()
-            mount.pivot_into(target)
-        _copy_all(spec, [SourceRoot(root) for root in roots])
-        messages.send(answer, messages.Done())
-        code = 0
-    except StepFailed as failure:
-        messages.send(answer, failure.failed)
-    finally:
-        os._exit(code)
+def run_copy(spec: CopySpec, points: MountPoints) -> None:
+    """Carries out ``spec`` in a process that is there for nothing else. Raises StepFailed."""
+    with step("prepare the copy"):
+        namespaces.unshare(namespaces.MOUNT)
+        roots = [
+            os.open(root, _PATH) if isinstance(root, str) else mount_root(root, points, points.source)
+            for root in spec.roots
+        ]
+        target = mount_root(spec.rootfs, points, points.root)
+        sys.path.clear()
+        mount.pivot_into(target)
+    _copy_all(spec, [SourceRoot(root) for root in roots])
 
 
 def _copy_all(spec: CopySpec, roots: list[SourceRoot]) -> None:

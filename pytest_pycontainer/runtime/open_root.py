@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from typing import NoReturn
+from collections.abc import Iterable
 
 from pytest_pycontainer.kernel import mount, namespaces
-from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.mounts import attach_mounts
-from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
+from pytest_pycontainer.runtime.spec import Mount, Rootfs
 
-_FAILED = 125
 
-
-def run_open_root(request: messages.OpenRoot, answer: socket.socket, points: MountPoints) -> NoReturn:
-    """Mounts the root in a child made for it; ``Done`` with its descriptor, or ``Failed``, goes out on ``answer``.
+def run_open_root(rootfs: Rootfs, mounts: Iterable[Mount], points: MountPoints) -> int:
+    """A descriptor of the root, mounted in a process that is there for nothing else. Raises StepFailed.
 
     The mounts of this process's namespace go with it; what the descriptor stands for is detached from all.
     """
-    code = _FAILED
-    try:
-        close_all_but([answer.fileno()])
-        os.umask(0)
-        with step("mount the root"):
-            namespaces.unshare(namespaces.MOUNT)
-            root = mount_root(request.rootfs, points, points.root)
-        attach_mounts(root, request.mounts, points)
-        with step("detach the root"):
-            tree = mount.clone_tree(root)
-        messages.send(answer, messages.Done(), [tree])
-        code = 0
-    except StepFailed as failure:
-        messages.send(answer, failure.failed)
-    finally:
-        os._exit(code)
+    with step("mount the root"):
+        namespaces.unshare(namespaces.MOUNT)
+        root = mount_root(rootfs, points, points.root)
+    attach_mounts(root, mounts, points)
+    with step("detach the root"):
+        return mount.clone_tree(root)

@@ -12,10 +12,12 @@ import select
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.child import Answer, fork_to_answer
 from pytest_pycontainer.runtime.content_digest import run_digest
 from pytest_pycontainer.runtime.copying import run_copy
 from pytest_pycontainer.runtime.failure import StepFailed, step
@@ -88,23 +90,29 @@ class _Spawner:
                         self._fork_monitor(request, descriptors)
                 elif isinstance(request, messages.Copy):
                     with step("start the copy"):
-                        if os.fork() == 0:
-                            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                            run_copy(request.spec, answer, self._points)
+                        fork_to_answer(answer, partial(self._copy, request))
                 elif isinstance(request, messages.Digest):
                     with step("start to read"):
-                        if os.fork() == 0:
-                            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                            run_digest(request.spec, answer, self._points)
+                        fork_to_answer(answer, partial(self._digest, request))
                 elif isinstance(request, messages.OpenRoot):
                     with step("start to mount"):
-                        if os.fork() == 0:
-                            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                            run_open_root(request, answer, self._points)
+                        fork_to_answer(answer, partial(self._open_root, request))
                 elif isinstance(request, messages.OpenNetworkNamespace):
                     self._open_network_namespace(answer)
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
+
+    # In children
+
+    def _copy(self, request: messages.Copy) -> Answer:
+        run_copy(request.spec, self._points)
+        return messages.Done(), []
+
+    def _digest(self, request: messages.Digest) -> Answer:
+        return messages.Digested(run_digest(request.spec, self._points)), []
+
+    def _open_root(self, request: messages.OpenRoot) -> Answer:
+        return messages.Done(), [run_open_root(request.rootfs, request.mounts, self._points)]
 
     def _fork_monitor(self, request: messages.Prepare, descriptors: list[int]) -> None:
         # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
