@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from requests.utils import select_proxy, should_bypass_proxies
 
-from pytest_pycontainer.registry.addresses import is_loopback
+from pytest_pycontainer.registry.addresses import host_of, is_loopback
 
 _USER = re.compile(r"(?:(?<=//)|^)(?!\w+://).*@")
 
@@ -21,7 +20,7 @@ def proxy_for(url: str, setting: str | None) -> str | None:
     ``NO_PROXY`` are asked directly all the same. So is this machine's loopback, which no proxy can reach; Docker does
     not ask one for it either.
     """
-    if is_loopback(urlsplit(url).netloc.rpartition("@")[2]) or should_bypass_proxies(url, no_proxy=None):
+    if is_loopback(host_of(url)) or should_bypass_proxies(url, no_proxy=None):
         return None
     proxies: Mapping[str, str] = {"all": setting} if setting else getproxies()
     return select_proxy(url, dict(proxies)) or None

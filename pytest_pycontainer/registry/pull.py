@@ -174,7 +174,8 @@ class _Pull:
         config, content = self._config(manifest)
         self._download_layers(dict(zip(config.diff_ids, manifest.layers, strict=True)))
         # The config last: an image is there when its config is.
-        write_whole(self._store.blobs / digests.hexadecimal(manifest.config.digest), content, self._store.temporary)
+        # Also over one that is there: it may be damaged.
+        write_whole(self._store.config_file(manifest.config.digest), content, self._store.temporary)
         return StoredImage(manifest.config.digest, config)
 
     def _check(self, config: ImageConfig, manifest: Manifest) -> None:
@@ -205,7 +206,7 @@ class _Pull:
 
     def _download_layer(self, diff_id: str, blob: Descriptor) -> None:
         with self._layer_lock(diff_id):
-            if diff_id == digests.EMPTY_LAYER or self._layer_is_here(diff_id):
+            if self._store.has_layer(diff_id):
                 self._progress(blob.digest, Stage.HERE, blob.size, blob.size)
             else:
                 self._store_layer(diff_id, blob)
@@ -231,9 +232,6 @@ class _Pull:
             yield piece
             done += len(piece)
             self._progress(blob.digest, Stage.DOWNLOADING, done, blob.size)
-
-    def _layer_is_here(self, diff_id: str) -> bool:
-        return (self._store.layers / digests.hexadecimal(diff_id)).is_dir()
 
     def _layer_lock(self, diff_id: str) -> AbstractContextManager[None]:
         """Holds a layer alone among all processes and threads: images that share it download it once.

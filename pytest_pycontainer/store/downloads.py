@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.store.files import storing, write_whole
+from pytest_pycontainer.store.sizes import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _FILE_MODE = 0o600
 _SECOND = 1_000_000_000
-_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Downloads:
 
 
 def _listed(files: tuple[Path, ...], used_at: float) -> ListedDownload:
-    return ListedDownload(files, sum(path.stat().st_blocks for path in files) * _BLOCK, used_at)
+    return ListedDownload(files, sum(path.stat().st_blocks for path in files) * BLOCK, used_at)
 
 
 def _read(note: Path) -> tuple[str, KnownDownload | None]:

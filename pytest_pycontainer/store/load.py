@@ -14,7 +14,6 @@ from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.image.json_object import JsonObject
 from pytest_pycontainer.image.manifest import Descriptor, Index, Manifest
 from pytest_pycontainer.image.platform import Platform
-from pytest_pycontainer.store.files import write_whole
 from pytest_pycontainer.store.image_files import files_of_archive, files_of_directory, read_blob, read_json
 from pytest_pycontainer.store.layout import DOCKER_MANIFEST, NAME, OCI_INDEX, TAG, blob_name
 from pytest_pycontainer.store.store import Store, parse_tag
@@ -173,13 +172,9 @@ def _store_image(store: Store, files: ImageFiles, image: _FoundImage) -> str:
         found = f"{len(image.layers)} layers, and {len(config.diff_ids)} in its config"
         raise InvalidArchiveError(f"it holds an image with {found}")
     for name, diff_id in zip(image.layers, config.diff_ids, strict=True):
-        if diff_id != digests.EMPTY_LAYER and not (store.layers / digests.hexadecimal(diff_id)).is_dir():
+        if not store.has_layer(diff_id):
             with store.layer_writer(manifests.OCI_LAYER) as layer:
                 for piece in files.pieces(name):
                     layer.write(piece)
                 layer.commit(diff_id)
-    image_id = digests.of(image.config)
-    path = store.blobs / digests.hexadecimal(image_id)
-    if not path.exists():
-        write_whole(path, image.config, store.temporary)
-    return image_id
+    return store.put_config(image.config)

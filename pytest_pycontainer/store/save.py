@@ -100,7 +100,7 @@ class _Saver:
         if diff_ids != config.diff_ids:
             content = dataclasses.replace(config, diff_ids=diff_ids).to_json()
         else:
-            path = self._store.blobs / digests.hexadecimal(image_id)
+            path = self._store.config_file(image_id)
             with storing("read", path):
                 content = path.read_bytes()
         return Manifest(self._write_blob(content, manifests.OCI_CONFIG), layers)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pytest_pycontainer.image.config import ImageConfig
     from pytest_pycontainer.store.store import Store
 
-_BLOCK = 512  # of st_blocks, whatever the file system's own are
+BLOCK = 512
+"""The bytes of st_blocks, whatever the file system's own blocks are."""
+
 _NOTE = "size"
 
 
@@ -76,7 +78,7 @@ def size_on_disk(directory: Path) -> int:
                             continue
                         linked.add((status.st_dev, status.st_ino))
                     total += status.st_blocks
-    return total * _BLOCK
+    return total * BLOCK
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

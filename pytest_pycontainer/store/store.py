@@ -119,7 +119,10 @@ class Store:
 
     def put_image(self, config: ImageConfig) -> str:
         """Stores ``config`` and returns the image's ID. Success means that it is stored, perhaps by somebody else."""
-        content = config.to_json()
+        return self.put_config(config.to_json())
+
+    def put_config(self, content: bytes) -> str:
+        """As ``put_image``, of a config as it was written."""
         image_id = digests.of(content)
         path = self.config_file(image_id)
         if not path.exists():
@@ -293,7 +296,11 @@ class Store:
 
     def has_layers(self, config: ImageConfig) -> bool:
         """Whether every layer of ``config`` is stored."""
-        return all(self._layer(diff_id).is_dir() for diff_id in _stored_layers(config))
+        return all(map(self.has_layer, config.diff_ids))
+
+    def has_layer(self, diff_id: str) -> bool:
+        """Whether a layer is stored; the empty one always is."""
+        return diff_id == digests.EMPTY_LAYER or self._layer(diff_id).is_dir()
 
     def layer_directories(self, config: ImageConfig) -> tuple[Path, ...]:
         """The directories of an image's layers for overlayfs, topmost first.
