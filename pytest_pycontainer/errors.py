@@ -315,6 +315,11 @@ class LayerInvalidError(ImageError):
         self.entry = entry
         self.reason = reason
 
+    @property
+    def detail(self) -> str:
+        """The reason, and before it the entry, if it is one's: for an error that says what the archive is."""
+        return f"its entry {self.entry!r:.300}: {self.reason}" if self.entry else self.reason
+
     def __str__(self) -> str:
         where = f"its entry {self.entry!r:.300}" if self.entry else "the archive"
         return f"cannot extract a layer: {where}: {self.reason}; have the image made anew, or use another"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, FunctionType
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 
 _Source = TypeVar("_Source")
-_IMAGE = "docker-image://"
 
 Scope = Literal["session", "package", "module", "class", "function"]
 
@@ -75,7 +75,7 @@ def container(
     return cast("ContainerFixture", pytest.fixture(scope=scope)(declared))
 
 
-class _DeclaredFixture:
+class _DeclaredFixture(ABC):
     """Stands where pytest expects a fixture function, for one that was declared by a call.
 
     pytest asks for the signature when it has imported the whole module, so a dependency can be looked up then by the
@@ -107,9 +107,9 @@ class _DeclaredFixture:
         """The names of the fixtures that this one requests."""
         return ("request", "pycontainer")
 
+    @abstractmethod
     def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine) -> object:
         """Makes the fixture's value."""
-        raise NotImplementedError
 
     def name_of(self, fixture: object) -> str | None:
         """The name that a fixture has where this one is declared."""
@@ -147,7 +147,9 @@ class _BuildFixture(_DeclaredFixture):
 
     def _resolve(self, source: _Source, root: Path) -> _Source | Path:
         """Paths are those of what is there; all else stays as it is."""
-        if not isinstance(source, str | os.PathLike) or str(source).startswith(_IMAGE):
+        from pytest_pycontainer.engine.builds import IMAGE_PREFIX
+
+        if not isinstance(source, str | os.PathLike) or str(source).startswith(IMAGE_PREFIX):
             return source
         candidates = [base / source for base in (self._directory, root)]
         for candidate in candidates:

@@ -97,8 +97,7 @@ def _unpack(file: BinaryIO, directory: Path, name: str) -> None:
     try:
         unpack(file, directory)
     except LayerInvalidError as problem:
-        entry = f"its entry {problem.entry!r:.300}: " if problem.entry else ""
-        raise ContextInvalidError(name, f"as an archive it can't be unpacked: {entry}{problem.reason}") from problem
+        raise ContextInvalidError(name, f"as an archive it can't be unpacked: {problem.detail}") from problem
     except CompressionUnavailableError as problem:
         raise ContextInvalidError(name, str(problem)) from problem
 

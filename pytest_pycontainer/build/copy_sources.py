@@ -24,7 +24,7 @@ from pytest_pycontainer.build.patterns import (
     has_wildcards,
     split_wildcards,
 )
-from pytest_pycontainer.build.remote import ChecksumProblem, GitSource, RemoteProblem, RemoteSources, is_url
+from pytest_pycontainer.build.remote import COMMIT, ChecksumProblem, GitSource, RemoteProblem, RemoteSources, is_url
 from pytest_pycontainer.build.steps import Base, CopySource, SourceMissing
 from pytest_pycontainer.errors import (
     CompressionUnavailableError,
@@ -45,7 +45,6 @@ MakeDirectory = Callable[[], Path]
 
 _HEREDOC_MODE = 0o644
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ class Reader:
         return Part(_digest("url", name, download.digest), bring)
 
     def _git(self, word: Word, git: GitSource) -> Part:
-        if self._checksum and not _COMMIT.fullmatch(self._checksum):
+        if self._checksum and not COMMIT.fullmatch(self._checksum):
             problem = f"{self._checksum} is no commit; wanted its 40 hexadecimal digits"
             raise self._instruction.line.error(self._checksum_offset, problem)
         commit = self._fetcher.find_commit(git.repository, git.reference)
@@ -243,8 +242,7 @@ class Reader:
         except RemoteProblem as problem:
             raise line.error(word.offset, problem.problem, RemoteSourceError) from problem
         except LayerInvalidError as problem:
-            entry = f"its entry {problem.entry!r:.300}: " if problem.entry else ""
-            reason = f"this archive can't be unpacked: {entry}{problem.reason}"
+            reason = f"this archive can't be unpacked: {problem.detail}"
             raise line.error(word.offset, reason, CopySourceInvalidError) from problem
         except CompressionUnavailableError as problem:
             raise line.error(word.offset, str(problem), CopySourceInvalidError) from problem

@@ -10,7 +10,11 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SCP_FORM = re.compile(r"[\w.-]+@[\w.-]+:[^/].*")
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""The name of a git commit: SHA-1's or SHA-256's digits."""
+
+SCP_FORM = re.compile(r"[\w.-]+@[\w.-]+:[^/].*")
+"""git's other form of an address: ``git@host:path``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,18 @@ class GitSource:
         is_git = (
             scheme in ("git", "ssh")
             or (scheme in ("http", "https") and urlsplit(repository).path.endswith(".git"))
-            or (not scheme and _SCP_FORM.fullmatch(repository) is not None)
+            or (not scheme and SCP_FORM.fullmatch(repository) is not None)
         )
         if not is_git:
             return None
         reference, _, directory = fragment.partition(":")
         return cls(repository, reference, directory.strip("/"))
+
+
+def without_password(address: str) -> str:
+    """The address of a file or a repository as it may be shown."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.scheme else address
 
 
 def is_url(source: str) -> bool:

@@ -7,7 +7,7 @@ import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pytest_pycontainer.errors import InvalidSpecError
 
@@ -22,6 +22,9 @@ Port: TypeAlias = int | str
 
 Ports: TypeAlias = Iterable[Port] | Mapping[Port, int | None]
 """Ports to publish, or container ports with the host port of each (None: a free one)."""
+
+BOOLEANS: Final = {"": True, "true": True, "1": True, "false": False, "0": False}
+"""What a switch says in docker's texts; without a value it is on."""
 
 _HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
 _HOST_NAME_AT_MOST = 64  # man 2 sethostname
@@ -46,6 +49,14 @@ class PortMapping:
     protocol: str = "tcp"
     host_address: str = _LOOPBACK
     host_port: int | None = None
+
+
+def check_names(options: Mapping[str, object], known: type) -> None:
+    """Raises TypeError, as any call does, for an option that the TypedDict ``known`` does not have."""
+    for name in options:
+        if name not in known.__annotations__:
+            names = ", ".join(sorted(known.__annotations__))
+            raise TypeError(f"got an unexpected keyword argument {name!r}; known are {names}")
 
 
 def parse_command(command: Command | None) -> tuple[str, ...] | None:

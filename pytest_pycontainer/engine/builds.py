@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from pytest_pycontainer.engine.arguments import check_names
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_sources import ImageSources
 from pytest_pycontainer.engine.resources import Resources
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from pytest_pycontainer.store.store import Store, StoredImage
 
 
-_IMAGE = "docker-image://"
+IMAGE_PREFIX = "docker-image://"
+"""What a named context begins with that is an image, as docker has it."""
 
 
 class BuildOptions(TypedDict, total=False):
@@ -62,10 +64,7 @@ def parse_request(context: ContextSource, options: BuildOptions) -> BuildRequest
     from pytest_pycontainer.build.secrets import BuildSecrets
     from pytest_pycontainer.image.platform import Platform
 
-    for name in options:
-        if name not in BuildOptions.__annotations__:
-            known = ", ".join(sorted(BuildOptions.__annotations__))
-            raise TypeError(f"got an unexpected keyword argument {name!r}; known are {known}")
+    check_names(options, BuildOptions)
     network = options.get("network", "default")
     if network not in ("default", "none", "host"):
         raise InvalidSpecError("network", str(network), "'default', 'none' or 'host'")
@@ -140,10 +139,10 @@ def listeners(lines: Callable[[str], None] | None, shown: Progress) -> Progress:
 def _named_context(name: object, source: str | os.PathLike[str] | Image) -> str | Path:
     if isinstance(source, Image):
         return source.id
-    if isinstance(source, str) and source.startswith(_IMAGE):
-        return source.removeprefix(_IMAGE)
+    if isinstance(source, str) and source.startswith(IMAGE_PREFIX):
+        return source.removeprefix(IMAGE_PREFIX)
     if not isinstance(name, str) or not isinstance(source, str | os.PathLike) or not Path(source).is_dir():
-        raise InvalidSpecError("contexts", f"{name}={source!r}", f"a directory, {_IMAGE}name, or an Image")
+        raise InvalidSpecError("contexts", f"{name}={source!r}", f"a directory, {IMAGE_PREFIX}name, or an Image")
     return Path(source)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
@@ -35,12 +35,13 @@ class ContainerOptions(TypedDict, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
     ``ports`` are published on 127.0.0.1, on free host ports unless they are named; ``memory`` is in bytes, or text such
-    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper;
+    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
+    ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
+
     ``volumes`` are directories or files of this machine, or volumes, by their places in the container
     (``{"./data": "/data", "name": "/var/lib/x:ro"}``), or docker's texts for ``-v``; a path of this machine begins with
     ``/`` or ``.`` and has to be there. ``tmpfs`` (``{"/tmp": "size=64m"}``) and ``mounts``
-    (``"type=bind,source=/a,target=/b,readonly"``) are as docker's. ``pull`` says when an image's
-    registry is asked: when it is ``missing`` here, ``always``, or ``never``.
+    (``"type=bind,source=/a,target=/b,readonly"``) are as docker's.
 
     ``cap_add`` and ``cap_drop`` name capabilities (``NET_ADMIN``, ``ALL``); ``security_opt`` takes
     ``seccomp=unconfined``, ``seccomp=`` and a profile's path or JSON, ``no-new-privileges`` and
@@ -175,7 +176,7 @@ class Engine(ImageOperations, VolumeOperations):
     def _plan(
         self, image: Image | str | os.PathLike[str], command: arguments.Command | None, options: ContainerOptions
     ) -> Plan:
-        check_options(options)
+        arguments.check_names(options, ContainerOptions)
         image = self._image_to_run(image, options.get("pull", "missing"))
         config = image.config
         network = options.get("network", "bridge")
@@ -230,14 +231,6 @@ class Engine(ImageOperations, VolumeOperations):
             raise InvalidSpecError("image", repr(image), "an Image, the name of one, or a path")
         stored = self._sources.find(as_source(image), policy=policy)
         return Image(stored.id, os.fspath(image), stored.config, self._resources.store)
-
-
-def check_options(options: Mapping[str, object]) -> None:
-    """Raises TypeError for a name that ``create`` does not know, as for any call."""
-    for name in options:
-        if name not in ContainerOptions.__annotations__:
-            known = ", ".join(sorted(ContainerOptions.__annotations__))
-            raise TypeError(f"got an unexpected keyword argument {name!r}; known are {known}")
 
 
 def _mounts(image_volumes: tuple[str, ...], options: ContainerOptions) -> tuple[WantedMount, ...]:

@@ -10,7 +10,8 @@ import os
 import posixpath
 import stat
 import tarfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -148,18 +149,12 @@ def extract_archive(root: int, path: str, file: BinaryIO) -> None:
             _finish(directory, member)
 
 
-class _place:  # noqa: N801  (a context manager, used as a function)
+@contextmanager
+def _place(root: int, path: str) -> Iterator[tuple[int, str]]:
     """The directory and the name of an entry that takes the place of a link, and does not go where that leads."""
-
-    def __init__(self, root: int, path: str) -> None:
-        directory, self._name = posixpath.split(path)
-        self._parent = open_in_root(root, directory, os.O_PATH | os.O_DIRECTORY)
-
-    def __enter__(self) -> tuple[int, str]:
-        return self._parent, self._name
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._parent)
+    directory, name = posixpath.split(path)
+    with opened(open_in_root(root, directory, os.O_PATH | os.O_DIRECTORY)) as parent:
+        yield parent, name
 
 
 def _make_parents(root: int, top: str, directories: str) -> None:

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pytest_pycontainer.build.remote import RemoteProblem
+from pytest_pycontainer.build.remote import COMMIT, SCP_FORM, RemoteProblem, without_password
 
 if TYPE_CHECKING:
     from dulwich.client import GitClient
     from dulwich.repo import Repo
 
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SCHEMES = ("http", "https", "git", "ssh")
-_SCP_FORM = re.compile(r"[\w.-]+@[\w.-]+:[^/].*")
 _PLACE = re.compile(r"(?P<host>\w+://[^/]*/?|[^/:]*:?)(?P<path>.*)", re.DOTALL)
 _ASK_SECONDS = 60.0
 _FETCH_SECONDS = 1800.0
@@ -34,7 +32,7 @@ Result = TypeVar("Result")
 
 def find_commit(repository: str, reference: str) -> str:
     """The commit that a branch, a tag, another name, or a commit's own name stands for now. Raises RemoteProblem."""
-    if _COMMIT.fullmatch(reference):
+    if COMMIT.fullmatch(reference):
         return reference
 
     def ask() -> str | None:
@@ -50,9 +48,9 @@ def find_commit(repository: str, reference: str) -> str:
                     return bytes(found).decode()
         return None
 
-    commit = _within(_ASK_SECONDS, f"ask {_shown(repository)} for its commits", ask)
+    commit = _within(_ASK_SECONDS, f"ask {without_password(repository)} for its commits", ask)
     if commit is None:
-        raise RemoteProblem(f"{_shown(repository)} has neither a branch nor a tag {reference or 'HEAD'}")
+        raise RemoteProblem(f"{without_password(repository)} has neither a branch nor a tag {reference or 'HEAD'}")
     return commit
 
 
@@ -66,7 +64,7 @@ def check_out(repository: str, commit: str, directory: Path, *, keep_git_directo
     def fetch() -> None:
         _check_out(repository, commit, directory, keep_git_directory, _SUBMODULES_DEEP)
 
-    _within(_FETCH_SECONDS, f"fetch commit {commit} from {_shown(repository)}", fetch)
+    _within(_FETCH_SECONDS, f"fetch commit {commit} from {without_password(repository)}", fetch)
 
 
 def _check_out(repository: str, commit: str, directory: Path, keeps: bool, deep: int) -> None:
@@ -98,9 +96,11 @@ def _check_out(repository: str, commit: str, directory: Path, keeps: bool, deep:
         urls = _module_urls(directory / ".gitmodules") if modules else {}
         for module, module_commit, target in modules:
             if not deep:
-                raise RemoteProblem(f"{_shown(repository)} has submodules more than {_SUBMODULES_DEEP} deep")
+                raise RemoteProblem(f"{without_password(repository)} has submodules more than {_SUBMODULES_DEEP} deep")
             if module not in urls:
-                raise RemoteProblem(f".gitmodules of {_shown(repository)} does not say where {module} comes from")
+                raise RemoteProblem(
+                    f".gitmodules of {without_password(repository)} does not say where {module} comes from"
+                )
             url = _module_url(repository, urls[module])
             _check_out(url, module_commit, target, keeps, deep - 1)
         if keeps:
@@ -131,7 +131,7 @@ def _fetch(repository: str, commit: str, repo: Repo) -> None:
             # A server may give away nothing but what a branch or a tag is on: then all of that is asked for.
             client.fetch(path, repo)
     if wanted not in repo.object_store:
-        raise RemoteProblem(f"{_shown(repository)} has no commit {commit}")
+        raise RemoteProblem(f"{without_password(repository)} has no commit {commit}")
 
 
 def _client(repository: str) -> tuple[GitClient, str]:
@@ -221,10 +221,12 @@ def _module_url(repository: str, url: str) -> str:
         assert place is not None
         path = posixpath.normpath(f"{place['path']}/{url}")
         if path.startswith(".."):
-            raise RemoteProblem(f"its submodule comes from {url!r}, which leads out of {_shown(repository)}'s server")
+            raise RemoteProblem(
+                f"its submodule comes from {url!r}, which leads out of {without_password(repository)}'s server"
+            )
         url = f"{place['host']}{path}"
     # This machine's own files are none of a repository's business (CVE-2022-39253).
-    if urlsplit(url).scheme not in _SCHEMES and not _SCP_FORM.fullmatch(url):
+    if urlsplit(url).scheme not in _SCHEMES and not SCP_FORM.fullmatch(url):
         raise RemoteProblem(f"its submodule comes from {url!r}; known are http, https, git and ssh")
     return url
 
@@ -241,9 +243,3 @@ def _write_index(repo: Repo, directory: Path, entries: list[tuple[bytes, int, An
 def _below(directory: Path) -> Iterator[Path]:
     for path, directories, files in os.walk(directory, topdown=False):
         yield from (Path(path, name) for name in (*files, *directories))
-
-
-def _shown(repository: str) -> str:
-    """The repository without a password."""
-    parts = urlsplit(repository)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.scheme else repository

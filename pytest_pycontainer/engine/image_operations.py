@@ -40,9 +40,9 @@ class ImageOperations(StoredImages):
         """Builds a Dockerfile; unchanged steps come from the cache, which all processes share.
 
         ``context`` is what it reads: a directory, a tar archive (its path, or a stream of one), texts and bytes in
-        memory under the names of files, or nothing.
-        ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they come, those of each stage together. For the
-        other arguments see ``BuildOptions``. Stages that do not need each other are built at the same time.
+        memory under the names of files, or nothing. ``progress`` gets docker's lines (``Step 1/4 : FROM host``) as they
+        come, those of each stage together. For the other arguments see ``BuildOptions``. Stages that do not need each
+        other are built at the same time.
 
         With SOURCE_DATE_EPOCH (build argument or environment variable) the image is the same whenever and wherever it
         is built from the same: that is the time of its config, of the files that COPY takes from the context, and of

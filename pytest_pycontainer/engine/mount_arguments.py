@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from pytest_pycontainer.engine.arguments import parse_bytes
+from pytest_pycontainer.engine.arguments import BOOLEANS, parse_bytes
 from pytest_pycontainer.engine.container_mounts import VolumeUse, WantedMount
 from pytest_pycontainer.engine.volumes import Volume
 from pytest_pycontainer.errors import InvalidSpecError
@@ -29,7 +29,6 @@ TmpfsArguments: TypeAlias = Mapping[str, str] | Iterable[str]
 _VOLUME_WANTED = "[SOURCE:]TARGET[:OPTION,…], TARGET absolute"
 _TMPFS_FLAGS = {"exec": mount.NOEXEC, "suid": mount.NOSUID, "dev": mount.NODEV}
 _WITHOUT_MEANING = {"rw", "z", "Z", "private", "rprivate", "consistent", "cached", "delegated"}
-_BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 
 def parse_mounts(
@@ -214,6 +213,6 @@ def _parse_mount(text: str) -> WantedMount:
 
 def _flag(fields: Mapping[str, str], name: str, text: str) -> bool:
     value = fields[name].lower() if name in fields else "false"
-    if value not in _BOOLEANS:
+    if value not in BOOLEANS:
         raise InvalidSpecError("mounts", text, f"{name}, or {name}=true or false")
-    return _BOOLEANS[value]
+    return BOOLEANS[value]

@@ -56,6 +56,11 @@ def make_upper(directory: Path) -> None:
     (directory / "work").mkdir(0o700)
 
 
+def read_only_root(layers: tuple[Path, ...], host: bool) -> Rootfs:
+    """A root over ``layers``, topmost first."""
+    return Rootfs(tuple(map(str, layers)), host, None, None)
+
+
 def writable_root(layers: tuple[Path, ...], host: bool, directory: Path) -> Rootfs:
     """A root over ``layers``, topmost first, that is written to in a container's directory."""
     return Rootfs(tuple(map(str, layers)), host, str(directory / "upper"), str(directory / "work"))

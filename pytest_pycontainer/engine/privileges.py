@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pytest_pycontainer.engine import defaults
+from pytest_pycontainer.engine.arguments import BOOLEANS
 from pytest_pycontainer.engine.system_call_filter import compile_filter, default_filter
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.kernel.credentials import CAPABILITIES, capability_mask
@@ -21,7 +22,6 @@ _UNMASKED_SYSTEM = SystemDirectories((), (), defaults.SHM_BYTES)
 _PRIVILEGED_SYSTEM = SystemDirectories((), (), defaults.SHM_BYTES, privileged=True)
 
 _ALL = "ALL"
-_YES_OR_NO = {"": True, "true": True, "1": True, "false": False, "0": False}
 # What no container of ours has, so that there is nothing to switch off.
 _ALREADY_SO = {"apparmor": "unconfined", "label": "disable"}
 _SECURITY_OPTIONS = (
@@ -137,8 +137,8 @@ class _SecurityOptions:
         name, _, value = option.partition(separator)
         if name == "seccomp" and value:
             self.seccomp = value
-        elif name == "no-new-privileges" and value.lower() in _YES_OR_NO:
-            self.no_new_privileges = _YES_OR_NO[value.lower()]
+        elif name == "no-new-privileges" and value.lower() in BOOLEANS:
+            self.no_new_privileges = BOOLEANS[value.lower()]
         elif name == "systempaths" and value == "unconfined":
             self.system_paths_unconfined = True
         else:

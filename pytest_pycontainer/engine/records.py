@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,12 +129,19 @@ class ContainerRecords:
         with self._locked():
             return [(record, directory) for record, directory in self.read() if _is_held(directory)]
 
+    def users_of_images(self) -> dict[str, tuple[str, ...]]:
+        """The IDs of the images that containers use, of all processes, and the names of the containers."""
+        return self._users(lambda record: (record.image_id,))
+
     def users_of_volumes(self) -> dict[str, tuple[str, ...]]:
         """The volumes with names that containers have, of all processes, and the names of the containers."""
+        return self._users(lambda record: record.volumes)
+
+    def _users(self, used_by: Callable[[ContainerRecord], tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
         for record, _ in self.live():
-            for volume in record.volumes:
-                found[volume] = (*found.get(volume, ()), record.name)
+            for thing in used_by(record):
+                found[thing] = (*found.get(thing, ()), record.name)
         return found
 
     def _claim_name(self, record: ContainerRecord) -> None:

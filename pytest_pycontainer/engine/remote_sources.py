@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from pytest_pycontainer.build.remote import ChecksumProblem, Download, RemoteProblem
+from pytest_pycontainer.build.remote import ChecksumProblem, Download, RemoteProblem, without_password
 from pytest_pycontainer.engine.resources import Resources
-from pytest_pycontainer.errors import CertificateFileError, RegistryError
+from pytest_pycontainer.errors import CertificateFileError, RegistryError, RegistryUnavailableError
 from pytest_pycontainer.store.downloads import Downloads, KnownDownload
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class NetworkSources:
                         raise RemoteProblem(_explained(problem)) from problem
         assert known is not None
         if digest not in (None, known.digest):
-            raise ChecksumProblem(f"{_shown(url)} has the digest {known.digest}; wanted {digest}")
+            raise ChecksumProblem(f"{without_password(url)} has the digest {known.digest}; wanted {digest}")
         return Download(self._downloads.file(url, known), known.digest)
 
     def find_commit(self, repository: str, reference: str) -> str:
@@ -69,12 +68,14 @@ class NetworkSources:
         elif known is not None and known.changed_at is not None:
             when = datetime.fromtimestamp(known.changed_at, UTC)
             headers["If-Modified-Since"] = format_datetime(when, usegmt=True)
-        request = Request("GET", url, f"download {_shown(url)}", headers)
+        request = Request("GET", url, f"download {without_password(url)}", headers)
         with self._resources.registries.exchange.send(request) as response:
             if response.status == _NOT_MODIFIED and known is not None:
                 return known
             if response.status != _OK:
-                raise RemoteProblem(f"cannot download {_shown(url)}: its server answers with status {response.status}")
+                raise RemoteProblem(
+                    f"cannot download {without_password(url)}: its server answers with status {response.status}"
+                )
             changed_at = _changed_at(response)
             return self._downloads.receive(url, _in_time(response, url), changed_at, response.headers.get("ETag", ""))
 
@@ -84,7 +85,7 @@ def _in_time(response: Response, url: str) -> Iterator[bytes]:
     for piece in response.stream():
         yield piece
         if time.monotonic() > deadline:
-            raise RemoteProblem(f"cannot download {_shown(url)}: it took longer than {_SECONDS_AT_MOST:g} s")
+            raise RemoteProblem(f"cannot download {without_password(url)}: it took longer than {_SECONDS_AT_MOST:g} s")
 
 
 def _changed_at(response: Response) -> int | None:
@@ -95,16 +96,8 @@ def _changed_at(response: Response) -> int | None:
 
 
 def _may_help(problem: RegistryError) -> bool:
-    from pytest_pycontainer.errors import RegistryUnavailableError
-
     return type(problem) is RegistryUnavailableError
 
 
 def _explained(problem: RegistryError) -> str:
     return f"cannot {problem.doing}: {problem.registry}: {problem.detail}"
-
-
-def _shown(url: str) -> str:
-    """The URL without a password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

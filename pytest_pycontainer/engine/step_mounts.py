@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_pycontainer.build import steps
 from pytest_pycontainer.engine.agent_socket import AgentSocket
-from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
+from pytest_pycontainer.engine.prepared import make_upper, new_id, read_only_root, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.runtime import spec
@@ -88,7 +88,7 @@ class _Opener:
 
     def _open_stage(self, mount: steps.BindMount, base: steps.Base, directory: Path) -> spec.Mount:
         if mount.read_only:
-            root = spec.Rootfs(tuple(map(str, base.layers)), base.host, None, None)
+            root = read_only_root(base.layers, base.host)
         else:
             make_upper(directory)
             root = writable_root(base.layers, base.host, directory)

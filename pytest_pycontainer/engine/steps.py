@@ -14,7 +14,7 @@ from pytest_pycontainer.build.steps import Base, CopyStep, Network, RunStep, Sou
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import ContainerNetwork, Plan, launch
-from pytest_pycontainer.engine.prepared import make_upper, new_id, writable_root
+from pytest_pycontainer.engine.prepared import make_upper, new_id, read_only_root, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.step_mounts import open_mounts
 from pytest_pycontainer.errors import ContainerNotRunningError, ContainerStartError, CopyFailedError
@@ -103,7 +103,7 @@ class RuntimeSteps:
 
     def digest(self, root: Base, sources: tuple[steps.CopySource, ...]) -> str:
         """A digest of what could be copied."""
-        spec = DigestSpec(_read_only(root), tuple(_source(source, 0) for source in sources))
+        spec = DigestSpec(read_only_root(root.layers, root.host), tuple(_source(source, 0) for source in sources))
         answer = self._resources.spawner.digest(spec, _COPY_SECONDS)
         if isinstance(answer, Failed):
             raise _copy_error(answer)
@@ -139,10 +139,6 @@ def _copy_error(failed: Failed) -> SourceMissing | CopyFailedError:
     return _missing(failed.detail) if failed.step == SOURCE_STEP else CopyFailedError(failed.step, failed.detail)
 
 
-def _read_only(base: Base) -> Rootfs:
-    return Rootfs(tuple(map(str, base.layers)), base.host, None, None)
-
-
 def _source(source: steps.CopySource, root: int) -> CopySource:
     return CopySource(
         source.path,
@@ -158,7 +154,7 @@ def _source(source: steps.CopySource, root: int) -> CopySource:
 
 
 def _copy_spec(root: Rootfs, step: CopyStep) -> CopySpec:
-    own = _read_only(step.root) if isinstance(step.root, Base) else str(step.root)
+    own = read_only_root(step.root.layers, step.root.host) if isinstance(step.root, Base) else str(step.root)
     roots = (own, *dict.fromkeys(str(source.root) for source in step.sources if source.root))
     sources = tuple(_source(source, roots.index(str(source.root)) if source.root else 0) for source in step.sources)
     mode = None if step.mode is None else tuple(ModeClause(*astuple(clause)) for clause in step.mode)

@@ -62,7 +62,7 @@ class StoredImages:
         from pytest_pycontainer.store.remove_image import remove
 
         reference = image if isinstance(image, str) else image.id
-        return remove(self._resources.store, reference, users=self._users, force=force)
+        return remove(self._resources.store, reference, users=self._resources.records.users_of_images, force=force)
 
     def prune(
         self,
@@ -88,7 +88,7 @@ class StoredImages:
                 raise InvalidSpecError(field, str(seconds), "a number of seconds")
         return prune(
             self._resources.store,
-            users=self._users,
+            users=self._resources.records.users_of_images,
             tagged=all,
             older_than=older_than,
             unused_for=unused_for,
@@ -101,10 +101,3 @@ class StoredImages:
 
         volumes = self._resources.volumes.listed()
         return disk_usage(self._resources.store, self._resources.records.live(), volumes)
-
-    def _users(self) -> dict[str, tuple[str, ...]]:
-        """The images that containers use, of all processes, and the names of the containers."""
-        found: dict[str, tuple[str, ...]] = {}
-        for record, _ in self._resources.records.live():
-            found[record.image_id] = (*found.get(record.image_id, ()), record.name)
-        return found

@@ -64,8 +64,7 @@ def _import_stream(store: Store, file: BinaryIO, path: str) -> str:
     except LayerLimitError:
         raise
     except LayerInvalidError as problem:
-        entry = f"its entry {problem.entry!r:.300}: " if problem.entry else ""
-        raise InvalidArchiveError(f"{entry}{problem.reason}", path) from problem
+        raise InvalidArchiveError(problem.detail, path) from problem
 
 
 def _pieces(file: BinaryIO, path: str) -> Iterator[bytes]:
