@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Final
 
 from rich.text import Text
 
 from pytest_pycontainer.image import digest as digests
-from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.registry.progress import Progress, Stage
 from pytest_pycontainer.reporting.live_view import FRAMES_PER_SECOND, LiveView, Row
-from pytest_pycontainer.reporting.transfers import ENDED, Pull, Push, Transfer
+from pytest_pycontainer.reporting.transfers import ENDED, ShownTransfers, Transfer
 
 _SPEED_FRAMES: Final = 3 * FRAMES_PER_SECOND
 """How many frames back the speed is measured from."""
@@ -30,19 +29,11 @@ _SIZES_WIDTH: Final = len("999.9MB/999.9MB")
 _SPEED_WIDTH: Final = len("999.9MB/s")
 
 
-class TransferBars:
+class TransferBars(ShownTransfers):
     """Bars for images that are on their way, in a live view. Safe to use from several threads."""
 
     def __init__(self, view: LiveView) -> None:
         self._view = view
-
-    def pulling(self, name: str, *, missing: bool) -> AbstractContextManager[Progress]:
-        """As TransferDisplay has it. Raises InvalidReferenceError for what is no name."""
-        return self._showing(Pull(Reference.parse(name), missing))
-
-    def pushing(self, name: str) -> AbstractContextManager[Progress]:
-        """As TransferDisplay has it. Raises InvalidReferenceError for what is no name."""
-        return self._showing(Push(Reference.parse(name)))
 
     @contextmanager
     def _showing(self, transfer: Transfer) -> Iterator[Progress]:

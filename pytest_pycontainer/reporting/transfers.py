@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -82,12 +83,8 @@ class Push:
         return (f"{self.reference.tag or self.reference.digest}: digest: {digest} size: {size}",)
 
 
-class TransferLines:
-    """A line for each layer when its transfer has ended, for logs and pipes. Safe to use from several threads."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self._lock = threading.Lock()
+class ShownTransfers(ABC):
+    """A TransferDisplay, for whoever knows how a transfer is shown."""
 
     def pulling(self, name: str, *, missing: bool) -> AbstractContextManager[Progress]:
         """As TransferDisplay has it. Raises InvalidReferenceError for what is no name."""
@@ -96,6 +93,18 @@ class TransferLines:
     def pushing(self, name: str) -> AbstractContextManager[Progress]:
         """As TransferDisplay has it. Raises InvalidReferenceError for what is no name."""
         return self._showing(Push(Reference.parse(name)))
+
+    @abstractmethod
+    def _showing(self, transfer: Transfer) -> AbstractContextManager[Progress]:
+        """Shows it until the end of the block."""
+
+
+class TransferLines(ShownTransfers):
+    """A line for each layer when its transfer has ended, for logs and pipes. Safe to use from several threads."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
 
     @contextmanager
     def _showing(self, transfer: Transfer) -> Iterator[Progress]:
