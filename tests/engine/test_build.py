@@ -24,13 +24,6 @@ Build = Callable[..., Image]
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Path:
-    directory = tmp_path / "context"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def build(engine: Engine, context: Path) -> Build:
     def build(dockerfile: str, **options: object) -> Image:
         (context / "Dockerfile").write_text(dockerfile)

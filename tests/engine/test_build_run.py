@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,13 +25,6 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.store.cache_mounts import CacheMounts
 
 Build = Callable[..., Image]
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    directory = tmp_path / "context"
-    directory.mkdir()
-    return directory
 
 
 @pytest.fixture
@@ -194,27 +187,10 @@ def test_a_required_secret_has_to_be_there(build: Build) -> None:
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Path]:
+def agent(tmp_path: Path, serve_agent: ServeAgent) -> Iterator[Path]:
     """An agent that answers whatever it is asked with one word."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "agent"))
-        listener.listen()
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(100)
-                    connection.sendall(b"signed")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with serve_agent(tmp_path / "agent", lambda _: b"signed"):
         yield tmp_path / "agent"
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
 
 
 def test_an_ssh_agent_is_where_its_variable_says(
@@ -372,6 +348,9 @@ from pytest_pycontainer import Engine, Settings
 with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
     engine.build(sys.argv[3], progress=lambda line: print(line, flush=True), secrets={"s": "hush"})
 """
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import ServeAgent
 
 
 def test_a_killed_build_leaves_a_store_that_works(engine: Engine, context: Path, tmp_path: Path) -> None:

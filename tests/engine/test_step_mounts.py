@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,6 +27,9 @@ from pytest_pycontainer.build.steps import (
 )
 from pytest_pycontainer.engine.steps import RuntimeSteps
 from pytest_pycontainer.image import digest as digests
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import ServeAgent
 
 HOST = Base((), True)
 
@@ -184,40 +185,16 @@ def test_private_caches_are_two_when_two_want_them(steps: Steps, tmp_path: Path)
     assert steps.run("cat /cache/file", mount).output == "first\n"
 
 
-@contextmanager
-def echoing_agent(path: Path) -> Iterator[None]:
-    """Answers what it is told, in capitals."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    while data := connection.recv(1000):
-                        connection.sendall(data.upper())
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
 ASK = (
     "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/agent'); "
     "s.sendall(b'sign this'); print(s.recv(100).decode())"
 )
 
 
-def test_an_agent_answers_through_a_socket_of_its_own_owner(steps: Steps, tmp_path: Path) -> None:
-    with echoing_agent(tmp_path / "agent"):
+def test_an_agent_answers_through_a_socket_of_its_own_owner(
+    steps: Steps, serve_agent: ServeAgent, tmp_path: Path
+) -> None:
+    with serve_agent(tmp_path / "agent", bytes.upper):
         mount = AgentMount(tmp_path / "agent", "/run/agent", uid=65534, gid=65534)
         ran = steps.run(f'stat -c "%a %u:%g" /run/agent; python3 -c "{ASK}"', mount, user="nobody")
     assert (ran.output, ran.layer) == ("600 65534:65534\nSIGN THIS\n", {})

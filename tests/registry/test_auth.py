@@ -10,7 +10,7 @@ import stat
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,74 +159,75 @@ def encoded(content: bytes) -> bytes:
     return base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
+@pytest.fixture
+def tokens(registry: Registry, authority: Authority) -> TokenServer:
+    return TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
+
+
+@pytest.fixture
+def token_server(serve: Callable[..., SmallServer], tokens: TokenServer) -> SmallServer:
+    return serve(tokens.answer)
+
+
+@pytest.fixture
+def guarded(run_registry: Callable[..., Registry], token_server: SmallServer) -> Iterator[Registry]:
+    """A registry that wants the token server's tokens."""
+    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{token_server.host}/token")
+    yield guarded
+    guarded.container.remove(force=True)
+
+
 def test_tokens(
-    run_registry: Callable[..., Registry],
-    registry: Registry,
-    authority: Authority,
-    serve: Callable[..., SmallServer],
+    guarded: Registry,
+    token_server: SmallServer,
     registries: Registries,
     new_store: NewStore,
     make_image: MakeImage,
 ) -> None:
-    tokens = TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
-    server = serve(tokens.answer)
-    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{server.host}/token")
-    try:
-        store = new_store()
-        image = make_image(store, {"a": b"1"}, {"b": b"2"}, {"c": b"3"})
-        with pytest.raises(AccessDeniedError):
-            push(store, registries, image, f"{guarded.host}/mine:1")
-        with pytest.raises(AccessDeniedError):
-            registries.login(guarded.host, guarded.user, "wrong")
-        registries.login(guarded.host, guarded.user, guarded.password)
-        server.seen.clear()
+    store = new_store()
+    image = make_image(store, {"a": b"1"}, {"b": b"2"}, {"c": b"3"})
+    with pytest.raises(AccessDeniedError):
         push(store, registries, image, f"{guarded.host}/mine:1")
-        assert len(server.seen) == 1  # for all requests of all threads
-        push(store, registries, image, f"{guarded.host}/copy:1")
-        registries.logout(guarded.host)
-        server.seen.clear()
-        assert pull(new_store(), registries, f"{guarded.host}/mine:1").id == image
-        assert [headers.get("authorization") for _, _, headers in server.seen] == [None]
-        assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
-    finally:
-        guarded.container.remove(force=True)
+    with pytest.raises(AccessDeniedError):
+        registries.login(guarded.host, guarded.user, "wrong")
+    registries.login(guarded.host, guarded.user, guarded.password)
+    token_server.seen.clear()
+    push(store, registries, image, f"{guarded.host}/mine:1")
+    assert len(token_server.seen) == 1  # for all requests of all threads
+    push(store, registries, image, f"{guarded.host}/copy:1")
+    registries.logout(guarded.host)
+    token_server.seen.clear()
+    assert pull(new_store(), registries, f"{guarded.host}/mine:1").id == image
+    assert [headers.get("authorization") for _, _, headers in token_server.seen] == [None]
+    assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
 
 
 def test_an_identity_token_instead_of_a_password(
-    run_registry: Callable[..., Registry],
-    registry: Registry,
-    authority: Authority,
-    serve: Callable[..., SmallServer],
+    guarded: Registry,
+    tokens: TokenServer,
+    token_server: SmallServer,
     credentials: CredentialStore,
     registries: Registries,
     new_store: NewStore,
     make_image: MakeImage,
 ) -> None:
     """As ``docker login`` keeps one; also for a mount, which has the scopes of two repositories."""
-    tokens = TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
-    server = serve(tokens.answer)
-    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{server.host}/token")
-    try:
-        store = new_store()
-        image = make_image(store, {"a": b"1"}, {"b": b"2"})
-        credentials.save(guarded.host, Credentials("", "", "another's"))
-        with pytest.raises(AccessDeniedError, match="gives no token"):
-            push(store, registries, image, f"{guarded.host}/mine:1")
-        credentials.save(guarded.host, Credentials("", "", tokens.identity_token))
-        with Registries(credentials=credentials) as fresh:
-            push(store, fresh, image, f"{guarded.host}/mine:1")
-            push(store, fresh, image, f"{guarded.host}/copy:1")
-            assert pull(new_store(), fresh, f"{guarded.host}/copy:1").id == image
-        assert {method for method, _, _ in server.seen} == {"POST"}
-        assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
-    finally:
-        guarded.container.remove(force=True)
+    store = new_store()
+    image = make_image(store, {"a": b"1"}, {"b": b"2"})
+    credentials.save(guarded.host, Credentials("", "", "another's"))
+    with pytest.raises(AccessDeniedError, match="gives no token"):
+        push(store, registries, image, f"{guarded.host}/mine:1")
+    credentials.save(guarded.host, Credentials("", "", tokens.identity_token))
+    with Registries(credentials=credentials) as fresh:
+        push(store, fresh, image, f"{guarded.host}/mine:1")
+        push(store, fresh, image, f"{guarded.host}/copy:1")
+        assert pull(new_store(), fresh, f"{guarded.host}/copy:1").id == image
+    assert {method for method, _, _ in token_server.seen} == {"POST"}
+    assert any("POST /v2/copy/blobs/uploads/?mount=" in line for line in guarded.container.logs().splitlines())
 
 
 def test_tokens_that_run_out_in_the_middle_of_a_push_and_of_a_pull(
-    run_registry: Callable[..., Registry],
-    registry: Registry,
-    authority: Authority,
+    guarded: Registry,
     serve: Callable[..., SmallServer],
     registries: Registries,
     credentials: CredentialStore,
@@ -234,9 +235,6 @@ def test_tokens_that_run_out_in_the_middle_of_a_push_and_of_a_pull(
     make_image: MakeImage,
 ) -> None:
     """The first token of each is good for three requests: what stands before the registry spoils it then."""
-    tokens = TokenServer(authority, type(registry), "tests-tokens", "tests-registry")
-    token_server = serve(tokens.answer)
-    guarded = run_registry("token", REGISTRY_AUTH_TOKEN_REALM=f"http://{token_server.host}/token")
     used: dict[str, int] = {}
     refused: list[str] = []
 
@@ -259,16 +257,13 @@ def test_tokens_that_run_out_in_the_middle_of_a_push_and_of_a_pull(
 
     front = serve(answer)
     credentials.save(front.host, Credentials(guarded.user, guarded.password))
-    try:
-        store = new_store()
-        image = make_image(store, {"a": b"1"})  # one layer, so that it is known which request is the fourth
-        push(store, registries, image, f"{front.host}/long:1")
-        assert refused == ["PUT"]
-        refused.clear()
-        assert pull(new_store(), registries, f"{front.host}/long:1").id == image
-        assert refused == ["GET"]
-    finally:
-        guarded.container.remove(force=True)
+    store = new_store()
+    image = make_image(store, {"a": b"1"})  # one layer, so that it is known which request is the fourth
+    push(store, registries, image, f"{front.host}/long:1")
+    assert refused == ["PUT"]
+    refused.clear()
+    assert pull(new_store(), registries, f"{front.host}/long:1").id == image
+    assert refused == ["GET"]
 
 
 def test_a_token_that_ran_out_is_renewed(serve: Callable[..., SmallServer], registries: Registries) -> None:

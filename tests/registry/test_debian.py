@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +35,6 @@ def debian(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Image:
     context = tmp_path_factory.mktemp("debian")
     (context / "Dockerfile").write_text(DOCKERFILE)
     return engine.build(context, tag="debian-of-the-suite")
-
-
-@pytest.fixture
-def here(engine: Engine) -> Iterator[Engine]:
-    with Engine(engine.settings) as here:
-        yield here
 
 
 def everything(engine: Engine, image: Image) -> list[str]:

@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 IMAGE = f"sha256:{'c' * 64}"
 
 
-@pytest.fixture(autouse=True)
-def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-
-
-@pytest.fixture
-def terminal(open_terminal: OpenTerminal) -> Terminal:
-    return open_terminal()
-
-
 @pytest.fixture
 def display(terminal: Terminal) -> Display:
     return open_display(terminal.file)

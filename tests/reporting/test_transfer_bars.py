@@ -27,17 +27,6 @@ COLORS = re.compile(r"\x1b\[[0-9;]*m")
 ERASE = "\x1b[2K"
 
 
-@pytest.fixture(autouse=True)
-def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-
-
-@pytest.fixture
-def terminal(open_terminal: OpenTerminal) -> Terminal:
-    return open_terminal()
-
-
 @pytest.fixture
 def display(terminal: Terminal) -> TransferDisplay:
     return open_display(terminal.file)
