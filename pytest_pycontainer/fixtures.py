@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from pytest_pycontainer.engine.builds import BuildOptions, ContextSource
     from pytest_pycontainer.engine.container import Container
-    from pytest_pycontainer.engine.engine import ContainerOptions, Engine
+    from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.image import Image
+    from pytest_pycontainer.engine.options import ContainerOptions
     from pytest_pycontainer.engine.wait import Wait
 
     ImageFixture = NewType("ImageFixture", FixtureFunctionDefinition)

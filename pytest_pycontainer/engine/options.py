@@ -1,0 +1,55 @@
+"""The options of a container, as callers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from pytest_pycontainer.engine import arguments
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.image_sources import PullPolicy
+    from pytest_pycontainer.engine.mount_arguments import TmpfsArguments, VolumeArguments
+    from pytest_pycontainer.engine.privileges import Names
+
+
+class ContainerOptions(TypedDict, total=False):
+    """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
+
+    ``ports`` are published on 127.0.0.1, on free host ports unless they are named; ``memory`` is in bytes, or text such
+    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
+    ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
+
+    ``volumes`` are directories or files of this machine, or volumes, by their places in the container
+    (``{"./data": "/data", "name": "/var/lib/x:ro"}``), or docker's texts for ``-v``; a path of this machine begins with
+    ``/`` or ``.`` and has to be there. ``tmpfs`` (``{"/tmp": "size=64m"}``) and ``mounts``
+    (``"type=bind,source=/a,target=/b,readonly"``) are as docker's.
+
+    ``cap_add`` and ``cap_drop`` name capabilities (``NET_ADMIN``, ``ALL``); ``security_opt`` takes
+    ``seccomp=unconfined``, ``seccomp=`` and a profile's path or JSON, ``no-new-privileges`` and
+    ``systempaths=unconfined``; ``privileged`` is all capabilities and devices, no filter and no masks. With
+    ``read_only`` nothing but what is mounted can be written to; ``group_add`` names further groups.
+    """
+
+    name: str | None
+    env: arguments.Environment | None
+    ports: arguments.Ports | None
+    user: str | int | None
+    workdir: str | None
+    entrypoint: arguments.Command | None
+    hostname: str | None
+    init: bool
+    memory: int | str | None
+    pids_limit: int | None
+    network: Literal["bridge", "none"]
+    stop_signal: str | None
+    volumes: VolumeArguments | None
+    tmpfs: TmpfsArguments | None
+    mounts: Iterable[str] | None
+    privileged: bool
+    cap_add: Names | None
+    cap_drop: Names | None
+    security_opt: Names | None
+    read_only: bool
+    group_add: Iterable[str | int] | None
+    pull: PullPolicy

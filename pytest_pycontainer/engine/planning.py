@@ -1,0 +1,83 @@
+"""From a caller's options, and what the image says, to the plan of a container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_pycontainer.engine import arguments, defaults
+from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.launch import Plan
+from pytest_pycontainer.engine.privileges import parse_groups, parse_privileges
+from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.runtime.cgroups import Limits
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.container_mounts import WantedMount
+    from pytest_pycontainer.engine.options import ContainerOptions
+    from pytest_pycontainer.store.store import Store
+
+
+def plan_container(store: Store, image: Image, command: arguments.Command | None, options: ContainerOptions) -> Plan:
+    """What ``launch`` is to make. Raises InvalidSpecError for an argument that makes no sense."""
+    config = image.config
+    network = options.get("network", "bridge")
+    if network not in ("bridge", "none"):
+        raise InvalidSpecError("network", str(network), "'bridge' or 'none'")
+    ports = arguments.parse_ports(options.get("ports"))
+    if ports and network == "none":
+        raise InvalidSpecError("ports", str(options.get("ports")), "a network: with 'none' nothing can be reached")
+    stop_signal = options.get("stop_signal")
+    environment = dict(entry.partition("=")[::2] for entry in config.env)
+    environment |= arguments.parse_environment(options.get("env"))
+    user = arguments.parse_user(options.get("user"))
+    return Plan(
+        image=image,
+        layers=store.layer_directories(config),
+        host=config.host is not None,
+        command=_command(image, arguments.parse_command(command), options),
+        environment=tuple(environment.items()),
+        working_directory=arguments.parse_text("workdir", options.get("workdir")) or config.working_directory or "/",
+        mounts=_mounts(config.volumes, options),
+        user=config.user if user is None else user,
+        name=arguments.parse_name(options.get("name")),
+        hostname=arguments.parse_host_name(options.get("hostname")),
+        ports=ports,
+        limits=Limits(
+            arguments.parse_size("memory", options.get("memory")),
+            arguments.parse_count("pids_limit", options.get("pids_limit")),
+        ),
+        network=network,
+        reaper=options.get("init", False),
+        privileges=parse_privileges(
+            arguments.parse_flag("privileged", options.get("privileged")),
+            options.get("cap_add"),
+            options.get("cap_drop"),
+            options.get("security_opt"),
+        ),
+        groups=parse_groups(options.get("group_add")),
+        read_only=arguments.parse_flag("read_only", options.get("read_only")),
+        stop_signal=arguments.parse_signal(
+            (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
+        ),
+    )
+
+
+def _mounts(image_volumes: tuple[str, ...], options: ContainerOptions) -> tuple[WantedMount, ...]:
+    wanted = options.get("volumes"), options.get("tmpfs"), options.get("mounts")
+    if not (image_volumes or any(wanted)):
+        return ()
+    from pytest_pycontainer.engine.mount_arguments import parse_mounts  # most containers have none
+
+    return parse_mounts(*wanted, image_volumes)
+
+
+def _command(image: Image, command: tuple[str, ...] | None, options: ContainerOptions) -> tuple[str, ...]:
+    """Entrypoint and command as docker joins them: a new entrypoint takes the image's command away."""
+    entrypoint = arguments.parse_command(options.get("entrypoint"))
+    if entrypoint is None:
+        entrypoint = image.config.entrypoint or ()
+        command = image.config.cmd if command is None else command
+    whole = (*entrypoint, *(command or ()))
+    if not whole:
+        raise InvalidSpecError("command", "", f"a command: image {image.name!r} has none of its own")
+    return whole
