@@ -144,7 +144,7 @@ class InvalidSpecError(PycontainerError):
 class UnsupportedLimitError(PycontainerError):
     """A limit that this machine's cgroups can't set: the ``controller`` is missing among those ``available``."""
 
-    def __init__(self, controller: str, value: int, available: tuple[str, ...]) -> None:
+    def __init__(self, controller: str, value: str, available: tuple[str, ...]) -> None:
         super().__init__(controller, value, available)
         self.controller = controller
         self.value = value

@@ -24,7 +24,7 @@ from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.network.names import hosts_file
-from pytest_pycontainer.runtime.cgroups import Limits, Setting, apply
+from pytest_pycontainer.runtime.cgroup_limits import Limits, Setting, apply, settings_of
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, Mount, ProcessSpec
 
 _SHORT = 12
@@ -73,7 +73,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         prepared = resources.take_prepared(plan.privileges.system)
         undone.callback(prepared.discard, resources.records)
         container_id, directory = prepared.reservation.id, prepared.reservation.directory
-        settings = resources.cgroups.settings(container_id, plan.limits)
+        settings = settings_of(resources.cgroups, container_id, plan.limits)
         name = plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}"
         with mounts_of(resources, plan.mounts, directory) as (mounts, volumes):
             record = ContainerRecord(

@@ -9,7 +9,7 @@ from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
 from pytest_pycontainer.engine.privileges import parse_groups, parse_privileges
 from pytest_pycontainer.errors import InvalidSpecError
-from pytest_pycontainer.runtime.cgroups import Limits
+from pytest_pycontainer.runtime.cgroup_limits import Limits
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.container_mounts import WantedMount

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.records import ContainerRecords, Reservation
-from pytest_pycontainer.runtime.cgroups import Cgroups
+from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.messages import Prepare
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import Place, Rootfs, SystemDirectories

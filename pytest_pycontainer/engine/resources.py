@@ -18,7 +18,7 @@ from pytest_pycontainer.errors import EngineUnavailableError, StoreError, Volume
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.names import machine_resolv_conf
-from pytest_pycontainer.runtime.cgroups import Cgroups
+from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import SystemDirectories
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings

@@ -1,202 +1,65 @@
-"""A container's cgroup, on version 1, version 2 and hybrid machines (``man 7 cgroups``).
+"""What is done with a container's cgroup: it is made, joined, frozen, asked, ended and removed (``man 7 cgroups``).
 
-``Cgroups`` works out directories and settings without touching anything, so that they can be recorded before they are
-made: a directory is the one thing here that the kernel does not free by itself.
+A cgroup is given as its directories, one in each hierarchy of this machine (``cgroup_hierarchies``). On a hybrid
+machine version 2 freezes and kills, though it has no controllers there.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from typing import Final
 
-from pytest_pycontainer.errors import UnsupportedLimitError
 from pytest_pycontainer.kernel.bpf import CharacterDevice, allow_only
 
-_NAME = "pycontainer-{}"
-_SUBTREE_CONTROL = "cgroup.subtree_control"
+FREEZE_SECONDS: Final = 2.0
+"""How long ``freeze`` waits unless it is told otherwise."""
+
+_CONTROLLERS = (
+    *("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc", "net_cls", "net_prio"),
+    *("perf_event", "pids", "rdma"),
+)
 _REMOVAL_SECONDS = 1.0
+_PAUSE_SECONDS = 0.001
 # Docker's default device rules: making any node is allowed, opening only these.
 _DEVICES = (
     *(CharacterDevice(1, minor) for minor in (3, 5, 7, 8, 9)),
     *(CharacterDevice(5, minor) for minor in (0, 1, 2)),
     CharacterDevice(136),
 )
-_VERSION_1_MEMORY = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
-_VERSION_1_CONTROLLERS = ("memory", "pids", "devices")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a container may use: ``memory`` in bytes, ``pids`` as a count of processes; None is no limit."""
-
-    memory: int | None = None
-    pids: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What to write to a cgroup's file; an ``optional`` one is left out where the machine has no such file."""
-
-    path: str
-    value: str
-    optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Cgroups:
-    """Where this machine keeps its cgroups.
-
-    ``version_1`` maps a controller to the directory that this process is in; ``version_2`` is this process's
-    directory in the unified hierarchy, with the controllers it may hand on to a child, or None where version 1 has
-    the controllers.
-    """
-
-    version_1: tuple[tuple[str, str], ...]
-    version_2: str | None
-    version_2_controllers: frozenset[str]
-
-    @classmethod
-    def discover(cls, mountinfo: str = "/proc/self/mountinfo", membership: str = "/proc/self/cgroup") -> Cgroups:
-        """Reads where the hierarchies are mounted and which directory this process is in."""
-        own: dict[str, str] = {}
-        with open(membership) as file:
-            for line in file:
-                _, controllers, path = line.rstrip("\n").split(":", 2)
-                own.update(dict.fromkeys(controllers.split(","), path))
-        version_1: dict[str, str] = {}
-        version_2: str | None = None
-        own_controllers: frozenset[str] = frozenset()
-        with open(mountinfo) as file:
-            for line in file:
-                before, after = line.split(" - ")
-                root, point = before.split()[3:5]
-                filesystem, _, options = after.split()[:3]
-                if filesystem == "cgroup":
-                    for controller in set(options.split(",")) & set(_VERSION_1_CONTROLLERS) & set(own):
-                        version_1[controller] = _below(point, root, own[controller])
-                elif filesystem == "cgroup2" and "" in own:
-                    version_2 = _delegating(_below(point, root, own[""]), point)
-        if version_1:
-            version_2 = None  # hybrid: a controller is in one place, and these are in version 1
-        elif version_2 is not None:
-            own_controllers = _grantable(version_2)
-        return cls(tuple(sorted(version_1.items())), version_2, own_controllers)
-
-    def directories(self, container_id: str) -> tuple[str, ...]:
-        """The directories of one container's cgroup, one for each hierarchy."""
-        parents = [directory for _, directory in self.version_1] if self.version_2 is None else [self.version_2]
-        return tuple(os.path.join(parent, _NAME.format(container_id)) for parent in parents)
-
-    def settings(self, container_id: str, limits: Limits) -> tuple[Setting, ...]:
-        """What to write for these limits. Raises UnsupportedLimitError for one that no controller here can set."""
-        found = []
-        unified = self.version_2 is not None
-        if limits.memory is not None:
-            memory = self._directory("memory", limits.memory, container_id)
-            # As Docker: with a memory limit alone, as much swap again (version 1 counts both together).
-            limit, swap = ("memory.max", "memory.swap.max") if unified else _VERSION_1_MEMORY
-            both = limits.memory if unified else limits.memory * 2
-            found.append(Setting(os.path.join(memory, limit), str(limits.memory)))
-            found.append(Setting(os.path.join(memory, swap), str(both), optional=True))
-        if limits.pids is not None:
-            pids = self._directory("pids", limits.pids, container_id)
-            found.append(Setting(os.path.join(pids, "pids.max"), str(limits.pids)))
-        return tuple(found)
-
-    def _directory(self, controller: str, value: int, container_id: str) -> str:
-        if self.version_2 is not None:
-            available = dict.fromkeys(self.version_2_controllers, self.version_2)
-        else:
-            available = dict(self.version_1)
-        if controller not in available:
-            raise UnsupportedLimitError(controller, value, tuple(sorted(available)))
-        return os.path.join(available[controller], _NAME.format(container_id))
-
-
-def _below(point: str, root: str, path: str) -> str:
-    """The place of cgroup ``path`` in a hierarchy whose directory ``root`` is mounted on ``point``."""
-    relative = os.path.relpath(path, root)
-    return point if relative == "." or relative.startswith("..") else os.path.join(point, relative)
-
-
-def _delegating(own: str, top: str) -> str:
-    """The nearest directory from ``own`` up that hands controllers to its children.
-
-    A directory with processes in it can't, unless it is the root of the hierarchy ("no internal processes").
-    """
-    directory = own
-    while directory != top and not _words(os.path.join(directory, _SUBTREE_CONTROL)):
-        directory = os.path.dirname(directory)
-    return directory
-
-
-def _grantable(directory: str) -> frozenset[str]:
-    return _words(os.path.join(directory, _SUBTREE_CONTROL)) or _words(os.path.join(directory, "cgroup.controllers"))
-
-
-def _words(path: str) -> frozenset[str]:
-    try:
-        with open(path) as file:
-            return frozenset(file.read().split())
-    except OSError:
-        return frozenset()
-
-
-def hierarchies(directories: tuple[str, ...]) -> tuple[str, ...]:
-    """The names under which the hierarchies appear in a container: controllers, or ``cgroup2`` alone."""
-    return tuple(_hierarchy(os.path.dirname(directory)) for directory in directories)
-
-
-def _hierarchy(directory: str) -> str:
-    while directory != "/":
-        if _is_version_2(directory):
-            return "cgroup2"
-        name = os.path.basename(directory)
-        if name in _VERSION_1_CONTROLLERS:
-            return name
-        directory = os.path.dirname(directory)
-    return "cgroup2"
 
 
 def make(directories: tuple[str, ...], *, all_devices: bool = False) -> None:
     """Makes a container's directories, with Docker's device rules unless ``all_devices`` are open. Raises OSError."""
     for directory in directories:
         os.mkdir(directory)
-        if all_devices:
-            continue  # all that is open to this process
-        if os.path.exists(os.path.join(directory, "devices.deny")):
-            _write(os.path.join(directory, "devices.deny"), "a")
-            for rule in ("c *:* m", "b *:* m", *map(_version_1_rule, _DEVICES)):
-                _write(os.path.join(directory, "devices.allow"), rule)
-        elif _is_version_2(directory):
-            allow_only(directory, _DEVICES)
+    _inherit_cpus(directories)
+    if all_devices:
+        return  # all that is open to this process
+    if version_1 := _find(directories, "devices.deny"):
+        _write(version_1, "a")
+        allowing = os.path.join(os.path.dirname(version_1), "devices.allow")
+        for rule in ("c *:* m", "b *:* m", *map(_version_1_rule, _DEVICES)):
+            _write(allowing, rule)
+    elif version_2 := _find(directories, "cgroup.controllers"):
+        allow_only(os.path.dirname(version_2), _DEVICES)
+
+
+def _inherit_cpus(directories: tuple[str, ...]) -> None:
+    """Version 1 starts a cpuset without any CPU or memory node, which no process can join."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        path = _find(directories, name)
+        if path and not _find(directories, f"{name}.effective"):
+            directory = os.path.dirname(path)
+            _write(path, _read(os.path.join(os.path.dirname(directory), name)))
 
 
 def _version_1_rule(device: CharacterDevice) -> str:
     return f"c {device.major}:{'*' if device.minor is None else device.minor} rwm"
-
-
-def _is_version_2(directory: str) -> bool:
-    return os.path.exists(os.path.join(directory, "cgroup.controllers"))
-
-
-def apply(settings: tuple[Setting, ...]) -> None:
-    """Writes settings of a cgroup that has been made. Raises OSError, naming the file."""
-    for setting in settings:
-        try:
-            if not os.path.exists(setting.path):
-                if setting.optional:
-                    continue
-                # Version 2, and nobody has asked the parent for this controller yet.
-                directory, file = os.path.split(setting.path)
-                _write(os.path.join(os.path.dirname(directory), _SUBTREE_CONTROL), f"+{file.partition('.')[0]}")
-            _write(setting.path, setting.value)
-        except OSError as error:
-            detail = f"{error.strerror} (writing {setting.value!r} to {setting.path})"
-            raise OSError(error.errno, detail) from error
 
 
 def join(directories: tuple[str, ...]) -> None:
@@ -208,55 +71,170 @@ def join(directories: tuple[str, ...]) -> None:
         _write(os.path.join(directory, "cgroup.procs"), "0")
 
 
-def _write(path: str, value: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def hierarchies(directories: tuple[str, ...]) -> tuple[str, ...]:
+    """The hierarchies that these directories are in, as mount(2) knows them.
+
+    ``cpu,cpuacct`` or ``name=systemd`` in version 1, ``cgroup2`` for version 2.
+    """
+    return tuple(_hierarchy(directory) for directory in directories)
+
+
+def _hierarchy(directory: str) -> str:
+    if os.path.exists(os.path.join(directory, "cgroup.controllers")):
+        return "cgroup2"
+    device = os.stat(directory).st_dev
+    top = directory
+    while os.stat(os.path.dirname(top)).st_dev == device:
+        top = os.path.dirname(top)
+    name = os.path.basename(top)
+    return name if name.split(",")[0] in _CONTROLLERS else f"name={name}"
+
+
+def freeze(directories: tuple[str, ...], timeout: float = FREEZE_SECONDS) -> None:
+    """Stops all processes of the cgroup; returns when they stand still.
+
+    Raises TimeoutError after ``timeout`` seconds (they run again then), and OSError, of a machine that can't freeze
+    too (ENOSYS). A version 1 cgroup has to be thawed before SIGKILL ends what is in it.
+    """
+    deadline = time.monotonic() + timeout
+    if version_2 := _find(directories, "cgroup.freeze"):
+        _write(version_2, "1")
+        still = _await_event(version_2, "frozen", "1", deadline)
+    elif version_1 := _find(directories, "freezer.state"):
+        still = _freeze_version_1(version_1, deadline)
+    else:
+        raise OSError(errno.ENOSYS, "this machine's cgroups can't be frozen: no version 2, and no freezer in version 1")
+    if not still:
+        thaw(directories)
+        raise TimeoutError(f"the processes did not stand still within {timeout:g} s")
+
+
+def _freeze_version_1(path: str, deadline: float) -> bool:
+    # Version 1 tells nobody, and forgets those that were being forked: it has to be asked and told again.
+    while True:
+        _write(path, "FROZEN")
+        if _read(path).strip() == "FROZEN":
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+
+
+def thaw(directories: tuple[str, ...]) -> None:
+    """Lets the processes of the cgroup run on. One that is not frozen is no error. Raises OSError."""
+    if version_2 := _find(directories, "cgroup.freeze"):
+        _write(version_2, "0")
+    elif version_1 := _find(directories, "freezer.state"):
+        _write(version_1, "THAWED")
+
+
+def is_frozen(directories: tuple[str, ...]) -> bool:
+    """Whether all processes of the cgroup stand still. Raises OSError."""
+    if version_2 := _find(directories, "cgroup.freeze"):
+        return _events(version_2).get("frozen") == "1"
+    version_1 = _find(directories, "freezer.state")
+    return bool(version_1) and _read(version_1).strip() == "FROZEN"
+
+
+def _events(sibling: str) -> dict[str, str]:
+    """What cgroup.events, beside another file of version 2, says now."""
+    return dict(line.split() for line in _read(_events_path(sibling)).splitlines())
+
+
+def _events_path(sibling: str) -> str:
+    return os.path.join(os.path.dirname(sibling), "cgroup.events")
+
+
+def _await_event(sibling: str, name: str, value: str, deadline: float) -> bool:
+    """Waits until cgroup.events says so; False if it has not by then."""
+    descriptor = os.open(_events_path(sibling), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, value.encode())
+        poll = select.poll()
+        poll.register(descriptor, select.POLLPRI)
+        while f"{name} {value}\n" not in os.pread(descriptor, 4096, 0).decode():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            poll.poll(remaining * 1000)
+        return True
     finally:
         os.close(descriptor)
 
 
 def ran_out_of_memory(directories: tuple[str, ...]) -> bool:
     """Whether the kernel ended a process of the container for want of memory."""
-    for directory in directories:
-        for name in ("memory.oom_control", "memory.events"):
-            try:
-                with open(os.path.join(directory, name)) as file:
-                    counts = dict(line.split() for line in file)
-            except FileNotFoundError:
-                continue
-            if int(counts.get("oom_kill", "0")) > 0:
-                return True
-    return False
+    return out_of_memory_kills(directories) > 0
+
+
+def out_of_memory_kills(directories: tuple[str, ...]) -> int:
+    """How many processes of the cgroup the kernel has ended for want of memory, since it was made."""
+    for name in ("memory.oom_control", "memory.events"):
+        if path := _find(directories, name):
+            counts = dict(line.split() for line in _read(path).splitlines())
+            return int(counts.get("oom_kill", "0"))
+    return 0
 
 
 def remove(directories: tuple[str, ...]) -> None:
-    """Ends whatever still runs in these cgroup directories and removes them. Raises OSError when that fails.
+    """Ends whatever still runs in these cgroup directories and removes them, with what was made below them.
 
-    What was sent SIGKILL leaves its cgroup a moment later, and version 1 tells nobody when: this asks again, for a
-    second at most.
+    What was sent SIGKILL leaves its cgroup a moment later. Version 2 tells when; version 1 is asked again. Raises
+    OSError when that fails, or takes longer than a second.
     """
     deadline = time.monotonic() + _REMOVAL_SECONDS
     for path in directories:
-        while True:
-            try:
-                os.rmdir(path)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    raise
-                _kill_members(path)
-                time.sleep(0.001)
-                continue
-            break
+        while not _remove_tree(path):
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "a process in it does not end", path)
+            _end_members(directories, path, deadline)
 
 
-def _kill_members(path: str) -> None:
-    with open(os.path.join(path, "cgroup.procs")) as file:
-        members = [int(line) for line in file]
-    for pid in members:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+def _remove_tree(path: str) -> bool:
+    """Removes a directory and those below it; False if there are processes in one."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        with os.scandir(path) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        removed = [_remove_tree(directory) for directory in below]
+        return bool(removed) and all(removed) and _remove_tree(path)
+    return True
+
+
+def _end_members(directories: tuple[str, ...], path: str, deadline: float) -> None:
+    thaw(directories)
+    if at_once := _find(directories, "cgroup.kill"):
+        _write(at_once, "1")  # those too that are being forked
+    for directory, _, _ in os.walk(path):
+        for pid in _read(os.path.join(directory, "cgroup.procs")).split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    if at_once:
+        _await_event(at_once, "populated", "0", deadline)
+    time.sleep(_PAUSE_SECONDS)
+
+
+def _find(directories: tuple[str, ...], name: str) -> str:
+    """The path of the cgroup's file of that name, empty if no hierarchy has one."""
+    for directory in directories:
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            return path
+    return ""
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _write(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)

@@ -80,13 +80,22 @@ def _mount_cgroups(staging: str, hierarchies: tuple[str, ...], read_only: int) -
         _mount(staging, "sys/fs/cgroup", "cgroup2", _PLAIN | read_only)
     elif hierarchies:
         _mount(staging, "sys/fs/cgroup", "tmpfs", _PLAIN, "mode=755")
-        for name in hierarchies:
-            with step(f"make /sys/fs/cgroup/{name}"):
-                os.mkdir(os.path.join(staging, "sys/fs/cgroup", name), 0o755)
-            _mount(staging, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | read_only, name)
+        for hierarchy in hierarchies:
+            if hierarchy != "cgroup2":  # of a hybrid machine's hierarchies, Docker shows those of version 1
+                _mount_version_1(staging, hierarchy, read_only)
         with step("make /sys/fs/cgroup as it is to stay"):
             flags = mount.REMOUNT | mount.BIND | read_only | _PLAIN
             mount.mount("none", os.path.join(staging, "sys/fs/cgroup"), None, flags)
+
+
+def _mount_version_1(staging: str, hierarchy: str, read_only: int) -> None:
+    name = hierarchy.removeprefix("name=")
+    with step(f"make /sys/fs/cgroup/{name}"):
+        os.mkdir(os.path.join(staging, "sys/fs/cgroup", name), 0o755)
+        if "," in name:
+            for controller in name.split(","):
+                os.symlink(name, os.path.join(staging, "sys/fs/cgroup", controller))
+    _mount(staging, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | read_only, hierarchy)
 
 
 def _fill_dev(dev: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_pycontainer import Engine, Settings
-from pytest_pycontainer.runtime.cgroups import Cgroups
+from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups, Hierarchy
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def unified_engine(engine: Engine, tmp_path: Path) -> Iterator[Engine]:
     if not points:
         pytest.skip("no version 2 cgroup hierarchy is mounted")
     with Engine(Settings(root=tmp_path / "store", state=engine.settings.state)) as other:
-        other._resources.__dict__["cgroups"] = Cgroups((), points[0], frozenset())
+        other._resources.__dict__["cgroups"] = Cgroups((Hierarchy(points[0], frozenset(), unified=True),))
         yield other
 
 

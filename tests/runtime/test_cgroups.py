@@ -1,73 +1,134 @@
-"""Finding out where a machine keeps its cgroups."""
+"""What is done with a cgroup that a real process is in."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer.errors import UnsupportedLimitError
-from pytest_pycontainer.runtime.cgroups import Cgroups, Limits, Setting
+from pytest_pycontainer.runtime import cgroups
+from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 
-VERSION_1 = """31 23 0:28 / {top} rw,relatime - tmpfs cgroup rw,mode=755
-35 31 0:32 / {top}/memory rw,relatime - cgroup cgroup rw,memory
-36 31 0:33 / {top}/devices rw,relatime - cgroup cgroup rw,devices
-39 31 0:36 /docker/abc {top}/pids rw,relatime - cgroup cgroup rw,pids
-41 31 0:38 / {top}/unified rw,relatime - cgroup2 cgroup2 rw
-"""
-VERSION_2 = "31 23 0:28 / {top} rw,relatime shared:5 - cgroup2 cgroup2 rw,nsdelegate\n"
+Directories = tuple[str, ...]
 
 
-def discover(tmp_path: Path, mountinfo: str, membership: str) -> Cgroups:
-    (tmp_path / "mountinfo").write_text(mountinfo.format(top=tmp_path / "top"))
-    (tmp_path / "cgroup").write_text(membership)
-    return Cgroups.discover(str(tmp_path / "mountinfo"), str(tmp_path / "cgroup"))
+def version_1(directories: Directories) -> Directories:
+    return tuple(path for path in directories if not Path(path).parent.joinpath("cgroup.controllers").exists())
 
 
-def controllers(directory: Path, file: str, names: str) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / file).write_text(f"{names}\n")
+def version_2(directories: Directories) -> Directories:
+    return tuple(path for path in directories if Path(path).parent.joinpath("cgroup.controllers").exists())
 
 
-def test_version_1_and_hybrid_machines_go_by_version_1(tmp_path: Path) -> None:
-    membership = "8:pids:/docker/abc/job\n5:devices:/\n4:memory:/job/7\n0::/\n"
-    found = discover(tmp_path, VERSION_1, membership)
-    top = tmp_path / "top"
-    assert found.directories("id") == (
-        f"{top}/devices/pycontainer-id",
-        f"{top}/memory/job/7/pycontainer-id",
-        f"{top}/pids/job/pycontainer-id",
-    )
-    assert found.settings("id", Limits(memory=1000, pids=5)) == (
-        Setting(f"{top}/memory/job/7/pycontainer-id/memory.limit_in_bytes", "1000"),
-        Setting(f"{top}/memory/job/7/pycontainer-id/memory.memsw.limit_in_bytes", "2000", optional=True),
-        Setting(f"{top}/pids/job/pycontainer-id/pids.max", "5"),
-    )
+@pytest.fixture(params=[tuple, version_1, version_2], ids=["all", "version_1", "version_2"])
+def directories(request: pytest.FixtureRequest) -> Iterator[Directories]:
+    found = request.param(Cgroups.discover().directories(f"test-{os.getpid()}"))
+    if not found:
+        pytest.skip("no cgroups of that version are mounted here")
+    cgroups.make(found)
+    yield found
+    cgroups.remove(found)
 
 
-def test_version_2_goes_up_to_where_controllers_are_handed_on(tmp_path: Path) -> None:
-    top = tmp_path / "top"
-    controllers(top, "cgroup.subtree_control", "cpu memory pids")
-    controllers(top / "user.slice", "cgroup.subtree_control", "memory pids")
-    controllers(top / "user.slice/session-1.scope", "cgroup.subtree_control", "")
-    found = discover(tmp_path, VERSION_2, "0::/user.slice/session-1.scope\n")
-    assert found.directories("id") == (f"{top}/user.slice/pycontainer-id",)
-    assert found.settings("id", Limits(memory=1000)) == (
-        Setting(f"{top}/user.slice/pycontainer-id/memory.max", "1000"),
-        Setting(f"{top}/user.slice/pycontainer-id/memory.swap.max", "1000", optional=True),
-    )
+@pytest.fixture
+def counter(directories: Directories) -> Iterator[Callable[[], bytes]]:
+    """A process in the cgroup that answers each byte; calling it asks, and returns what came within 0.2 s."""
+    reader, answers = os.pipe()
+    questions, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.close(writer)
+            cgroups.join(directories)
+            os.write(answers, b"in")
+            while question := os.read(questions, 1):
+                os.write(answers, question)
+        os._exit(0)
+    os.close(answers)
+    os.close(questions)
+    assert os.read(reader, 2) == b"in"
+
+    def ask() -> bytes:
+        import select
+
+        os.write(writer, b"?")
+        ready, _, _ = select.select([reader], [], [], 0.2)
+        return os.read(reader, 100) if ready else b""
+
+    yield ask
+    os.close(writer)
+    os.close(reader)
+    os.waitpid(child, 0)
 
 
-def test_version_2_without_anything_handed_on_uses_what_the_top_has(tmp_path: Path) -> None:
-    top = tmp_path / "top"
-    controllers(top, "cgroup.subtree_control", "")
-    controllers(top, "cgroup.controllers", "cpu pids")
-    found = discover(tmp_path, VERSION_2, "0::/\n")
-    assert found.settings("id", Limits(pids=3)) == (Setting(f"{top}/pycontainer-id/pids.max", "3"),)
+def freezable(directories: Directories) -> Directories:
+    if not any(Path(path, name).exists() for path in directories for name in ("cgroup.freeze", "freezer.state")):
+        pytest.skip("no freezer here")
+    return directories
 
 
-def test_a_missing_controller_is_named(tmp_path: Path) -> None:
-    controllers(tmp_path / "top", "cgroup.subtree_control", "pids")
-    found = discover(tmp_path, VERSION_2, "0::/\n")
-    with pytest.raises(UnsupportedLimitError, match="no such controller \\(available: pids\\)"):
-        found.settings("id", Limits(memory=1 << 20))
+def test_a_frozen_process_stands_still_until_it_is_thawed(
+    directories: Directories, counter: Callable[[], bytes]
+) -> None:
+    freezable(directories)
+    assert counter() == b"?"
+    assert not cgroups.is_frozen(directories)
+    cgroups.freeze(directories)
+    assert cgroups.is_frozen(directories)
+    assert counter() == b""
+    cgroups.thaw(directories)
+    assert not cgroups.is_frozen(directories)
+    assert counter() in (b"?", b"??")
+
+
+def test_freezing_twice_and_thawing_twice_is_no_error(directories: Directories) -> None:
+    freezable(directories)
+    for _ in range(2):
+        cgroups.freeze(directories)
+    for _ in range(2):
+        cgroups.thaw(directories)
+    assert not cgroups.is_frozen(directories)
+
+
+def test_a_process_that_cannot_be_frozen_in_time_runs_on(
+    directories: Directories, counter: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freezable(directories)
+    real = cgroups._read
+    monkeypatch.setattr(cgroups, "_read", lambda path: "FREEZING" if path.endswith("freezer.state") else real(path))
+    monkeypatch.setattr(cgroups, "_await_event", lambda *_: False)
+    with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+        cgroups.freeze(directories, 0.01)
+    monkeypatch.undo()
+    assert not cgroups.is_frozen(directories)
+    assert counter() == b"?"
+
+
+def test_removal_ends_what_runs_frozen_or_not_and_takes_what_lies_below(directories: Directories) -> None:
+    children = []
+    for frozen in (False, True):
+        child = os.fork()
+        if child == 0:
+            cgroups.join(directories)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os._exit(0)
+        children.append(child)
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+        if frozen and any(
+            Path(path, name).exists() for path in directories for name in ("cgroup.freeze", "freezer.state")
+        ):
+            cgroups.freeze(directories)
+    for path in directories:
+        Path(path, "below/deeper").mkdir(parents=True)
+    cgroups.remove(directories)
+    assert not [path for path in directories if Path(path).exists()]
+    assert [os.WTERMSIG(os.waitpid(child, 0)[1]) for child in children] == [signal.SIGKILL] * 2
+
+
+def test_removing_what_is_not_there_is_no_error(directories: Directories) -> None:
+    cgroups.remove(directories)
+    cgroups.remove(directories)

@@ -1,0 +1,117 @@
+"""Where this machine keeps its cgroups: version 1, version 2 and hybrid ones (``man 7 cgroups``).
+
+Nothing is touched here, so that a container's directories can be recorded before they are made: they are the one thing
+of a cgroup that the kernel does not free by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_pycontainer.errors import UnsupportedLimitError
+
+SUBTREE_CONTROL = "cgroup.subtree_control"
+_NAME = "pycontainer-{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One hierarchy: ``parent`` is the directory in which containers' cgroups are made.
+
+    ``controllers`` are those that a cgroup made there can have. Of version 1 it is ``name=systemd`` where there is none
+    but a name.
+    """
+
+    parent: str
+    controllers: frozenset[str]
+    unified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """The hierarchies that containers are put into: as Docker does, all that are mounted here and can be written to."""
+
+    hierarchies: tuple[Hierarchy, ...]
+
+    @classmethod
+    def discover(cls, mountinfo: str = "/proc/self/mountinfo", membership: str = "/proc/self/cgroup") -> Cgroups:
+        """Reads where the hierarchies are mounted and which directory this process is in."""
+        own: dict[str, str] = {}
+        with open(membership) as file:
+            for line in file:
+                _, controllers, path = line.rstrip("\n").split(":", 2)
+                own.update(dict.fromkeys(controllers.split(","), path))
+        with open(mountinfo) as file:
+            found = {hierarchy.parent: hierarchy for line in file for hierarchy in _hierarchies(line, own)}
+        return cls(tuple(found[parent] for parent in sorted(found)))
+
+    def directories(self, container_id: str) -> tuple[str, ...]:
+        """The directories of one container's cgroup, one for each hierarchy."""
+        return tuple(_directory(hierarchy, container_id) for hierarchy in self.hierarchies)
+
+    def directory(self, controller: str, container_id: str, value: object) -> tuple[str, bool]:
+        """Where a container's files of a controller are, and whether as version 2 has them.
+
+        Raises UnsupportedLimitError, about the ``value`` that can't be set, if there is no such controller here.
+        """
+        for hierarchy in self.hierarchies:
+            if controller in hierarchy.controllers:
+                return _directory(hierarchy, container_id), hierarchy.unified
+        available = {name for hierarchy in self.hierarchies for name in hierarchy.controllers if "=" not in name}
+        raise UnsupportedLimitError(controller, str(value), tuple(sorted(available)))
+
+
+def _directory(hierarchy: Hierarchy, container_id: str) -> str:
+    return os.path.join(hierarchy.parent, _NAME.format(container_id))
+
+
+def _hierarchies(mount: str, own: dict[str, str]) -> Iterator[Hierarchy]:
+    before, after = mount.split(" - ")
+    filesystem, _, options = after.split()[:3]
+    if filesystem not in ("cgroup", "cgroup2"):
+        return
+    root, point, flags = before.split()[3:6]
+    if "ro" in flags.split(","):
+        return
+    if filesystem == "cgroup2":
+        if "" in own:
+            yield _unified(_below(point, root, own[""]), point)
+    elif controllers := frozenset(options.split(",")) & frozenset(own):
+        yield Hierarchy(_below(point, root, own[min(controllers)]), controllers)
+
+
+def _below(point: str, root: str, path: str) -> str:
+    """The place of cgroup ``path`` in a hierarchy whose directory ``root`` is mounted on ``point``."""
+    relative = os.path.relpath(path, root)
+    return point if relative == "." or relative.startswith("..") else os.path.join(point, relative)
+
+
+def _unified(own: str, top: str) -> Hierarchy:
+    """The nearest directory from ``own`` up that can hand controllers to a new child.
+
+    One with processes in it can't, unless it is the root of the hierarchy ("no internal processes"). Where none can,
+    containers' cgroups have no controllers, and go where this process is.
+    """
+    directory = own
+    while True:
+        controllers = _words(os.path.join(directory, "cgroup.controllers"))
+        if controllers and _may_hand_on(directory):
+            return Hierarchy(directory, controllers, unified=True)
+        if directory == top:
+            return Hierarchy(own, frozenset(), unified=True)
+        directory = os.path.dirname(directory)
+
+
+def _may_hand_on(directory: str) -> bool:
+    is_root = not os.path.exists(os.path.join(directory, "cgroup.type"))
+    return is_root or bool(_words(os.path.join(directory, SUBTREE_CONTROL)))
+
+
+def _words(path: str) -> frozenset[str]:
+    try:
+        with open(path) as file:
+            return frozenset(file.read().split())
+    except OSError:
+        return frozenset()
