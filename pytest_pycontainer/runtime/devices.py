@@ -38,13 +38,13 @@ def prepare_system_directories(staging: str, system: SystemDirectories, hierarch
         for name in _TOP:
             os.mkdir(os.path.join(staging, name), 0o755)
     _mount(staging, "proc", "proc", _PLAIN)
-    _mount(staging, "dev", "tmpfs", mount.NOSUID, "mode=755,size=65536k")
+    _mount(staging, "dev", "tmpfs", mount.NOSUID | mount.STRICTATIME, "mode=755,size=65536k")
     with step("fill /dev"):
         _fill_dev(os.path.join(staging, "dev"))
     terminals = "newinstance,ptmxmode=0666,mode=0620,gid=5"
     _mount(staging, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
     _mount(staging, "dev/mqueue", "mqueue", _PLAIN)
-    _mount(staging, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={system.shm_bytes}")
+    _mount(staging, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={system.shm_bytes}", source="shm")
     read_only = 0 if system.privileged else mount.RDONLY
     _mount(staging, "sys", "sysfs", _PLAIN | read_only)
     _mount_cgroups(staging, hierarchies, read_only)
@@ -69,9 +69,9 @@ def move_system_directories(staging: str, root: int) -> None:
                 os.close(target)
 
 
-def _mount(staging: str, path: str, filesystem: str, flags: int, options: str = "") -> None:
+def _mount(staging: str, path: str, filesystem: str, flags: int, options: str = "", source: str = "") -> None:
     with step(f"mount /{path}"):
-        mount.mount(filesystem, os.path.join(staging, path), filesystem, flags, options)
+        mount.mount(source or filesystem, os.path.join(staging, path), filesystem, flags, options)
 
 
 def _mount_cgroups(staging: str, hierarchies: tuple[str, ...], read_only: int) -> None:
@@ -125,17 +125,31 @@ def _copy_devices(source: str, target: str) -> None:
 def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None:
     """Covers a file with our own /dev/null (CVE-2025-31133) and a directory with an empty read-only tmpfs.
 
-    What the machine does not have needs no mask.
+    What the machine does not have needs no mask. A ``*`` stands for the rest of a name.
     """
     null = os.path.join(staging, "dev/null")
     for path in read_only:
         place = staging + path
         with step(f"make {path} read-only"), suppress(FileNotFoundError):
             mount.bind(place, place, mount.REC | mount.RDONLY | _PLAIN)
-    for path in masked:
+    for path in (each for path in masked for each in masked_places(staging, path)):
         place = staging + path
         with step(f"mask {path}"), suppress(FileNotFoundError):
             try:
                 mount.mount(null, place, None, mount.BIND)
             except NotADirectoryError:
-                mount.mount("tmpfs", place, "tmpfs", mount.RDONLY | _PLAIN, "size=0")
+                mount.mount("tmpfs", place, "tmpfs", mount.RDONLY)
+
+
+def masked_places(root: str, path: str) -> list[str]:
+    """The paths that a masked path with a ``*`` in it stands for, below the directory ``root``; any other is itself."""
+    before, star, after = path.partition("*")
+    if not star:
+        return [path]
+    directory, beginning = os.path.split(before)
+    try:
+        names = sorted(name for name in os.listdir(root + directory) if name.startswith(beginning))
+    except OSError:
+        return []
+    found = [os.path.join(directory, name) + after for name in names]
+    return [place for place in found if os.path.lexists(root + place)]
