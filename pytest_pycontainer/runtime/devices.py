@@ -132,7 +132,7 @@ def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None
         place = staging + path
         with step(f"make {path} read-only"), suppress(FileNotFoundError):
             mount.bind(place, place, mount.REC | mount.RDONLY | _PLAIN)
-    for path in (each for path in masked for each in masked_places(staging, path)):
+    for path in (place for each in masked for place in masked_places(staging, each)):
         place = staging + path
         with step(f"mask {path}"), suppress(FileNotFoundError):
             try:
