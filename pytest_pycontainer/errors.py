@@ -57,6 +57,9 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── ContainerNotFoundError
     │   ├── ContainerNotRunningError
     │   ├── ContainerRunningError         it has to be stopped first
+    │   ├── ContainerPausedError          it has to be unpaused first
+    │   ├── ContainerNotPausedError
+    │   ├── AmbiguousContainerError       the beginning of several ids
     │   ├── ContainerExitedError          exited while something was waited for
     │   ├── ContainerNotReadyError        not ready within the time limit
     │   ├── ContainerFileError            a file in it that can't be read, written or copied
@@ -682,6 +685,40 @@ class ContainerRunningError(ContainerError):
 
     def __str__(self) -> str:
         return f"cannot {self.doing} {self.container!r}: it is running; stop it first, or use force=True"
+
+
+class ContainerPausedError(ContainerError):
+    """The call needs a container whose processes go on, and this one is paused."""
+
+    def __init__(self, container: str, doing: str) -> None:
+        super().__init__(container, doing)
+        self.doing = doing
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing} {self.container!r}: it is paused; unpause it first"
+
+
+class ContainerNotPausedError(ContainerError):
+    """What is to go on is not paused; ``status`` is what it is instead."""
+
+    def __init__(self, container: str, status: str) -> None:
+        super().__init__(container, status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"cannot unpause {self.container!r}: it is {self.status}, not paused"
+
+
+class AmbiguousContainerError(ContainerError):
+    """The beginning of an id that several containers have; ``candidates`` are their ids."""
+
+    def __init__(self, container: str, candidates: tuple[str, ...]) -> None:
+        super().__init__(container, candidates)
+        self.candidates = candidates
+
+    def __str__(self) -> str:
+        several = ", ".join(candidate[:12] for candidate in self.candidates)
+        return f"several containers have an id that begins with {self.container!r}: {several}; give more of it"
 
 
 def _log_section(log_tail: str) -> str:

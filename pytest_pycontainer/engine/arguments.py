@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.runtime.spec import RestartPolicy
 
 Command: TypeAlias = str | Sequence[str]
 """A command line: a sequence of arguments, or one text that is split as a shell splits words (no shell runs it)."""
@@ -164,6 +165,16 @@ def _known_signal(number: int) -> int:
     if number not in signal.valid_signals():
         raise ValueError(number)
     return number
+
+
+def parse_restart(text: str | None) -> RestartPolicy:
+    """Docker's ``no``, ``always``, ``unless-stopped`` and ``on-failure[:N]``. Raises InvalidSpecError."""
+    name, colon, attempts = (parse_text("restart", text) or "no").partition(":")
+    if name == "on-failure" and (attempts.isdecimal() or not colon):
+        return RestartPolicy(True, True, int(attempts) or None if attempts else None)
+    if name not in ("no", "always", "unless-stopped") or colon:
+        raise InvalidSpecError("restart", str(text), "no, always, unless-stopped, on-failure or on-failure:N")
+    return RestartPolicy(name != "no")
 
 
 def parse_name(name: str | None) -> str | None:

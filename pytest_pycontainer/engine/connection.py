@@ -9,19 +9,25 @@ import signal
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from pytest_pycontainer.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
+    ContainerNotFoundError,
+    ContainerNotRunningError,
     ContainerStartError,
     SpawnerError,
 )
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.process import EXECUTE_STEP, pid_on_this_machine
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import ContainerSpec
+from pytest_pycontainer.runtime.spec import ContainerDescription
+from pytest_pycontainer.runtime.state import SOCKET_NAME, ContainerState
 
 KILLED = 128 + signal.SIGKILL
 _STEP_SECONDS = 60.0
@@ -36,22 +42,217 @@ def raise_failed(container: str, command: str, failed: messages.Failed) -> NoRet
     raise ContainerStartError(container, failed.step, failed.detail)
 
 
-class Connection:
-    """Leads to one container's init (until the command runs) and monitor (until the end).
+class MonitorConnection:
+    """Leads to one container's monitor: requests go out on it, and how the container is comes in.
 
-    It is opened before the container has any content: that is the long part, and can be done ahead. Safe to use from
-    several threads: a lock guards what was heard, and nobody waits while holding it. Closing it ends the container: the
-    monitor takes it for the end of its owner.
+    Safe to use from several threads. One lock guards what was heard; of the threads that wait for something to be
+    heard, one listens and tells the others.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._sending = threading.Lock()
+        self._changed = threading.Condition()
+        self._listening = False
+        self._state = ContainerState()
+        self._pidfd = -1
+        self._heard = False
+        self._gone = False
+
+    @classmethod
+    def connect(cls, directory: Path) -> MonitorConnection:
+        """Connects to the monitor of the container in ``directory``. Raises OSError if there is none."""
+        control = socket.socket(socket.AF_UNIX)
+        try:
+            control.settimeout(_STEP_SECONDS)
+            parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                control.connect(f"/proc/self/fd/{parent}/{SOCKET_NAME}")
+            finally:
+                os.close(parent)
+            control.settimeout(None)
+        except BaseException:
+            control.close()
+            raise
+        connection = cls(control)
+        connection.await_state(lambda _: connection._heard, _STEP_SECONDS)
+        return connection
+
+    # What is heard
+
+    @property
+    def state(self) -> ContainerState:
+        """How the container is now. A monitor that was killed has taken it with it."""
+        with self._changed:
+            self._catch_up()
+            return self._state
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no monitor any more."""
+        with self._changed:
+            self._catch_up()
+            return self._gone
+
+    def exited(self, timeout: float | None) -> ContainerState | None:
+        """How it ended, waiting for that for ``timeout`` seconds (None: for ever); None if it runs on."""
+        return self.await_state(lambda state: state.status == "exited", timeout)
+
+    def await_gone(self, timeout: float) -> bool:
+        """Waits until the monitor has ended, for ``timeout`` seconds; whether it has."""
+        return self.await_state(lambda _: False, timeout) is not None
+
+    def await_state(self, reached: Callable[[ContainerState], bool], timeout: float | None) -> ContainerState | None:
+        """The first state heard that is ``reached``, or the last one there was; None after ``timeout`` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._catch_up()
+            while not reached(self._state) and not self._gone:
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    return None
+                self._listen(remaining)
+            return self._state
+
+    def _catch_up(self) -> None:
+        """Hears what has come in until now; called with the lock."""
+        while not self._gone and _is_readable(self._control, 0.0):
+            if self._listening:
+                self._changed.wait(_STEP_SECONDS)  # that thread is about to hear it: were it gone, it would sleep on
+            else:
+                self._hear()
+
+    def _listen(self, seconds: float | None) -> None:
+        """Waits until something is heard, by this thread or another; called and left with the lock."""
+        if self._listening:
+            self._changed.wait(seconds)
+            return
+        self._listening = True
+        self._changed.release()
+        try:
+            ready = _is_readable(self._control, seconds)
+        finally:
+            self._changed.acquire()
+            self._listening = False
+            self._changed.notify_all()  # another has to listen now, whether there was anything or not
+        if ready:
+            self._hear()
+
+    def _hear(self) -> None:
+        received = messages.receive(self._control)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if received is None:
+            # The monitor has ended, and the kernel has ended the container with it.
+            self._gone = True
+            if self._state.status != "exited":
+                self._state = replace(self._state, status="exited", pid=0, exit_code=KILLED)
+            return
+        message, descriptors = received
+        assert isinstance(message, messages.StateChanged)
+        self._state = message.state
+        self._heard = True
+        if descriptors:
+            (self._pidfd,) = descriptors
+
+    def open_pidfd(self) -> int:
+        """A pidfd of PID 1, the caller's; -1 unless it runs."""
+        with self._changed:
+            self._catch_up()
+            return os.dup(self._pidfd) if self._pidfd >= 0 else -1
+
+    @contextmanager
+    def exit_descriptor(self) -> Iterator[int]:
+        """A descriptor that becomes readable when PID 1 ends; it is so already unless it runs."""
+        pidfd = self.open_pidfd()
+        descriptor = pidfd if pidfd >= 0 else os.eventfd(1)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def pid(self) -> int:
+        """PID 1's number on this machine, 0 unless it runs."""
+        pidfd = self.open_pidfd()
+        if pidfd < 0:
+            return 0
+        try:
+            return pid_on_this_machine(pidfd)
+        finally:
+            os.close(pidfd)
+
+    # What is said
+
+    def send(self, request: messages.Message, descriptors: list[int] | None = None) -> bool:
+        """Sends a request that is answered elsewhere, or not at all; False if the monitor has ended."""
+        with self._sending:
+            return messages.tell(self._control, request, descriptors or ())
+
+    def ask(self, container: str, request: messages.Message) -> messages.Message:
+        """Sends a request and returns the answer. Raises ContainerNotFoundError if the monitor has ended."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                sent = self.send(request, [theirs.fileno()])
+            ours.settimeout(_STEP_SECONDS)
+            try:
+                received = messages.receive(ours) if sent else None
+            except TimeoutError as error:
+                detail = f"no answer within {_STEP_SECONDS:g} s"
+                raise SpawnerError(f"ask the monitor of {container!r}", detail) from error
+        if received is None:
+            raise ContainerNotFoundError(container)
+        answer, _ = received
+        return answer
+
+    def describe(self, container: str) -> ContainerDescription:
+        """What the monitor knows of its container. Raises ContainerNotFoundError if it has ended."""
+        answer = self.ask(container, messages.Describe())
+        assert isinstance(answer, messages.Remember)
+        return answer.description
+
+    def start(self, container: str, command: str) -> None:
+        """Has the monitor start the container, again or for the first time; returns when the command runs.
+
+        Raises ContainerStartError or one of its kinds, and ContainerNotFoundError.
+        """
+        answer = self.ask(container, messages.StartContainer())
+        if isinstance(answer, messages.Failed):
+            raise_failed(container, command, answer)
+
+    def signal(self, container: str, number: int, *, ends: bool) -> None:
+        """Sends PID 1 a signal; with ``ends`` its restart policy does not count after it.
+
+        Raises ContainerNotRunningError if there is none.
+        """
+        answer = self.ask(container, messages.Signal(number, ends))
+        if isinstance(answer, messages.Failed):
+            raise ContainerNotRunningError(container, "kill", self.state.status)
+
+    def close(self) -> None:
+        """Lets go of the container. If this is its owner's end, the monitor takes it for the end of the owner."""
+        self._control.close()
+        with self._changed:
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+                self._pidfd = -1
+            self._gone = True
+
+
+class Connection(MonitorConnection):
+    """The owner's: leads to init too, until the command runs for the first time.
+
+    It is opened before the container has any content: that is the long part, and can be done ahead.
     """
 
     def __init__(self, spawner: Spawner, request: messages.Prepare, container_lock: int) -> None:
+        control, monitor_end = socket.socketpair()
+        super().__init__(control)
         self._name = "a container"
         self._command = ""
-        self._lock = threading.Lock()
-        self._exited: messages.Exited | None = None
-        self.pidfd = -1
+        self._init = -1
         self._channel, init_end = socket.socketpair()
-        self._control, monitor_end = socket.socketpair()
         try:
             with init_end, monitor_end:
                 spawner.prepare(request, init_end, monitor_end, container_lock)
@@ -71,19 +272,19 @@ class Connection:
         answer, descriptors = received
         if isinstance(answer, messages.Failed):
             raise_failed(self._name, self._command, answer)
-        self.pidfd, network, route = descriptors
+        self._init, network, route = descriptors
         return network, socket.socket(fileno=route)
 
-    def launch(self, spec: ContainerSpec, name: str) -> None:
-        """Tells init what it is to be; does not wait. What fails of that is found by ``start``."""
+    def launch(self, description: ContainerDescription, name: str, network: int) -> None:
+        """Tells init and the monitor what it is to be; does not wait. What fails of that is found by ``start``."""
+        spec = description.spec
         self._name, self._command = name, spec.process.command[0]
-        with suppress(BrokenPipeError, ConnectionResetError):
-            messages.send(self._channel, messages.Launch(spec))
+        messages.tell(self._channel, messages.Launch(spec))
+        self.send(messages.Remember(description), [network, self._channel.fileno()])
 
     def await_root(self) -> None:
         """Waits until a container that has not been started is in its root. Raises ContainerStartError."""
-        with suppress(BrokenPipeError, ConnectionResetError):
-            messages.send(self._channel, messages.Launched())
+        messages.tell(self._channel, messages.Launched())
         doing = "entering its root"
         received = self._hear_from_init(doing)
         if received is None:
@@ -92,16 +293,27 @@ class Connection:
         if isinstance(answer, messages.Failed):
             raise_failed(self._name, self._command, answer)
 
-    def start(self) -> None:
+    def open_pidfd(self) -> int:
+        """As the base's, and of a PID 1 that waits to be started, too."""
+        pidfd = super().open_pidfd()
+        return os.dup(self._init) if pidfd < 0 <= self._init and self._state.runs <= 1 else pidfd
+
+    def is_waiting(self) -> bool:
+        """Whether init still waits to be started for the first time, as far as this end knows."""
+        return self._channel.fileno() >= 0
+
+    def start_first(self) -> None:
         """Has init execute the command; returns when it runs. Raises ContainerStartError or one of its kinds."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # then init has ended, and why is still to be read
-            messages.send(self._channel, messages.Start())
+        messages.tell(self._channel, messages.Start())  # if init has ended, why is still to be read
         received = self._hear_from_init("starting the command")
         self._channel.close()
         if received is not None:
             failed, _ = received
             assert isinstance(failed, messages.Failed)
             raise_failed(self._name, self._command, failed)
+        with self._changed:
+            if self._state.runs == 0:  # the monitor is about to tell
+                self._state = replace(self._state, status="running", runs=1, started_at=time.time())
 
     def _hear_from_init(self, doing: str) -> tuple[messages.Message, list[int]] | None:
         self._channel.settimeout(_STEP_SECONDS)
@@ -110,68 +322,22 @@ class Connection:
         except TimeoutError as error:
             raise ContainerStartError(self._name, doing, f"no answer within {_STEP_SECONDS:g} s") from error
 
-    def exited(self, timeout: float | None) -> messages.Exited | None:
-        """How the container ended, waiting for that for ``timeout`` seconds (None: for ever); None if it runs on."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self._exited is None:
-            poll = select.poll()
-            poll.register(self._control, select.POLLIN)
-            remaining = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            if not poll.poll(remaining):
-                return None
-            with self._lock:
-                if self._exited is None:
-                    self._hear_exit()
-        return self._exited
-
-    def _hear_exit(self) -> None:
-        received = messages.receive(self._control)
-        if received is None:
-            # The monitor was killed, and the kernel has ended the container with it.
-            self._exited = messages.Exited(KILLED)
-        else:
-            answer, _ = received
-            assert isinstance(answer, messages.Exited)
-            self._exited = answer
-
-    @property
-    def exit_descriptor(self) -> int:
-        """Becomes readable when the container has exited; for others to poll on along with what they wait for."""
-        return self._control.fileno()
-
-    def pid(self) -> int:
-        """PID 1's number on this machine, 0 if it has ended."""
-        return pid_on_this_machine(self.pidfd)
-
-    def send_signal(self, number: int) -> bool:
-        """Sends PID 1 a signal; False if it has ended."""
-        try:
-            signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def execute(self, request: messages.Execute, descriptors: list[int]) -> bool:
-        """Asks the monitor for a process; False if it has ended."""
-        with self._lock:
-            try:
-                messages.send(self._control, request, descriptors)
-            except (BrokenPipeError, ConnectionResetError):
-                return False
-        return True
-
     def abandon(self) -> None:
-        """Ends a container that has not come to be, and waits until it is gone."""
-        self._channel.close()  # an init that waits for its start takes that for the end
-        if self.pidfd >= 0:
-            self.send_signal(signal.SIGKILL)
-        self.exited(_STEP_SECONDS)
+        """Ends the container, running or not yet come to be, and waits until it is gone. Closes this."""
+        self.send(messages.Release())
+        self.await_gone(_STEP_SECONDS)
         self.close()
 
     def close(self) -> None:
-        """Lets go of the container."""
+        """Lets go of the container, which ends it if it has not been ended."""
         self._channel.close()
-        self._control.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        if self._init >= 0:
+            os.close(self._init)
+            self._init = -1
+        super().close()
+
+
+def _is_readable(channel: socket.socket, seconds: float | None) -> bool:
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))

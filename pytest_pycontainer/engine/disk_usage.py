@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.container_mounts import own_volumes
-from pytest_pycontainer.runtime.state import read_state
 from pytest_pycontainer.store.cache import BuildCache
 from pytest_pycontainer.store.cache_mounts import CacheMounts
 from pytest_pycontainer.store.catalog import Catalog
@@ -104,7 +105,7 @@ def disk_usage(
             ImageUsage(len(images), len(used), total, total - sizes.total(_layers(used))),
             ContainerUsage(
                 len(listed),
-                sum(read_state(directory).status == "running" for _, directory in listed),
+                sum(_is_running(directory) for _, directory in listed),
                 sum(size_on_disk(directory / "upper") for _, directory in listed if (directory / "upper").is_dir()),
             ),
             _volume_usage(listed, volumes),
@@ -115,6 +116,14 @@ def disk_usage(
                 sum(download.bytes for download in Downloads(store).listed()),
             ),
         )
+
+
+def _is_running(directory: Path) -> bool:
+    try:
+        with closing(MonitorConnection.connect(directory)) as monitor:
+            return monitor.state.status == "running"
+    except OSError:
+        return False  # it has gone in this moment
 
 
 def _volume_usage(containers: list[tuple[ContainerRecord, Path]], volumes: Iterable[StoredVolume]) -> VolumeUsage:

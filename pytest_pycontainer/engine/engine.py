@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
 from pytest_pycontainer.engine import arguments
+from pytest_pycontainer.engine.connecting import connect
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
@@ -18,7 +19,7 @@ from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.volumes import VolumeOperations
-from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
+from pytest_pycontainer.errors import ContainerNotFoundError, ImageNotFoundError, InvalidSpecError
 from pytest_pycontainer.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,10 +106,31 @@ class Engine(ImageOperations, VolumeOperations):
             undone.pop_all()
         return container
 
-    def containers(self) -> list[Container]:
-        """The containers that this engine made and has not removed, oldest first."""
+    def containers(self, *, others: bool = False) -> list[Container]:
+        """The containers that this engine made and has not removed, oldest first.
+
+        With ``others`` also those of all other engines on the same store, of any process. Raises StoreError.
+        """
         with self._lock:
-            return list(self._containers.values())
+            own = dict(self._containers)
+        if not others:
+            return list(own.values())
+        found = []
+        for record, _ in sorted(self._resources.records.live(), key=lambda entry: entry[0].created_at):
+            with suppress(ContainerNotFoundError):  # it was removed in this moment
+                found.append(own.get(record.id) or connect(self._resources, record.id))
+        return found
+
+    def find(self, name: str) -> Container:
+        """The container of that name, or whose id begins so, of any process on this machine that uses the same store.
+
+        The handle does everything but to keep the container alive: that its owner does. Raises ContainerNotFoundError,
+        AmbiguousContainerError, and StoreError.
+        """
+        record, _, _ = self._resources.records.find(name)
+        with self._lock:
+            own = self._containers.get(record.id)
+        return own or connect(self._resources, record.id)
 
     def settle(self) -> None:
         """Lets go of the container that is made ahead for the next ``run``; what is left is what the caller made."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pytest_pycontainer.engine.connection import Connection, raise_failed
+from pytest_pycontainer.engine.connection import MonitorConnection, raise_failed
 from pytest_pycontainer.errors import ContainerNotRunningError, WaitTimeoutError
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.spec import ProcessSpec
@@ -39,7 +39,7 @@ class ExecResult:
 
 
 def execute_in(
-    connection: Connection, container: str, process: ProcessSpec, stdin: bytes, timeout: float | None
+    connection: MonitorConnection, container: str, process: ProcessSpec, stdin: bytes, timeout: float | None
 ) -> ExecResult:
     """Runs ``process`` in the container to its end.
 
@@ -53,7 +53,7 @@ def execute_in(
     with answers, _closing(input_, output, errors) as still_open:
         with answers_end, _closing(input_end, output_end, errors_end):
             descriptors = [answers_end.fileno(), input_end, output_end, errors_end]
-            if not connection.execute(messages.Execute(process), descriptors):
+            if not connection.send(messages.Execute(process), descriptors):
                 raise ContainerNotRunningError(container, "exec in", "exited")
         pidfd = -1
         try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from pytest_pycontainer.engine.connection import Connection
+from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
 from pytest_pycontainer.errors import ContainerFileError, SpawnerError, WaitTimeoutError
 from pytest_pycontainer.kernel.mount import open_in_root
@@ -116,7 +116,7 @@ class ContainerFiles(ABC):
                 raise ContainerFileError(self.name, doing, path, detail) from problem
 
 
-def open_running_root(connection: Connection) -> int | None:
+def open_running_root(connection: MonitorConnection) -> int | None:
     """A descriptor of the root of the container's PID 1; None if that has ended.
 
     Raises SpawnerError if it has not entered its root.
@@ -139,7 +139,9 @@ def open_running_root(connection: Connection) -> int | None:
     return root
 
 
-def open_left_root(connection: Connection, spawner: Spawner, spec: ContainerSpec, directory: Path, name: str) -> int:
+def open_left_root(
+    connection: MonitorConnection, spawner: Spawner, spec: ContainerSpec, directory: Path, name: str
+) -> int:
     """A descriptor of the root that a container has left, with its mounts; the caller is alone with it.
 
     Raises WaitTimeoutError if the container does not end, and SpawnerError.

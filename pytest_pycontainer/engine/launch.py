@@ -25,7 +25,14 @@ from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroup_limits import Limits, Setting, apply, settings_of
-from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, Mount, ProcessSpec
+from pytest_pycontainer.runtime.spec import (
+    BindMount,
+    ContainerDescription,
+    ContainerSpec,
+    Mount,
+    ProcessSpec,
+    RestartPolicy,
+)
 
 _SHORT = 12
 _LOOPBACK = "127.0.0.1"
@@ -61,6 +68,7 @@ class Plan:
     privileges: Privileges = field(default_factory=Privileges.default)
     groups: tuple[str, ...] = ()
     read_only: bool = False
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -96,13 +104,14 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             one_output=plan.is_build_step,
             read_only=plan.read_only,
         )
-        _launch(prepared.connection, spec, name, settings, attachment)
+        address = "" if attachment is None else str(attachment.address)
+        description = ContainerDescription(spec, plan.stop_signal, address, restart=plan.restart)
+        _launch(prepared.connection, description, name, settings, attachment)
         undone.pop_all()
     return Container(
         record,
         plan.image,
-        spec,
-        plan.stop_signal,
+        description,
         resources=resources,
         reservation=prepared.reservation,
         connection=prepared.connection,
@@ -113,7 +122,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
 
 def _launch(
     connection: Connection,
-    spec: ContainerSpec,
+    description: ContainerDescription,
     name: str,
     settings: tuple[Setting, ...],
     attachment: Attachment | None,
@@ -124,7 +133,7 @@ def _launch(
             apply(settings)
         except OSError as error:
             raise ContainerStartError(name, "limit its cgroup", error.strerror or str(error)) from error
-        connection.launch(spec, name)
+        connection.launch(description, name, namespace)
         if attachment is not None:
             attachment.attach(namespace, route_socket)
     finally:

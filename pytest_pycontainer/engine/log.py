@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.kernel.inotify import ModificationWatch
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.logs import LogEntry
@@ -44,14 +45,14 @@ def read_last_lines(directory: Path, streams: Collection[int], lines: int) -> by
     return b"\n".join(found[-lines - 1 :] if found[-1] == b"" else found[-lines:])
 
 
-def follow_log(directory: Path, exit_descriptor: int, timeout: float | None) -> Iterator[list[LogEntry]]:
-    """What the container writes, from the start, as it comes; ends when ``exit_descriptor`` is readable.
+def follow_log(directory: Path, connection: MonitorConnection, timeout: float | None) -> Iterator[list[LogEntry]]:
+    """What the container writes, from the start, as it comes; ends when it has exited.
 
     Yields an empty list, once, when ``timeout`` seconds have passed, and ends.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     path = directory / logs.FILE_NAME
-    with ModificationWatch(path) as watch, path.open("rb") as file:
+    with ModificationWatch(path) as watch, path.open("rb") as file, connection.exit_descriptor() as exit_descriptor:
         ended = False
         while True:
             batch = _read_batch(file)
@@ -63,8 +64,9 @@ def follow_log(directory: Path, exit_descriptor: int, timeout: float | None) -> 
             if remaining is not None and remaining <= 0:
                 yield []
                 return
-            if not batch:
-                ended = watch.wait(remaining, exit_descriptor)
+            if not batch and watch.wait(remaining, exit_descriptor):
+                # What is in the pipes when PID 1 is gone, the monitor logs before it tells of the exit.
+                ended = connection.exited(remaining) is not None
 
 
 def _read_batch(file: BinaryIO) -> list[LogEntry]:

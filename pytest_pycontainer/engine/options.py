@@ -29,6 +29,8 @@ class ContainerOptions(TypedDict, total=False):
     ``seccomp=unconfined``, ``seccomp=`` and a profile's path or JSON, ``no-new-privileges`` and
     ``systempaths=unconfined``; ``privileged`` is all capabilities and devices, no filter and no masks. With
     ``read_only`` nothing but what is mounted can be written to; ``group_add`` names further groups.
+
+    ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``; it counts while the owner lives.
     """
 
     name: str | None
@@ -52,4 +54,5 @@ class ContainerOptions(TypedDict, total=False):
     security_opt: Names | None
     read_only: bool
     group_add: Iterable[str | int] | None
+    restart: str | None
     pull: PullPolicy

@@ -55,6 +55,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
             options.get("security_opt"),
         ),
         groups=parse_groups(options.get("group_add")),
+        restart=arguments.parse_restart(options.get("restart")),
         read_only=arguments.parse_flag("read_only", options.get("read_only")),
         stop_signal=arguments.parse_signal(
             (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal

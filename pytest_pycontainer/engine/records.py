@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pytest_pycontainer.errors import NameInUseError, StoreError
+from pytest_pycontainer.errors import AmbiguousContainerError, ContainerNotFoundError, NameInUseError, StoreError
 from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
@@ -92,21 +92,62 @@ class ContainerRecords:
 
         Raises NameInUseError if another container, of any process, has the name; StoreError. It has no name then.
         """
-        path = self._containers / record.id / _RECORD
         with self._locked(), ExitStack() as undone:
             self._claim_name(record)
             undone.callback((self._names / record.name).unlink)
-            temporary = path.with_suffix(".new")
-            temporary.write_text(json.dumps(asdict(record)))
-            temporary.rename(path)
+            self._write(record)
             undone.pop_all()
+
+    def rename(self, old: ContainerRecord, new: ContainerRecord) -> None:
+        """Gives a container that has a record another name.
+
+        Raises NameInUseError and StoreError; it is as before then.
+        """
+        if old.name == new.name:
+            raise NameInUseError(new.name, new.id)
+        with self._locked(), ExitStack() as undone:
+            self._claim_name(new)
+            undone.callback((self._names / new.name).unlink)
+            self._write(new)
+            undone.pop_all()
+            self._unlink_name(old.name)
+
+    def free_name(self, name: str) -> None:
+        """Gives back the name of a container whose directory is gone. Raises StoreError."""
+        with self._locked():
+            if not (self._names / name).exists():
+                self._unlink_name(name)
+
+    def find(self, name: str) -> tuple[ContainerRecord, Path, tuple[str, ...]]:
+        """The container of that name, or whose id begins so, of any process: record, directory, cgroup directories.
+
+        Raises ContainerNotFoundError and AmbiguousContainerError.
+        """
+        live = self.live()
+        found = [entry for entry in live if name in (entry[0].name, entry[0].id)]
+        found = found or [entry for entry in live if name and entry[0].id.startswith(name)]
+        if len(found) > 1:
+            raise AmbiguousContainerError(name, tuple(record.id for record, _ in found))
+        for record, directory in found:
+            with suppress(FileNotFoundError):
+                return record, directory, _read_cgroup(directory)
+        raise ContainerNotFoundError(name)
+
+    def _write(self, record: ContainerRecord) -> None:
+        path = self._containers / record.id / _RECORD
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(record)))
+        temporary.rename(path)
+
+    def _unlink_name(self, name: str) -> None:
+        (self._names / name).unlink(missing_ok=True)
 
     def remove(self, reservation: Reservation, name: str | None = None) -> None:
         """Removes the directory of a container that has ended, its cgroup, name and lock. Raises StoreError."""
         try:
             # The name first: once the directory is gone anybody may take the name, and it is no longer ours to remove.
             if name is not None:
-                (self._names / name).unlink(missing_ok=True)
+                self._unlink_name(name)
             cgroups.remove(reservation.cgroup)
             remove_tree(reservation.directory, last=LOCK_NAME)
         except OSError as error:
@@ -169,7 +210,7 @@ class ContainerRecords:
                 return False
             # Where that is not written yet, nothing but the directory has been made.
             with suppress(FileNotFoundError, json.JSONDecodeError):
-                cgroups.remove(tuple(json.loads((directory / _CGROUP).read_text())))
+                cgroups.remove(_read_cgroup(directory))
             remove_tree(directory, last=LOCK_NAME)
             return True
         finally:
@@ -184,6 +225,10 @@ class ContainerRecords:
             raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
         except OSError as error:
             raise StoreError("change the containers in", str(self._containers), reason(error)) from error
+
+
+def _read_cgroup(directory: Path) -> tuple[str, ...]:
+    return tuple(json.loads((directory / _CGROUP).read_text()))
 
 
 def _is_held(directory: Path) -> bool:

@@ -35,12 +35,18 @@ _Expected = TypeVar("_Expected", messages.Launch, messages.Start)
 
 
 def run_init(
-    cgroup: tuple[str, ...], system: SystemDirectories, channel: socket.socket, points: MountPoints
+    cgroup: tuple[str, ...],
+    system: SystemDirectories,
+    channel: socket.socket,
+    report: socket.socket,
+    points: MountPoints,
+    network: int | None,
 ) -> NoReturn:
     """Joins ``cgroup``, makes namespaces, sets up what it is told to, waits for ``Start``, and becomes the command.
 
     ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, ``Launch`` and ``Start`` come in, and its
-    closing says that the command runs.
+    closing says that the command runs. ``report`` leads to the monitor, and tells it of ``Failed`` and of the command
+    in the same way. Without ``network``, a network namespace that there is already, a new one is made.
     """
     try:
         os.setsid()
@@ -48,27 +54,33 @@ def run_init(
         reset_signals()
         with step("open this machine's network namespace"):
             machine = namespaces.open_own(namespaces.NETWORK)
-        _make_namespaces(cgroup, channel)
+        _make_namespaces(cgroup, channel, network)
         prepare_system_directories(points.system, system, cgroups.hierarchies(cgroup))
-        spec = _await(channel, messages.Launch).spec
+        launch = _await(channel, messages.Launch)
+        spec = launch.spec
         if spec.host_network:
             with step("join this machine's network"):
                 namespaces.enter(machine, namespaces.NETWORK)
-        _enter_root(spec, points)
+        _enter_root(spec, points, again=launch.again)
         _await(channel, messages.Start)
-        close_all_but([channel.fileno()])
+        close_all_but([channel.fileno(), report.fileno()])
         if spec.one_output:
             os.dup2(1, 2)
         if spec.reaper:
-            run_as_child(channel)
+            run_as_child(channel, report)
         environment = become(spec.process)
         execute(spec.process.command, environment)
     except StepFailed as failure:
-        messages.send(channel, failure.failed)
+        _tell_both(channel, report, failure.failed)
     except Exception as error:  # noqa: BLE001  (nobody else would tell of it)
-        messages.send(channel, messages.Failed("set up the container", 0, repr(error)))
+        _tell_both(channel, report, messages.Failed("set up the container", 0, repr(error)))
     finally:
         os._exit(_FAILED)
+
+
+def _tell_both(channel: socket.socket, report: socket.socket, failed: messages.Failed) -> None:
+    messages.tell(report, failed)
+    messages.tell(channel, failed)
 
 
 def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
@@ -84,35 +96,43 @@ def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
     return message
 
 
-def _make_namespaces(cgroup: tuple[str, ...], channel: socket.socket) -> None:
+def _make_namespaces(cgroup: tuple[str, ...], channel: socket.socket, network: int | None) -> None:
     with step("join the cgroup"):
         # First: what it is in when it gets a cgroup namespace is the top that it will see.
         cgroups.join(cgroup)
     with step("make namespaces"):
-        namespaces.unshare(_OWN_NAMESPACES)
+        namespaces.unshare(_OWN_NAMESPACES if network is None else _OWN_NAMESPACES & ~namespaces.NETWORK)
         credentials.join_new_keyring()
+    if network is None:
+        _prepare_network()
+    else:
+        with step("join the container's network"):
+            namespaces.enter(network, namespaces.NETWORK)
+    with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
+        pidfd = os.pidfd_open(os.getpid())
+        own_network = namespaces.open_own(namespaces.NETWORK)
+        messages.send(channel, messages.Created(), [pidfd, own_network, route_socket.fileno()])
+        os.close(pidfd)
+        os.close(own_network)
+
+
+def _prepare_network() -> None:
     with step("bring up the loopback interface"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
     for name, value in _NETWORK_SETTINGS.items():
         # This machine's /proc, which shows each process its own network namespace.
         with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
             file.write(value)
-    with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
-        pidfd = os.pidfd_open(os.getpid())
-        network = namespaces.open_own(namespaces.NETWORK)
-        messages.send(channel, messages.Created(), [pidfd, network, route_socket.fileno()])
-        os.close(pidfd)
-        os.close(network)
 
 
-def _enter_root(spec: ContainerSpec, points: MountPoints) -> None:
+def _enter_root(spec: ContainerSpec, points: MountPoints, *, again: bool) -> None:
     with step("set the host name"):
         socket.sethostname(spec.hostname)
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
     move_system_directories(points.system, root)
-    attach_mounts(root, spec.mounts, points)
-    if spec.rootfs.upper is not None:
+    attach_mounts(root, spec.mounts, points, fill=not again)
+    if spec.rootfs.upper is not None and not again:  # what else is there the container has written
         with step("record the mount points"):
             record_mount_points(spec.rootfs.upper)
     if spec.read_only:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_pycontainer.runtime.spec import (
+    ContainerDescription,
     ContainerSpec,
     CopySpec,
     DigestSpec,
@@ -22,6 +23,7 @@ from pytest_pycontainer.runtime.spec import (
     Rootfs,
     SystemDirectories,
 )
+from pytest_pycontainer.runtime.state import ContainerState
 
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
@@ -42,9 +44,10 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Engine → init: what the container is to be."""
+    """Engine → init: what the container is to be; ``again`` if its root has been in use before."""
 
     spec: ContainerSpec
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,66 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """Monitor → engine: a process is gone. ``code`` is 128 + n where signal n ended it."""
+    """Monitor → engine: a process that was asked for is gone. ``code`` is 128 + n where signal n ended it."""
 
     code: int
-    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Engine → monitor, when the container gets its content, with its network namespace and the engine's end of
+    init's channel: what it takes to start it again, and what to tell others of it.
+    """
+
+    description: ContainerDescription
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Engine → monitor: the ports that lead into the container from now on."""
+
+    ports: tuple[tuple[str, int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Anybody → monitor, with a socket for the answer: ``Remember``, without descriptors."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """Monitor → engine, and whoever has connected to it: how it is now; with init's pidfd while that runs.
+
+    Whoever connects is told at once, and then whenever it changes; of several changes perhaps the last one only.
+    """
+
+    state: ContainerState
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Anybody → monitor, with a socket for the answer: ``Done`` when the command runs, or ``Failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Anybody → monitor, with a socket for the answer, ``Done`` or ``Failed``: send PID 1 a signal.
+
+    With ``ends`` it is meant to end, and not to be started again by the restart policy.
+    """
+
+    number: int
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Anybody → monitor: end the container, then remove its cgroup and its directory. The channel closes after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Engine → monitor: end the container, and go; what is on disk is removed by me."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +203,41 @@ Message = (
     | Start
     | Execute
     | Exited
+    | Remember
+    | Publish
+    | Describe
+    | StateChanged
+    | StartContainer
+    | Signal
+    | Remove
+    | Release
     | Failed
     | Done
 )
 
 
+def encode(message: Message) -> bytes:
+    """A message as it is sent."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body
+
+
 def send(channel: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
     """Sends a message and duplicates of ``descriptors``. Raises BrokenPipeError if the other end is gone."""
-    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    data = memoryview(_LENGTH.pack(len(body)) + body)
+    data = memoryview(encode(message))
     if descriptors:
         data = data[socket.send_fds(channel, [data], list(descriptors)) :]
     if data:  # sending nothing fails too when the other end has read all and gone
         channel.sendall(data)
+
+
+def tell(channel: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> bool:
+    """Sends a message; False if nobody is there to hear it any more."""
+    try:
+        send(channel, message, descriptors)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:

@@ -1,37 +1,41 @@
-"""The monitor: init's parent. Pumps the log, runs ``exec``, records the exit, cleans up.
+"""The monitor: init's parent, and the authority over one container until that is removed.
 
 One process a container, PID 1 of a PID namespace of its own that the container's is nested in: however the monitor
-ends, the kernel ends the whole container with it. It goes on until init is gone, and ends init itself when its owner
-goes: the owner's process ends, the spawner's does, or the engine closes its end of the control socket.
+ends, the kernel ends the whole container with it. It forks init for each run, keeps the network namespace over all of
+them, pumps the log, runs ``exec``, and tells whoever asks how the container is. It ends the container when its owner
+goes: the owner's process ends, or the engine closes its end of the control socket.
 
 It is made ahead of the container, with an init that has namespaces and nothing else.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
-from pytest_pycontainer.runtime import cgroups, logs, messages
-from pytest_pycontainer.runtime.execute import run_execute
+from pytest_pycontainer.runtime import cgroups, messages
+from pytest_pycontainer.runtime.clients import Clients
+from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
+from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.init import run_init
-from pytest_pycontainer.runtime.process import close_all_but, pid_on_this_machine
+from pytest_pycontainer.runtime.output import Output
+from pytest_pycontainer.runtime.process import close_all_but, failed_exit_code, pid_on_this_machine
 from pytest_pycontainer.runtime.reaper import exit_code
+from pytest_pycontainer.runtime.restarting import Restarts
 from pytest_pycontainer.runtime.rootfs import MountPoints
-from pytest_pycontainer.runtime.spec import ProcessSpec, SystemDirectories
-from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState, write_state
+from pytest_pycontainer.runtime.spec import ContainerDescription
+from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState
 
-_READ_SIZE = 256 * 1024
 _FAILED = 125
 
 
@@ -63,13 +67,20 @@ def run_monitor(
         try:
             monitor = _Monitor(request, control, lifelines, channel, points)
         except StepFailed as failure:
-            _tell(channel, failure.failed)
+            messages.tell(channel, failure.failed)
         else:
             channel.close()
-            monitor.watch()
+            monitor.run()
             code = 0
     finally:
         os._exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Init:
+    pid: int
+    pidfd: int
+    report: socket.socket  # closes when init executes the command, or ends; before that comes what failed, if it did
 
 
 class _Monitor:
@@ -82,165 +93,263 @@ class _Monitor:
         points: MountPoints,
     ) -> None:
         self._place = request.place
-        self._control = control
-        self._orphaned = False
-        self._answers: dict[int, tuple[int, socket.socket]] = {}  # an exec's pidfd → its pid and who waits for it
+        self._system = request.system
+        self._points = points
+        self._loop = EventLoop()
         self._state = ContainerState()
-        self._spawner = lifelines.spawner
-        self._owners = {lifelines.owner, lifelines.spawner}
+        self._description: ContainerDescription | None = None
+        self._network: int | None = None
+        self._channel: socket.socket | None = None  # to an init that waits for its start
+        self._failed: messages.Failed | None = None
+        self._starters: list[socket.socket] = []
+        self._restarts = Restarts()
+        self._restart: Timer | None = None
+        self._out_of_memory_kills = 0  # before this run
+        self._meant_to_end = False
+        self._leaving = False
+        self._removes = False
+        self._own_pids = namespaces.open_own(namespaces.PID)
         with step("make the cgroup"):
             cgroups.make(self._place.cgroup, all_devices=request.system.privileged)
         with step("open the log"):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._log = os.open(os.path.join(self._place.directory, logs.FILE_NAME), flags, 0o600)
-        self._streams, self._started = self._fork_init(request.system, channel, points)
-        self._poll = select.poll()
-        for descriptor in (control.fileno(), *self._owners, self._init, self._started, *self._streams):
-            self._poll.register(descriptor, select.POLLIN)
+            self._output = Output(self._loop, self._place.directory)
+        with step("listen for requests"):
+            self._clients = Clients(self._loop, control, self._place.directory, self._serve, self._end_without_owner)
+        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids)
+        self._init: _Init | None = self._fork_init(channel)
+        self._loop.watch(lifelines.owner, lambda: self._end_without_owner(lifelines.owner))
+        self._loop.watch(lifelines.spawner, lambda: self._end_without_spawner(lifelines.spawner))
 
-    def _fork_init(
-        self, system: SystemDirectories, channel: socket.socket, points: MountPoints
-    ) -> tuple[dict[int, int], int]:
+    def run(self) -> None:
+        """Serves the container until it is removed."""
+        self._loop.run()
+        self._clients.close()
+
+    # A run, from its init to its exit
+
+    def _fork_init(self, channel: socket.socket) -> _Init:
         with step("start init"):
             output, output_end = os.pipe()
             errors, errors_end = os.pipe()
-            # Nothing is ever written here: it closes when init executes the command, or ends.
-            started, started_end = os.pipe()
-            own_namespace = namespaces.open_own(namespaces.PID)
+            report, report_end = socket.socketpair()
             namespaces.unshare(namespaces.PID)
-            self._init_pid = os.fork()
-            if self._init_pid == 0:
+            pid = os.fork()
+            if pid == 0:
                 null = os.open(os.devnull, os.O_RDONLY)
                 for number, descriptor in enumerate((null, output_end, errors_end)):
                     os.dup2(descriptor, number)
-                close_all_but([channel.fileno(), started_end])
-                run_init(self._place.cgroup, system, channel, points)
-            for descriptor in (output_end, errors_end, started_end):
+                network = () if self._network is None else (self._network,)
+                close_all_but([channel.fileno(), report_end.fileno(), *network])
+                run_init(self._place.cgroup, self._system, channel, report_end, self._points, self._network)
+            report_end.close()
+            for descriptor in (output_end, errors_end):
                 os.close(descriptor)
-            self._init = os.pidfd_open(self._init_pid)
-            # What this process forks next (exec's supervision) belongs into its own namespace again.
-            namespaces.enter(own_namespace, namespaces.PID)
-        self._own_namespace = own_namespace
-        return {output: logs.STDOUT, errors: logs.STDERR}, started
+            init = _Init(pid, os.pidfd_open(pid), report)
+            # What this process forks next belongs into its own namespace again.
+            namespaces.enter(self._own_pids, namespaces.PID)
+        self._output.follow(output, errors)
+        self._loop.watch(report.fileno(), lambda: self._hear_report(init))
+        self._loop.watch(init.pidfd, lambda: self._finish_run(init))
+        return init
 
-    def watch(self) -> None:
-        """Serves the container until init is gone, then records how it went."""
-        while True:
-            for descriptor, _ in self._poll.poll():
-                if descriptor in self._streams:
-                    self._pump(descriptor)
-                elif descriptor == self._init:
-                    _, status = os.waitpid(self._init_pid, 0)
-                    self._finish(exit_code(status))
-                    return
-                elif descriptor == self._started:
-                    self._poll.unregister(descriptor)
-                    self._record_start()
-                elif descriptor in self._answers:
-                    self._answer(descriptor)
-                elif descriptor in self._owners:
-                    self._end(descriptor)
-                elif descriptor == self._control.fileno():
-                    self._serve()
-
-    def _pump(self, descriptor: int) -> None:
-        data = os.read(descriptor, _READ_SIZE)
-        if data:
-            self._write_log(descriptor, data)
-        else:
-            self._poll.unregister(descriptor)
-
-    def _write_log(self, descriptor: int, data: bytes) -> None:
-        with suppress(OSError):  # a full disk costs the log, not the container
-            logs.append(self._log, self._streams[descriptor], data)
-
-    def _record_start(self) -> None:
-        self._state = ContainerState("running", pid_on_this_machine(self._init), time.time())
-        with suppress(OSError):  # a full disk
-            write_state(self._place.directory, self._state)
-
-    def _end(self, descriptor: int) -> None:
-        """The owner or the spawner is gone, and so must the container be.
-
-        Without an owner nobody is left to remove the directory; without a spawner the owner still reads the log.
-        """
-        self._orphaned |= descriptor != self._spawner
-        self._poll.unregister(descriptor)
-        signal.pidfd_send_signal(self._init, signal.SIGKILL)
-
-    def _serve(self) -> None:
-        received = messages.receive(self._control)
-        if received is None:
-            self._end(self._control.fileno())
+    def _hear_report(self, init: _Init) -> None:
+        self._loop.unwatch(init.report.fileno())
+        received = messages.receive(init.report)
+        init.report.close()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if received is not None:
+            message, _ = received
+            assert isinstance(message, messages.Failed)
+            self._failed = message
             return
-        request, descriptors = received
-        assert isinstance(request, messages.Execute)
-        self._execute(request.process, descriptors)
+        self._change(
+            status="running",
+            pid=pid_on_this_machine(init.pidfd),
+            started_at=time.time(),
+            error="",
+            runs=self._state.runs + 1,
+        )
+        self._answer_starters(messages.Done())
 
-    def _execute(self, process: ProcessSpec, descriptors: list[int]) -> None:
-        answer = socket.socket(fileno=descriptors[0])
-        try:
-            with step("start a process in the container"):
-                # Only the child that is forked next comes to lie in the container's PID namespace.
-                namespaces.enter(self._init, namespaces.PID)
-                pid = os.fork()
-                if pid == 0:
-                    run_execute(process, self._place.cgroup, self._init, answer, descriptors[1:])
-                namespaces.enter(self._own_namespace, namespaces.PID)
-                pidfd = os.pidfd_open(pid)
-        except StepFailed as failure:
-            _tell(answer, failure.failed)
-            answer.close()
+    def _finish_run(self, init: _Init) -> None:
+        self._loop.unwatch(init.pidfd)
+        if self._state.status != "running" and self._failed is None and init.report.fileno() >= 0:
+            self._hear_report(init)
+        _, status = os.waitpid(init.pid, 0)
+        os.close(init.pidfd)
+        self._init = None
+        self._output.finish_run()
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            self._fail_run(failed)
         else:
-            self._answers[pidfd] = (pid, answer)
-            self._poll.register(pidfd, select.POLLIN)
-            _tell(answer, messages.Created(), [pidfd])
-        for descriptor in descriptors[1:]:
-            os.close(descriptor)
+            self._exit_run(exit_code(status))
+        if self._leaving:
+            self._leave()
 
-    def _answer(self, pidfd: int) -> None:
-        pid, answer = self._answers.pop(pidfd)
-        self._poll.unregister(pidfd)
-        os.close(pidfd)
-        _, status = os.waitpid(pid, 0)
-        with answer:
-            _tell(answer, messages.Exited(exit_code(status)))
+    def _fail_run(self, failed: messages.Failed) -> None:
+        self._change(
+            status="exited" if self._state.runs else "created",
+            pid=0,
+            exit_code=failed_exit_code(failed),
+            error=f"{failed.step}: {failed.detail}",
+        )
+        self._answer_starters(failed)
 
-    def _finish(self, code: int) -> None:
-        self._pump_rest()
-        out_of_memory = cgroups.ran_out_of_memory(self._place.cgroup)
-        with suppress(OSError):  # what is left is removed, or complained about, with the container's directory
-            cgroups.remove(self._place.cgroup)
-        if not self._orphaned:
-            self._state = replace(
-                self._state,
-                status="exited",
-                pid=0,
-                finished_at=time.time(),
-                exit_code=code,
-                out_of_memory=out_of_memory,
-            )
-            with suppress(OSError):  # a full disk: the engine is told all the same
-                write_state(self._place.directory, self._state)
-            if _tell(self._control, messages.Exited(code, out_of_memory)):
-                return
-        remove_tree(self._place.directory, last=LOCK_NAME)
+    def _exit_run(self, code: int) -> None:
+        now = time.time()
+        pause = None
+        if not (self._meant_to_end or self._leaving):
+            pause = self._restarts.next(code, now - self._state.started_at)
+        if pause is not None:
+            self._restart = self._loop.call_at(time.monotonic() + pause, self._start_again)
+        self._change(
+            status="exited" if pause is None else "restarting",
+            pid=0,
+            finished_at=now,
+            exit_code=code,
+            out_of_memory=cgroups.out_of_memory_kills(self._place.cgroup) > self._out_of_memory_kills,
+            restarts=self._restarts.count,
+        )
 
-    def _pump_rest(self) -> None:
-        """Nobody in the container is left to write: what is in the pipes is all there is."""
-        for descriptor in self._streams:
-            os.set_blocking(descriptor, False)
-            try:
-                while data := os.read(descriptor, _READ_SIZE):
-                    self._write_log(descriptor, data)
-            except BlockingIOError:
-                continue  # the other end was handed out of the container; what comes now is not its output
+    def _start_again(self) -> None:
+        """A further run in the same root, network and cgroup, with the log going on."""
+        assert self._description is not None
+        self._forget_restart()
+        self._meant_to_end = False
+        self._out_of_memory_kills = cgroups.out_of_memory_kills(self._place.cgroup)
+        ours, theirs = socket.socketpair()
+        try:
+            with step("make the overlay's work directory"):
+                # The kernel takes none a second time that a volatile overlay has had.
+                work = os.path.join(self._place.directory, "work")
+                remove_tree(work)
+                os.mkdir(work, 0o700)
+            with theirs:
+                self._init = self._fork_init(theirs)
+        except StepFailed as failure:
+            ours.close()
+            self._fail_run(failure.failed)
+            return
+        self._channel = ours
+        messages.tell(ours, messages.Launch(self._description.spec, again=True))
+        messages.tell(ours, messages.Start())
+
+    # What is asked of it
+
+    def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
+        if self._init is not None and self._state.status != "running" and _is_readable(self._init.report):
+            self._hear_report(self._init)  # who asks may know already that the command runs
+        if isinstance(request, messages.Remember):
+            self._description = request.description
+            self._restarts.policy = request.description.restart
+            self._network = os.dup(descriptors[0])
+            self._channel = socket.socket(fileno=os.dup(descriptors[1]))
+        elif isinstance(request, messages.Publish) and self._description is not None:
+            self._description = replace(self._description, ports=request.ports)
+        elif isinstance(request, messages.Release | messages.Remove):
+            self._removes |= isinstance(request, messages.Remove)
+            self._end()
+        elif isinstance(request, messages.Execute):
+            if self._init is not None and self._state.status == "running":
+                self._executions.start(request.process, self._init.pidfd, descriptors)
+        else:
+            with socket.socket(fileno=os.dup(descriptors[0])) as answer:
+                self._answer(request, answer)
+
+    def _answer(self, request: messages.Message, answer: socket.socket) -> None:
+        if isinstance(request, messages.Describe) and self._description is not None:
+            messages.tell(answer, messages.Remember(self._description))
+        elif isinstance(request, messages.StartContainer):
+            self._start(answer)
+        elif isinstance(request, messages.Signal):
+            self._meant_to_end |= request.ends
+            if request.ends and self._restart is not None:
+                self._forget_restart()
+                self._change(status="exited")
+            messages.tell(answer, messages.Done() if self._signal(request.number) else _not_possible("is not running"))
+
+    def _start(self, answer: socket.socket) -> None:
+        if self._state.status == "running" or self._description is None:
+            messages.tell(answer, _not_possible("is running"))
+            return
+        self._starters.append(answer.dup())
+        self._restarts.reset()
+        if self._init is None:
+            self._start_again()
+        elif self._channel is not None:
+            messages.tell(self._channel, messages.Start())
+
+    def _answer_starters(self, message: messages.Message) -> None:
+        for answer in self._starters:
+            with answer:
+                messages.tell(answer, message)
+        self._starters = []
+
+    def _signal(self, number: int) -> bool:
+        if self._init is None or self._state.status != "running":
+            return False
+        with suppress(ProcessLookupError):  # it has just ended
+            signal.pidfd_send_signal(self._init.pidfd, number)
+        return True
+
+    def _change(self, **fields: object) -> None:
+        self._state = replace(self._state, **fields)  # type: ignore[arg-type]
+        running = self._init is not None and self._state.status == "running"
+        pidfd = self._init.pidfd if running and self._init is not None else None
+        self._clients.tell(messages.StateChanged(self._state), pidfd)
+
+    # The end
+
+    def _end_without_owner(self, descriptor: int | None = None) -> None:
+        """Nobody is left to remove the directory: the owner's process is gone, or has closed its end."""
+        if descriptor is not None:
+            self._loop.unwatch(descriptor)
+        self._removes = True
+        self._end()
+
+    def _end_without_spawner(self, descriptor: int) -> None:
+        """The container has to go; but its owner is there, reads the log, and removes it."""
+        self._loop.unwatch(descriptor)
+        self._meant_to_end = True
+        self._forget_restart()
+        self._kill()
+
+    def _end(self) -> None:
+        self._leaving = True
+        self._forget_restart()
+        if self._init is None:
+            self._leave()
+        else:
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._init is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
+            with suppress(OSError):
+                cgroups.thaw(self._place.cgroup)  # version 1: what is frozen does not die
+
+    def _forget_restart(self) -> None:
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+
+    def _leave(self) -> None:
+        self._loop.stop()
+        if self._removes:
+            with suppress(OSError):  # what is left is swept by the next engine
+                cgroups.remove(self._place.cgroup)
+                remove_tree(self._place.directory, last=LOCK_NAME)
 
 
-def _tell(channel: socket.socket, message: messages.Message, descriptors: Sequence[int] = ()) -> bool:
-    """Sends a message; False if nobody is there to hear it any more."""
-    try:
-        messages.send(channel, message, descriptors)
-    except (BrokenPipeError, ConnectionResetError):
-        return False
-    return True
+def _is_readable(channel: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return channel.fileno() >= 0 and bool(poll.poll(0))
+
+
+def _not_possible(why: str) -> messages.Failed:
+    return messages.Failed("", errno.EBUSY, why)

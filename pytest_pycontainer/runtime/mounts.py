@@ -24,13 +24,14 @@ _FromSource = BindMount | VolumeMount | RootMount | FileMount
 _SMALL = mount.NOSUID | mount.NODEV
 
 
-def attach_mounts(root: int, mounts: Iterable[Mount], points: MountPoints) -> None:
+def attach_mounts(root: int, mounts: Iterable[Mount], points: MountPoints, *, fill: bool = True) -> None:
     """Makes ``mounts`` in the root open as ``root``, in a mount namespace of our own. Raises StepFailed.
 
-    Where sources of ours are needed, they are mounted on ``points.source`` for a moment.
+    Empty volumes that want the image's content are filled with it, unless not to ``fill`` them. Where sources of
+    ours are needed, they are mounted on ``points.source`` for a moment.
     """
     for one in mounts:
-        if isinstance(one, VolumeMount) and one.copies:
+        if fill and isinstance(one, VolumeMount) and one.copies:
             # All of them before the first is mounted: what is copied is the image's.
             with step(f"fill the volume at {one.target}"):
                 fill_volume(root, one)

@@ -24,6 +24,13 @@ EXECUTE_STEP = "exec"
 """The name of the step whose failure means: the command is missing (ENOENT) or can't be executed."""
 
 
+def failed_exit_code(failed: Failed) -> int:
+    """Docker's exit code of a container whose command could not be started."""
+    if failed.step != EXECUTE_STEP:
+        return 125
+    return 127 if failed.errno == errno.ENOENT else 126
+
+
 def close_all_but(keep: Iterable[int]) -> None:
     """Closes every descriptor except ``keep`` and the three standard ones (CVE-2024-21626)."""
     first = 3

@@ -12,10 +12,11 @@ from pytest_pycontainer.kernel import credentials
 _KEPT = {signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS}
 
 
-def run_as_child(channel: socket.socket) -> None:
+def run_as_child(*told: socket.socket) -> None:
     """Forks. In the child it returns, for the command to be executed; the parent stays as the reaper and never returns.
 
-    The reaper exits with the child's code, 128 + n where signal n ended it; the kernel then ends what is left.
+    Of the sockets ``told`` the child alone keeps an end open. The reaper exits with the child's code,
+    128 + n where signal n ended it; the kernel then ends what is left.
     """
     forwarded = signal.valid_signals() - _KEPT
     signal.pthread_sigmask(signal.SIG_BLOCK, forwarded | {signal.SIGCHLD})
@@ -26,7 +27,8 @@ def run_as_child(channel: socket.socket) -> None:
         return
     # It stays visible in the container, so it gives nothing away (CVE-2019-5736).
     credentials.hide_process()
-    channel.close()
+    for one in told:
+        one.close()
     # A bare loop with no exit but this one: any error would be the end of the container, as it is for any PID 1.
     while True:
         number = signal.sigwait(forwarded | {signal.SIGCHLD})

@@ -151,6 +151,33 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """Whether a container is started again when it has exited without being told to.
+
+    With ``on_failure`` only after an exit code other than 0; ``attempts`` at most, None for any number.
+    """
+
+    restarts: bool = False
+    on_failure: bool = False
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerDescription:
+    """What the monitor keeps of a container: how to start it again, and what other processes need to use it.
+
+    ``address`` is its own in its network, empty without one; ``ports`` are those published: host address, host port,
+    container port, protocol.
+    """
+
+    spec: ContainerSpec
+    stop_signal: int
+    address: str = ""
+    ports: tuple[tuple[str, int, int, str], ...] = ()
+    restart: RestartPolicy = RestartPolicy()
+
+
+@dataclass(frozen=True, slots=True)
 class CopySource:
     """One thing to copy: ``path`` below a source root; for a directory, ``entries`` may name what of it to take.
 

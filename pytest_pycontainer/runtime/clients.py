@@ -1,0 +1,119 @@
+"""Who talks to a monitor: the owner over a socket pair, anybody of this machine over the socket in its directory."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.event_loop import EventLoop
+from pytest_pycontainer.runtime.state import SOCKET_NAME
+
+_WAITING_AT_MOST = 128
+# Who sends a message at all sends the whole of it at once.
+_REST_OF_A_MESSAGE_SECONDS = 5.0
+
+
+class Clients:
+    """Takes their requests, and tells each of them how the container is.
+
+    ``serve`` gets every request with its descriptors, which are closed after that; ``owner_gone`` is called once when
+    the owner's end is closed. A client that does not read is told the last state when it does.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        owner: socket.socket,
+        directory: str,
+        serve: Callable[[messages.Message, list[int]], None],
+        owner_gone: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._owner = owner
+        self._serve = serve
+        self._owner_gone = owner_gone
+        self._clients: set[socket.socket] = set()
+        self._last: tuple[messages.StateChanged, tuple[int, ...]] | None = None
+        self._listener = _listen(directory)
+        self._add(owner)
+        loop.watch(self._listener.fileno(), self._accept)
+
+    def tell(self, state: messages.StateChanged, pidfd: int | None) -> None:
+        """Tells all of them."""
+        self._last = state, () if pidfd is None else (pidfd,)
+        for client in tuple(self._clients):
+            self._tell(client)
+
+    def close(self) -> None:
+        """Lets go of all of them."""
+        for client in (*self._clients, self._listener):
+            client.close()
+
+    def _add(self, client: socket.socket) -> None:
+        self._clients.add(client)
+        self._loop.watch(client.fileno(), partial(self._hear, client))
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        client.settimeout(_REST_OF_A_MESSAGE_SECONDS)
+        self._add(client)
+        self._tell(client)
+
+    def _hear(self, client: socket.socket) -> None:
+        try:
+            received = messages.receive(client)
+        except TimeoutError:
+            received = None
+        if received is None:
+            self._drop(client)
+            return
+        request, descriptors = received
+        try:
+            self._serve(request, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _drop(self, client: socket.socket) -> None:
+        self._clients.discard(client)
+        self._loop.unwatch(client.fileno())
+        if client is self._owner:
+            self._owner_gone()
+        else:
+            client.close()
+
+    def _tell(self, client: socket.socket) -> None:
+        if self._last is None:
+            return
+        state, descriptors = self._last
+        try:
+            # Far smaller than the socket's buffer: it goes whole or not at all.
+            socket.send_fds(client, [messages.encode(state)], list(descriptors), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._loop.watch(client.fileno(), partial(self._tell_later, client), select.POLLOUT | select.POLLIN)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the loop finds its end closed
+
+    def _tell_later(self, client: socket.socket) -> None:
+        self._loop.watch(client.fileno(), partial(self._hear, client))
+        self._tell(client)
+
+
+def _listen(directory: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    # A socket's path holds 107 bytes, which a store's directory may exceed.
+    parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{parent}/{SOCKET_NAME}")
+    finally:
+        os.close(parent)
+    listener.listen(_WAITING_AT_MOST)
+    listener.setblocking(False)
+    return listener
