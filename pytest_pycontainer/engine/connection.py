@@ -323,8 +323,8 @@ class Connection(MonitorConnection):
             raise ContainerStartError(self._name, doing, f"no answer within {_STEP_SECONDS:g} s") from error
 
     def abandon(self) -> None:
-        """Ends the container, running or not yet come to be, and waits until it is gone. Closes this."""
-        self.send(messages.Release())
+        """Removes the container, running or not yet come to be, and waits until it is gone. Closes this."""
+        self.send(messages.Remove())
         self.await_gone(_STEP_SECONDS)
         self.close()
 

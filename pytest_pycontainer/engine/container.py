@@ -189,8 +189,9 @@ class Container(ContainerProcesses, ContainerOutput, ContainerChanges, Container
             if not force and self.status in _ACTIVE:
                 raise ContainerRunningError(self.name, "remove")
             self._thaw()
-            owns = isinstance(self._connection, Connection)
-            self._connection.send(messages.Release() if owns else messages.Remove())
+            # The name first: once the directory is gone, anybody may take it.
+            self._resources.records.free_name(self.name, self.id)
+            self._connection.send(messages.Remove())
             if not self._connection.await_gone(_REMOVAL_SECONDS):
                 raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
             self._removed = True
@@ -201,10 +202,7 @@ class Container(ContainerProcesses, ContainerOutput, ContainerChanges, Container
                 self._connection.close()
                 if self._forget is not None:
                     self._forget(self)
-                if owns:
-                    self._resources.records.remove(self._reservation, self.name)
-                else:
-                    self._resources.records.free_name(self.name)
+                self._resources.records.remove(self._reservation)
 
     def _signal(self, doing: str, number: int, *, ends: bool) -> None:
         try:

@@ -46,8 +46,10 @@ class PreparedContainer:
 
     def discard(self, records: ContainerRecords, name: str | None = None) -> None:
         """Ends it, and removes what it has, and the name that it was given."""
+        if name is not None:
+            records.free_name(name, self.reservation.id)
         self.connection.abandon()
-        records.remove(self.reservation, name)
+        records.remove(self.reservation)
 
 
 def make_upper(directory: Path) -> None:

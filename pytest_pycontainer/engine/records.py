@@ -22,7 +22,7 @@ from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.state import LOCK_NAME
-from pytest_pycontainer.store.files import reason
+from pytest_pycontainer.store.files import reason, storing
 
 _LOCK_SECONDS = 60.0
 _RECORD = "container.json"
@@ -110,13 +110,17 @@ class ContainerRecords:
             undone.callback((self._names / new.name).unlink)
             self._write(new)
             undone.pop_all()
-            self._unlink_name(old.name)
+            (self._names / old.name).unlink(missing_ok=True)
 
-    def free_name(self, name: str) -> None:
-        """Gives back the name of a container whose directory is gone. Raises StoreError."""
-        with self._locked():
-            if not (self._names / name).exists():
-                self._unlink_name(name)
+    def free_name(self, name: str, container_id: str) -> None:
+        """Gives back a name, if that container has it. Raises StoreError.
+
+        To be called while the container's directory is there: until that is gone, nobody else can take the name.
+        """
+        link = self._names / name
+        with storing("remove the name", link), suppress(FileNotFoundError):
+            if link.readlink().name == container_id:
+                link.unlink()
 
     def find(self, name: str) -> tuple[ContainerRecord, Path, tuple[str, ...]]:
         """The container of that name, or whose id begins so, of any process: record, directory, cgroup directories.
@@ -139,21 +143,16 @@ class ContainerRecords:
         temporary.write_text(json.dumps(asdict(record)))
         temporary.rename(path)
 
-    def _unlink_name(self, name: str) -> None:
-        (self._names / name).unlink(missing_ok=True)
-
-    def remove(self, reservation: Reservation, name: str | None = None) -> None:
-        """Removes the directory of a container that has ended, its cgroup, name and lock. Raises StoreError."""
+    def remove(self, reservation: Reservation) -> None:
+        """Removes what there still is of a container that has ended, and closes its lock. Raises StoreError."""
         try:
-            # The name first: once the directory is gone anybody may take the name, and it is no longer ours to remove.
-            if name is not None:
-                self._unlink_name(name)
             cgroups.remove(reservation.cgroup)
             remove_tree(reservation.directory, last=LOCK_NAME)
         except OSError as error:
             raise StoreError("remove the container in", str(reservation.directory), str(error)) from error
         finally:
-            os.close(reservation.lock)
+            if reservation.lock >= 0:
+                os.close(reservation.lock)
 
     def read(self) -> list[tuple[ContainerRecord, Path]]:
         """The containers that any process has now, with their directories."""

@@ -172,11 +172,6 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """Engine → monitor: end the container, and go; what is on disk is removed by me."""
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     """A step that failed: its name, the errno (0 if there is none), and what to tell the person."""
 
@@ -210,7 +205,6 @@ Message = (
     | StartContainer
     | Signal
     | Remove
-    | Release
     | Failed
     | Done
 )

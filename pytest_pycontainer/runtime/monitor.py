@@ -107,10 +107,10 @@ class _Monitor:
         self._out_of_memory_kills = 0  # before this run
         self._meant_to_end = False
         self._leaving = False
-        self._removes = False
         self._own_pids = namespaces.open_own(namespaces.PID)
         with step("make the cgroup"):
-            cgroups.make(self._place.cgroup, all_devices=request.system.privileged)
+            system = request.system
+            cgroups.make(self._place.cgroup, all_devices=system.privileged, device_rules=system.device_rules)
         with step("open the log"):
             self._output = Output(self._loop, self._place.directory)
         with step("listen for requests"):
@@ -249,8 +249,7 @@ class _Monitor:
             self._channel = socket.socket(fileno=os.dup(descriptors[1]))
         elif isinstance(request, messages.Publish) and self._description is not None:
             self._description = replace(self._description, ports=request.ports)
-        elif isinstance(request, messages.Release | messages.Remove):
-            self._removes |= isinstance(request, messages.Remove)
+        elif isinstance(request, messages.Remove):
             self._end()
         elif isinstance(request, messages.Execute):
             if self._init is not None and self._state.status == "running":
@@ -304,10 +303,9 @@ class _Monitor:
     # The end
 
     def _end_without_owner(self, descriptor: int | None = None) -> None:
-        """Nobody is left to remove the directory: the owner's process is gone, or has closed its end."""
+        """The owner's process is gone, or has closed its end."""
         if descriptor is not None:
             self._loop.unwatch(descriptor)
-        self._removes = True
         self._end()
 
     def _end_without_spawner(self, descriptor: int) -> None:
@@ -339,10 +337,9 @@ class _Monitor:
 
     def _leave(self) -> None:
         self._loop.stop()
-        if self._removes:
-            with suppress(OSError):  # what is left is swept by the next engine
-                cgroups.remove(self._place.cgroup)
-                remove_tree(self._place.directory, last=LOCK_NAME)
+        with suppress(OSError):  # what is left the owner finds, or the next engine sweeps
+            cgroups.remove(self._place.cgroup)
+            remove_tree(self._place.directory, last=LOCK_NAME)
 
 
 def _is_readable(channel: socket.socket) -> bool:

@@ -138,12 +138,13 @@ def test_sigkill_of_the_owner_at_any_moment(settings: Settings, seed: int) -> No
 def test_sigkill_of_the_spawner_ends_its_containers(settings: Settings) -> None:
     with Engine(settings) as engine:
         c = engine.run("host", ["sh", "-c", "echo before; sleep 1000 & wait"], wait=wait.log("before"))
-        cgroups = list(cgroups_of(settings))
+        cgroups = [directory for directory in cgroups_of(settings) if c.id in directory.name]
         processes = processes_of(cgroups)
         os.kill(engine._resources.spawner.pid, signal.SIGKILL)
         assert not await_ends(processes)
         assert c.wait(timeout=10) == 137
         assert c.logs() == "before\n"
+        c.remove()
         assert not await_gone(cgroups)
         with engine.run("host", ["true"]) as next_one:  # with another spawner
             assert next_one.wait(timeout=30) == 0
