@@ -145,20 +145,28 @@ class InvalidSpecError(PycontainerError):
 
 
 class UnsupportedLimitError(PycontainerError):
-    """A limit that this machine's cgroups can't set: the ``controller`` is missing among those ``available``."""
+    """A limit that this machine's cgroups can't set.
 
-    def __init__(self, controller: str, value: str, available: tuple[str, ...]) -> None:
-        super().__init__(controller, value, available)
-        self.controller = controller
+    Its ``controller`` is missing among those ``available``, or is there and knows no such limit.
+    """
+
+    def __init__(self, limit: str, value: str, controller: str, available: tuple[str, ...]) -> None:
+        super().__init__(limit, value, controller, available)
+        self.limit = limit
         self.value = value
+        self.controller = controller
         self.available = available
 
     def __str__(self) -> str:
-        have = ", ".join(self.available) or "none"
-        return (
-            f"cannot limit {self.controller} to {self.value}: this machine's cgroups hand us no such controller "
-            f"(available: {have}); enable it, or run without that limit"
-        )
+        if self.controller in self.available:
+            reason = f"this kernel's cgroup controller {self.controller!r} has no such limit; run without it"
+        else:
+            have = ", ".join(self.available) or "none"
+            reason = (
+                f"this machine's cgroups hand us no controller {self.controller!r} (available: {have}); "
+                "enable it, or run without that limit"
+            )
+        return f"cannot set {self.limit} to {self.value}: {reason}"
 
 
 # Images

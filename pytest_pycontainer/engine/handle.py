@@ -203,7 +203,7 @@ class ContainerHandle:
         except TimeoutError as error:
             raise WaitTimeoutError(self.name, "pausing", cgroups.FREEZE_SECONDS) from error
         except OSError as error:
-            raise UnsupportedLimitError("freezer", "pause", ()) from error
+            raise UnsupportedLimitError("pause", "frozen", "freezer", ()) from error
 
     def _thaw(self) -> None:
         """Lets what is frozen go on, if anything is."""

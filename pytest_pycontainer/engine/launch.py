@@ -31,6 +31,7 @@ from pytest_pycontainer.runtime.spec import (
     ContainerSpec,
     Mount,
     ProcessSpec,
+    ResourceLimit,
     RestartPolicy,
 )
 
@@ -68,6 +69,9 @@ class Plan:
     privileges: Privileges = field(default_factory=Privileges.default)
     groups: tuple[str, ...] = ()
     read_only: bool = False
+    resource_limits: tuple[ResourceLimit, ...] = ()
+    oom_score_adj: int | None = None
+    sysctls: tuple[tuple[str, str], ...] = ()
     restart: RestartPolicy = field(default_factory=RestartPolicy)
 
 
@@ -96,13 +100,13 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
-            mounts=in_order(
-                (*_write_files(directory, hostname, attachment, resources, constant=plan.is_build_step), *mounts)
-            ),
+            mounts=in_order((*_write_files(directory, hostname, attachment, resources, plan), *mounts)),
             reaper=plan.reaper,
             host_network=plan.network == "host",
             one_output=plan.is_build_step,
             read_only=plan.read_only,
+            sysctls=plan.sysctls,
+            init_layer=not plan.is_build_step,
         )
         address = "" if attachment is None else str(attachment.address)
         description = ContainerDescription(spec, plan.stop_signal, address, restart=plan.restart)
@@ -154,14 +158,16 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
         plan.groups,
         privileges.no_new_privileges,
         privileges.system_call_filter,
+        plan.resource_limits,
+        plan.oom_score_adj,
     )
 
 
 def _write_files(
-    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources, *, constant: bool
+    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources, plan: Plan
 ) -> tuple[BindMount, ...]:
-    """Writes the files that Docker shows in every container; ``constant`` ones are the same in every container."""
-    own = _LOOPBACK if constant else attachment.address if attachment is not None else None
+    """Writes the files that Docker shows in every container; those of a build's step are the same in every one."""
+    own = _LOOPBACK if plan.is_build_step else attachment.address if attachment is not None else None
     contents = {
         "/etc/resolv.conf": resources.resolv_conf,
         "/etc/hostname": f"{hostname}\n",
@@ -172,7 +178,7 @@ def _write_files(
         file = directory / path.rpartition("/")[2]
         file.write_text(content)
         file.chmod(0o644)
-        files.append(BindMount(str(file), path, constant))
+        files.append(BindMount(str(file), path, plan.is_build_step or plan.read_only))
     return tuple(files)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
 
 from pytest_pycontainer.engine import arguments
+from pytest_pycontainer.engine.limit_options import LimitOptions
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.image_sources import PullPolicy
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.privileges import Names
 
 
-class ContainerOptions(TypedDict, total=False):
+class ContainerOptions(LimitOptions, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
-    ``ports`` are published on 127.0.0.1, on free host ports unless they are named; ``memory`` is in bytes, or text such
-    as ``512m``; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
+    What it may use is limited by ``LimitOptions``. ``ports`` are published on 127.0.0.1, on free host ports unless they
+    are named; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
     ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
 
     ``volumes`` are directories or files of this machine, or volumes, by their places in the container
@@ -41,8 +42,6 @@ class ContainerOptions(TypedDict, total=False):
     entrypoint: arguments.Command | None
     hostname: str | None
     init: bool
-    memory: int | str | None
-    pids_limit: int | None
     network: Literal["bridge", "none"]
     stop_signal: str | None
     volumes: VolumeArguments | None

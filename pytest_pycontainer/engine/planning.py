@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypedDict
 
 from pytest_pycontainer.engine import arguments, defaults
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
-from pytest_pycontainer.engine.privileges import parse_groups, parse_privileges
+from pytest_pycontainer.engine.limit_options import LimitOptions
+from pytest_pycontainer.engine.privileges import Privileges, parse_groups, parse_privileges
 from pytest_pycontainer.errors import InvalidSpecError
-from pytest_pycontainer.runtime.cgroup_limits import Limits
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.container_mounts import WantedMount
     from pytest_pycontainer.engine.options import ContainerOptions
+    from pytest_pycontainer.runtime.cgroup_limits import Limits
+    from pytest_pycontainer.runtime.spec import ResourceLimit
     from pytest_pycontainer.store.store import Store
 
 
@@ -42,18 +45,10 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         name=arguments.parse_name(options.get("name")),
         hostname=arguments.parse_host_name(options.get("hostname")),
         ports=ports,
-        limits=Limits(
-            arguments.parse_size("memory", options.get("memory")),
-            arguments.parse_count("pids_limit", options.get("pids_limit")),
-        ),
+        **_limits(options, own_network=True),
         network=network,
         reaper=options.get("init", False),
-        privileges=parse_privileges(
-            arguments.parse_flag("privileged", options.get("privileged")),
-            options.get("cap_add"),
-            options.get("cap_drop"),
-            options.get("security_opt"),
-        ),
+        privileges=_privileges(options),
         groups=parse_groups(options.get("group_add")),
         restart=arguments.parse_restart(options.get("restart")),
         read_only=arguments.parse_flag("read_only", options.get("read_only")),
@@ -61,6 +56,46 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
             (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
         ),
     )
+
+
+def _privileges(options: ContainerOptions) -> Privileges:
+    privileges = parse_privileges(
+        arguments.parse_flag("privileged", options.get("privileged")),
+        options.get("cap_add"),
+        options.get("cap_drop"),
+        options.get("security_opt"),
+    )
+    if not options.keys() & {"devices", "device_cgroup_rules", "shm_size"}:
+        return privileges
+    from pytest_pycontainer.engine.devices import parse_devices
+    from pytest_pycontainer.engine.limits import parse_shm_size
+
+    devices = parse_devices(options.get("devices"), options.get("device_cgroup_rules"))
+    shm_bytes = parse_shm_size(options.get("shm_size")) or privileges.system.shm_bytes
+    system = replace(privileges.system, shm_bytes=shm_bytes, devices=devices.nodes, device_rules=devices.rules)
+    return replace(privileges, system=system)
+
+
+def _limits(options: ContainerOptions, *, own_network: bool) -> _Limits:
+    """What a plan says of limits; nothing for most containers."""
+    if not options.keys() & LimitOptions.__annotations__.keys():
+        return {}
+    from pytest_pycontainer.engine.limits import parse_limits, parse_oom_score_adj, parse_ulimits
+    from pytest_pycontainer.engine.sysctls import parse_sysctls
+
+    return {
+        "limits": parse_limits(options),
+        "resource_limits": parse_ulimits(options.get("ulimits")),
+        "oom_score_adj": parse_oom_score_adj(options.get("oom_score_adj")),
+        "sysctls": parse_sysctls(options.get("sysctls"), own_network=own_network),
+    }
+
+
+class _Limits(TypedDict, total=False):
+    limits: Limits
+    resource_limits: tuple[ResourceLimit, ...]
+    oom_score_adj: int | None
+    sysctls: tuple[tuple[str, str], ...]
 
 
 def _mounts(image_volumes: tuple[str, ...], options: ContainerOptions) -> tuple[WantedMount, ...]:

@@ -16,8 +16,9 @@ _PROG_TYPE_CGROUP_DEVICE = 15
 _ATTACH_TYPE_CGROUP_DEVICE = 6
 _ALLOW_MULTI = 2  # a container in the container may add rules of its own
 
-_MAKE_NODE = 1
-_CHARACTER_DEVICE = 2
+_ACCESS_BITS = {"m": 1, "r": 2, "w": 4}
+_ANY_ACCESS = 7
+_KINDS = {"b": 1, "c": 2}
 
 # Instructions: operation, registers (target | source << 4), jump offset, constant (linux/bpf.h).
 _INSTRUCTION = struct.Struct("=BBhi")
@@ -27,24 +28,30 @@ _SHIFT_RIGHT = 0x74
 _SET = 0xB7
 _EXIT = 0x95
 _JUMP_IF_NOT_EQUAL = 0x55
+_MOVE = 0xBC
 
-_CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _RESULT = 1, 2, 3, 4, 5, 0
+_CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _RESULT, _REFUSED = 1, 2, 3, 4, 5, 0, 6
 
 
 @dataclass(frozen=True, slots=True)
-class CharacterDevice:
-    """A character device that may be opened; without ``minor``, all of that major number."""
+class DeviceRule:
+    """Devices that may be used: ``kind`` is ``c``, ``b`` or ``a`` for both; without a number, all that have any.
 
-    major: int
-    minor: int | None = None
-
-
-def allow_only(cgroup: str, devices: Sequence[CharacterDevice]) -> None:
-    """Lets processes in the version 2 cgroup directory open ``devices`` and no others; nodes of any may be made.
-
-    The rule goes when the directory does. Raises OSError.
+    ``access`` holds ``r``, ``w`` and ``m``: read, write, make a node.
     """
-    program = _load(_program(devices))
+
+    kind: str
+    major: int | None = None
+    minor: int | None = None
+    access: str = "rwm"
+
+
+def allow_only(cgroup: str, rules: Sequence[DeviceRule]) -> None:
+    """Lets processes in the version 2 cgroup directory use devices as ``rules`` say, and no others.
+
+    They go when the directory does. Raises OSError.
+    """
+    program = _load(_program(rules))
     try:
         directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -56,7 +63,7 @@ def allow_only(cgroup: str, devices: Sequence[CharacterDevice]) -> None:
         os.close(program)
 
 
-def _program(devices: Sequence[CharacterDevice]) -> bytes:
+def _program(rules: Sequence[DeviceRule]) -> bytes:
     """The kernel hands over (access << 16 | type, major, minor) and takes 1 for yes, 0 for no."""
     code = [
         _load_word(_TYPE, 0),
@@ -65,26 +72,32 @@ def _program(devices: Sequence[CharacterDevice]) -> bytes:
         _INSTRUCTION.pack(_SHIFT_RIGHT, _ACCESS, 0, 16),
         _load_word(_MAJOR, 4),
         _load_word(_MINOR, 8),
-        *_answer_if([(_ACCESS, _MAKE_NODE)]),
     ]
-    for device in devices:
-        conditions = [(_TYPE, _CHARACTER_DEVICE), (_MAJOR, device.major)]
-        code += _answer_if(conditions if device.minor is None else [*conditions, (_MINOR, device.minor)])
+    for rule in rules:
+        code += _answer_if(rule)
     return b"".join([*code, *_answer(0)])
 
 
-def _load_word(register: int, offset: int) -> bytes:
-    return _INSTRUCTION.pack(_LOAD_WORD, register | _CONTEXT << 4, offset, 0)
-
-
-def _answer_if(conditions: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Yes, if each register holds its value; else on to what follows."""
+def _answer_if(rule: DeviceRule) -> list[bytes]:
+    """Yes, if all that the rule names is as it says; else on to what follows."""
+    allowed = sum(_ACCESS_BITS[letter] for letter in set(rule.access))
+    kind = _KINDS.get(rule.kind)
+    wanted = [(_TYPE, kind), (_MAJOR, rule.major), (_MINOR, rule.minor), (_REFUSED, 0)]
+    conditions = [(register, value) for register, value in wanted if value is not None]
     yes = _answer(1)
     jumps = [
         _INSTRUCTION.pack(_JUMP_IF_NOT_EQUAL, register, len(conditions) - 1 - number + len(yes), value)
         for number, (register, value) in enumerate(conditions)
     ]
-    return jumps + yes
+    refused = [
+        _INSTRUCTION.pack(_MOVE, _REFUSED | _ACCESS << 4, 0, 0),
+        _INSTRUCTION.pack(_AND, _REFUSED, 0, _ANY_ACCESS & ~allowed),
+    ]
+    return refused + jumps + yes
+
+
+def _load_word(register: int, offset: int) -> bytes:
+    return _INSTRUCTION.pack(_LOAD_WORD, register | _CONTEXT << 4, offset, 0)
 
 
 def _answer(value: int) -> list[bytes]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from pytest_pycontainer.errors import UnsupportedLimitError
+SUBTREE_CONTROL: Final = "cgroup.subtree_control"
+"""Where a version 2 directory is told which controllers its children get."""
 
-SUBTREE_CONTROL = "cgroup.subtree_control"
 _NAME = "pycontainer-{}"
 
 
@@ -20,13 +21,18 @@ _NAME = "pycontainer-{}"
 class Hierarchy:
     """One hierarchy: ``parent`` is the directory in which containers' cgroups are made.
 
-    ``controllers`` are those that a cgroup made there can have. Of version 1 it is ``name=systemd`` where there is none
-    but a name.
+    ``controllers`` are those that a cgroup made there can have; a version 1 hierarchy without any has its name there
+    (``name=systemd``). In version 2 (``unified``), it has those that are ``handed_on``, others once they are asked for.
     """
 
     parent: str
     controllers: frozenset[str]
     unified: bool = False
+    handed_on: frozenset[str] = frozenset()
+
+    def directory(self, container_id: str) -> str:
+        """The directory of one container's cgroup."""
+        return os.path.join(self.parent, _NAME.format(container_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +55,12 @@ class Cgroups:
 
     def directories(self, container_id: str) -> tuple[str, ...]:
         """The directories of one container's cgroup, one for each hierarchy."""
-        return tuple(_directory(hierarchy, container_id) for hierarchy in self.hierarchies)
+        return tuple(hierarchy.directory(container_id) for hierarchy in self.hierarchies)
 
-    def directory(self, controller: str, container_id: str, value: object) -> tuple[str, bool]:
-        """Where a container's files of a controller are, and whether as version 2 has them.
-
-        Raises UnsupportedLimitError, about the ``value`` that can't be set, if there is no such controller here.
-        """
-        for hierarchy in self.hierarchies:
-            if controller in hierarchy.controllers:
-                return _directory(hierarchy, container_id), hierarchy.unified
-        available = {name for hierarchy in self.hierarchies for name in hierarchy.controllers if "=" not in name}
-        raise UnsupportedLimitError(controller, str(value), tuple(sorted(available)))
-
-
-def _directory(hierarchy: Hierarchy, container_id: str) -> str:
-    return os.path.join(hierarchy.parent, _NAME.format(container_id))
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """All that a container can have here."""
+        return tuple(sorted({name for one in self.hierarchies for name in one.controllers if "=" not in name}))
 
 
 def _hierarchies(mount: str, own: dict[str, str]) -> Iterator[Hierarchy]:
@@ -98,7 +94,8 @@ def _unified(own: str, top: str) -> Hierarchy:
     while True:
         controllers = _words(os.path.join(directory, "cgroup.controllers"))
         if controllers and _may_hand_on(directory):
-            return Hierarchy(directory, controllers, unified=True)
+            handed_on = _words(os.path.join(directory, SUBTREE_CONTROL))
+            return Hierarchy(directory, controllers, unified=True, handed_on=handed_on)
         if directory == top:
             return Hierarchy(own, frozenset(), unified=True)
         directory = os.path.dirname(directory)

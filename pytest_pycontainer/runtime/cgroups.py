@@ -11,42 +11,30 @@ import os
 import select
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from pytest_pycontainer.kernel.bpf import CharacterDevice, allow_only
+from pytest_pycontainer.kernel.bpf import DeviceRule
+from pytest_pycontainer.runtime.cgroup_devices import restrict_devices
 
 FREEZE_SECONDS: Final = 2.0
 """How long ``freeze`` waits unless it is told otherwise."""
 
-_CONTROLLERS = (
-    *("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc", "net_cls", "net_prio"),
-    *("perf_event", "pids", "rdma"),
-)
 _REMOVAL_SECONDS = 1.0
 _PAUSE_SECONDS = 0.001
-# Docker's default device rules: making any node is allowed, opening only these.
-_DEVICES = (
-    *(CharacterDevice(1, minor) for minor in (3, 5, 7, 8, 9)),
-    *(CharacterDevice(5, minor) for minor in (0, 1, 2)),
-    CharacterDevice(136),
-)
 
 
-def make(directories: tuple[str, ...], *, all_devices: bool = False) -> None:
-    """Makes a container's directories, with Docker's device rules unless ``all_devices`` are open. Raises OSError."""
+def make(directories: tuple[str, ...], *, all_devices: bool = False, device_rules: Sequence[DeviceRule] = ()) -> None:
+    """Makes a container's directories. Raises OSError.
+
+    Unless ``all_devices`` are open, only Docker's and those of ``device_rules`` can be used.
+    """
     for directory in directories:
         os.mkdir(directory)
     _inherit_cpus(directories)
-    if all_devices:
-        return  # all that is open to this process
-    if version_1 := _find(directories, "devices.deny"):
-        _write(version_1, "a")
-        allowing = os.path.join(os.path.dirname(version_1), "devices.allow")
-        for rule in ("c *:* m", "b *:* m", *map(_version_1_rule, _DEVICES)):
-            _write(allowing, rule)
-    elif version_2 := _find(directories, "cgroup.controllers"):
-        allow_only(os.path.dirname(version_2), _DEVICES)
+    if not all_devices:
+        restrict_devices(directories, device_rules)
 
 
 def _inherit_cpus(directories: tuple[str, ...]) -> None:
@@ -58,10 +46,6 @@ def _inherit_cpus(directories: tuple[str, ...]) -> None:
             _write(path, _read(os.path.join(os.path.dirname(directory), name)))
 
 
-def _version_1_rule(device: CharacterDevice) -> str:
-    return f"c {device.major}:{'*' if device.minor is None else device.minor} rwm"
-
-
 def join(directories: tuple[str, ...]) -> None:
     """Moves this process into the container's cgroup. Raises OSError.
 
@@ -71,23 +55,15 @@ def join(directories: tuple[str, ...]) -> None:
         _write(os.path.join(directory, "cgroup.procs"), "0")
 
 
-def hierarchies(directories: tuple[str, ...]) -> tuple[str, ...]:
-    """The hierarchies that these directories are in, as mount(2) knows them.
+def joined(directories: tuple[str, ...]) -> tuple[str, ...]:
+    """The hierarchies in which this process is in the container's cgroup, as mount(2) knows them.
 
-    ``cpu,cpuacct`` or ``name=systemd`` in version 1, ``cgroup2`` for version 2.
+    ``cpu,cpuacct`` or ``name=systemd`` in version 1, ``cgroup2`` for version 2. To be asked before the process gets a
+    cgroup namespace, which hides where it is.
     """
-    return tuple(_hierarchy(directory) for directory in directories)
-
-
-def _hierarchy(directory: str) -> str:
-    if os.path.exists(os.path.join(directory, "cgroup.controllers")):
-        return "cgroup2"
-    device = os.stat(directory).st_dev
-    top = directory
-    while os.stat(os.path.dirname(top)).st_dev == device:
-        top = os.path.dirname(top)
-    name = os.path.basename(top)
-    return name if name.split(",")[0] in _CONTROLLERS else f"name={name}"
+    names = {os.path.basename(directory) for directory in directories}
+    entries = [line.split(":", 2) for line in _read("/proc/self/cgroup").splitlines()]
+    return tuple(controllers or "cgroup2" for _, controllers, path in entries if os.path.basename(path) in names)
 
 
 def freeze(directories: tuple[str, ...], timeout: float = FREEZE_SECONDS) -> None:

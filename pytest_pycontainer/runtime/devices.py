@@ -10,7 +10,7 @@ from contextlib import suppress
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.rootfs import open_mount_target
-from pytest_pycontainer.runtime.spec import SystemDirectories
+from pytest_pycontainer.runtime.spec import DeviceNode, SystemDirectories
 
 _TOP = ("proc", "sys", "dev")
 _PLAIN = mount.NOSUID | mount.NODEV | mount.NOEXEC
@@ -51,6 +51,9 @@ def prepare_system_directories(staging: str, system: SystemDirectories, hierarch
     if system.privileged:
         with step("copy this machine's device nodes"):
             _copy_devices("/dev", os.path.join(staging, "dev"))
+    for device in system.devices:
+        with step(f"make {device.path}"):
+            _make_device(staging, device)
     _mask(staging, system.masked_paths, system.read_only_paths)
 
 
@@ -120,6 +123,15 @@ def _copy_devices(source: str, target: str) -> None:
             with suppress(FileExistsError):
                 os.mknod(place, status.st_mode, status.st_rdev)
                 os.chown(place, status.st_uid, status.st_gid)
+
+
+def _make_device(staging: str, device: DeviceNode) -> None:
+    place = staging + device.path
+    os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+    with suppress(FileNotFoundError):  # as a later option takes the place of an earlier one, it does of Docker's nodes
+        os.unlink(place)
+    os.mknod(place, device.mode, device.device)
+    os.chown(place, device.uid, device.gid)
 
 
 def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None:

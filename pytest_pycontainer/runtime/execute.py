@@ -11,7 +11,7 @@ from typing import NoReturn
 from pytest_pycontainer.kernel import credentials, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
+from pytest_pycontainer.runtime.process import adjust_oom_score, become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.spec import ProcessSpec
 
 _JOINED = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
@@ -37,6 +37,7 @@ def run_execute(
         reset_signals()
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
+        adjust_oom_score(process)
         with step("join the container"):
             cgroups.join(cgroup)
             credentials.join_new_keyring()

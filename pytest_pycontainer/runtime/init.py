@@ -11,15 +11,17 @@ import os
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from pytest_pycontainer.kernel import credentials, mount, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.devices import move_system_directories, prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.init_layer import add_init_layer
 from pytest_pycontainer.runtime.mount_points import record_mount_points
 from pytest_pycontainer.runtime.mounts import attach_mounts
-from pytest_pycontainer.runtime.process import become, close_all_but, execute, reset_signals
+from pytest_pycontainer.runtime.process import adjust_oom_score, become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
 from pytest_pycontainer.runtime.spec import ContainerSpec, SystemDirectories
@@ -29,6 +31,8 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 # As Docker sets them: everybody in a container may open low ports and send pings.
 _NETWORK_SETTINGS = {"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"}
+# An interface to come gets no IPv6 address, by which neighbours and routers could be reached (CVE-2024-32473).
+_WITHOUT_IPV6 = {"all": "1", "lo": "0"}
 _FAILED = 125
 
 _Expected = TypeVar("_Expected", messages.Launch, messages.Start)
@@ -54,15 +58,22 @@ def run_init(
         reset_signals()
         with step("open this machine's network namespace"):
             machine = namespaces.open_own(namespaces.NETWORK)
-        _make_namespaces(cgroup, channel, network)
-        prepare_system_directories(points.system, system, cgroups.hierarchies(cgroup))
+        with step("join the cgroup"):
+            # First: what it is in when it gets a cgroup namespace is the top that it will see.
+            cgroups.join(cgroup)
+            hierarchies = cgroups.joined(cgroup)
+        _make_namespaces(channel, network)
+        prepare_system_directories(points.system, system, hierarchies)
         launch = _await(channel, messages.Launch)
         spec = launch.spec
         if spec.host_network:
             with step("join this machine's network"):
                 namespaces.enter(machine, namespaces.NETWORK)
+        adjust_oom_score(spec.process)
+        parameters = os.open("/proc/sys", os.O_PATH | os.O_DIRECTORY) if spec.sysctls else -1
         _enter_root(spec, points, again=launch.again)
         _await(channel, messages.Start)
+        _set_sysctls(spec.sysctls, parameters)
         close_all_but([channel.fileno(), report.fileno()])
         if spec.one_output:
             os.dup2(1, 2)
@@ -96,10 +107,7 @@ def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
     return message
 
 
-def _make_namespaces(cgroup: tuple[str, ...], channel: socket.socket, network: int | None) -> None:
-    with step("join the cgroup"):
-        # First: what it is in when it gets a cgroup namespace is the top that it will see.
-        cgroups.join(cgroup)
+def _make_namespaces(channel: socket.socket, network: int | None) -> None:
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES if network is None else _OWN_NAMESPACES & ~namespaces.NETWORK)
         credentials.join_new_keyring()
@@ -123,6 +131,22 @@ def _prepare_network() -> None:
         # This machine's /proc, which shows each process its own network namespace.
         with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
             file.write(value)
+    for name, value in _WITHOUT_IPV6.items():
+        with (
+            step(f"set net.ipv6.conf.{name}.disable_ipv6"),
+            suppress(FileNotFoundError),  # a kernel without IPv6
+            open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file,
+        ):
+            file.write(value)
+
+
+def _set_sysctls(sysctls: tuple[tuple[str, str], ...], parameters: int) -> None:
+    """Once the interfaces are there, for some are theirs; through this machine's /proc/sys, open as ``parameters``."""
+    for path, value in sysctls:
+        with step(f"set the sysctl {path.replace('/', '.')} to {value!r}"):
+            descriptor = os.open(path, os.O_WRONLY, dir_fd=parameters)
+            os.write(descriptor, value.encode())
+            os.close(descriptor)
 
 
 def _enter_root(spec: ContainerSpec, points: MountPoints, *, again: bool) -> None:
@@ -131,6 +155,9 @@ def _enter_root(spec: ContainerSpec, points: MountPoints, *, again: bool) -> Non
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
     move_system_directories(points.system, root)
+    if spec.init_layer and not again:
+        with step("add what Docker adds to every image"):
+            add_init_layer(root)
     attach_mounts(root, spec.mounts, points, fill=not again)
     if spec.rootfs.upper is not None and not again:  # what else is there the container has written
         with step("record the mount points"):

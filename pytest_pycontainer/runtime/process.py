@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
-from pytest_pycontainer.kernel import credentials
+from pytest_pycontainer.kernel import credentials, libc
 from pytest_pycontainer.kernel.seccomp import install_filter
 from pytest_pycontainer.runtime import users
 from pytest_pycontainer.runtime.failure import StepFailed, step
@@ -54,6 +55,16 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def adjust_oom_score(process: ProcessSpec) -> None:
+    """Says how soon this process is ended when the machine has no memory left.
+
+    Called while /proc is this machine's: nothing is written to what a container shows as that (CVE-2025-52881).
+    """
+    if process.oom_score_adj is not None:
+        with step(f"set oom_score_adj to {process.oom_score_adj}"), open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(process.oom_score_adj))
+
+
 def become(process: ProcessSpec) -> dict[str, str]:
     """Takes on the process's directory, user, capabilities and filter, inside the root; returns its environment.
 
@@ -69,6 +80,9 @@ def become(process: ProcessSpec) -> dict[str, str]:
         os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
+    for limit in process.resource_limits:
+        with step(f"set the limit {limit.name} to {limit.soft}:{limit.hard}"):
+            libc.call("setrlimit", limit.number, struct.pack("=qq", limit.soft, limit.hard))
     with step("set capabilities and user"):
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()

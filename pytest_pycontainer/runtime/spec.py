@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.mount import NODEV, NOSUID
 
 
@@ -30,16 +31,40 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceNode:
+    """A device node to be made: ``path`` in the container, ``mode`` with its kind, ``device`` as makedev(3) has it."""
+
+    path: str
+    mode: int
+    device: int
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SystemDirectories:
     """What of /proc, /sys and /dev a container gets: paths covered with nothing, paths made read-only (both absolute,
-    below /proc or /sys), and the size of /dev/shm. A ``privileged`` one gets all of this machine's devices, and may
-    write to /sys.
+    below /proc or /sys), and the size of /dev/shm. ``devices``, below /dev, are made besides Docker's, and
+    ``device_rules`` say what else may be used. A ``privileged`` one gets all of this machine's devices, and may write
+    to /sys.
     """
 
     masked_paths: tuple[str, ...]
     read_only_paths: tuple[str, ...]
     shm_bytes: int
     privileged: bool = False
+    devices: tuple[DeviceNode, ...] = ()
+    device_rules: tuple[DeviceRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimit:
+    """A limit of each process (``man 2 setrlimit``), by docker's name and the kernel's number; -1 is no limit."""
+
+    name: str
+    number: int
+    soft: int
+    hard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +73,7 @@ class ProcessSpec:
 
     ``environment`` holds ``NAME=value``; ``user`` reads as Dockerfile's USER (name or number, ``:group``), empty for
     root; ``groups`` are further ones, by name or number; ``capabilities`` is a bit set. ``system_call_filter`` is a
-    program for the kernel (``seccomp_program``), None for no filter.
+    program for the kernel (``seccomp_program``), None for no filter. Without ``oom_score_adj`` it is as its maker's.
     """
 
     command: tuple[str, ...]
@@ -59,6 +84,8 @@ class ProcessSpec:
     groups: tuple[str, ...] = ()
     no_new_privileges: bool = False
     system_call_filter: bytes | None = field(default=None, repr=False)
+    resource_limits: tuple[ResourceLimit, ...] = ()
+    oom_score_adj: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +164,8 @@ class ContainerSpec:
     is ours and runs the command as its child. With
     ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output``
     standard error is standard output, and both are logged in the order in which they are written. With ``read_only``
-    its root can't be written to, unlike what is mounted in it.
+    its root can't be written to, unlike what is mounted in it. ``sysctls`` are paths below /proc/sys and values.
+    With ``init_layer`` it has what Docker adds to every image.
     """
 
     hostname: str
@@ -148,6 +176,8 @@ class ContainerSpec:
     host_network: bool = False
     one_output: bool = False
     read_only: bool = False
+    sysctls: tuple[tuple[str, str], ...] = ()
+    init_layer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ def test_what_the_engine_has_it_lists(engine: Engine) -> None:
         {"ports": [80, "8080:81", "8080:82"]},
         {"memory": "lots"},
         {"memory": 0},
-        {"pids_limit": 0},
+        {"pids_limit": -2},
         {"env": ["NOVALUE"]},
         {"env": {"A=B": "x"}},
         {"network": "nowhere"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer.kernel.bpf import CharacterDevice, allow_only
+from pytest_pycontainer.kernel.bpf import DeviceRule, allow_only
 
 
 def unified() -> Path | None:
@@ -48,7 +48,7 @@ def test_only_what_is_allowed_can_be_opened(cgroup: Path, tmp_path: Path) -> Non
     disk = tmp_path / "disk"
     os.mknod(disk, 0o600 | 0o060000, Path("/").stat().st_dev)
     assert opens(cgroup, "/dev/full")
-    allow_only(str(cgroup), [CharacterDevice(1, 3), CharacterDevice(5)])
+    allow_only(str(cgroup), [DeviceRule("c", 1, 3), DeviceRule("c", 5)])
     assert opens(cgroup, "/dev/null")
     assert opens(cgroup, "/dev/null", os.O_RDWR)
     assert opens(cgroup, "/dev/ptmx")
@@ -58,7 +58,7 @@ def test_only_what_is_allowed_can_be_opened(cgroup: Path, tmp_path: Path) -> Non
 
 
 def test_nodes_can_be_made_but_not_opened(cgroup: Path, tmp_path: Path) -> None:
-    allow_only(str(cgroup), [])
+    allow_only(str(cgroup), [DeviceRule("a", access="m")])
     child = os.fork()
     if child == 0:
         (cgroup / "cgroup.procs").write_text("0")
@@ -66,3 +66,18 @@ def test_nodes_can_be_made_but_not_opened(cgroup: Path, tmp_path: Path) -> None:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert not opens(cgroup, str(tmp_path / "made"))
+
+
+def test_access_can_be_allowed_in_part(cgroup: Path) -> None:
+    allow_only(str(cgroup), [DeviceRule("c", 1, 5, "r"), DeviceRule("c", 1, 3, "w")])
+    assert opens(cgroup, "/dev/zero")
+    assert not opens(cgroup, "/dev/zero", os.O_WRONLY)
+    assert not opens(cgroup, "/dev/zero", os.O_RDWR)
+    assert opens(cgroup, "/dev/null", os.O_WRONLY)
+    assert not opens(cgroup, "/dev/null", os.O_RDWR)
+
+
+def test_a_kind_that_is_not_named_is_any(cgroup: Path) -> None:
+    allow_only(str(cgroup), [DeviceRule("b", 1, 5), DeviceRule("a", 1, 7)])
+    assert opens(cgroup, "/dev/full")
+    assert not opens(cgroup, "/dev/zero")

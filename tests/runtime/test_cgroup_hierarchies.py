@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from pytest_pycontainer.errors import UnsupportedLimitError
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 
 VERSION_1 = """31 23 0:28 / {top} rw,relatime - tmpfs cgroup rw,mode=755
@@ -52,9 +49,7 @@ def test_version_1_is_joined_wherever_it_is_mounted_and_writable(tmp_path: Path)
         f"{top}/pids/job/pycontainer-id",
         f"{top}/systemd/job/pycontainer-id",
     )
-    assert found.directory("cpuacct", "id", 1) == (f"{top}/cpu,cpuacct/pycontainer-id", False)
-    with pytest.raises(UnsupportedLimitError, match=r"blkio.*available: cpu, cpuacct, devices, memory, pids"):
-        found.directory("blkio", "id", 1)
+    assert found.controllers == ("cpu", "cpuacct", "devices", "memory", "pids")
 
 
 def test_a_hybrid_machine_has_each_controller_in_one_of_both(tmp_path: Path) -> None:
@@ -62,8 +57,9 @@ def test_a_hybrid_machine_has_each_controller_in_one_of_both(tmp_path: Path) -> 
     record(unified, controllers="hugetlb", subtree_control="")
     record(unified / "job", controllers="", subtree_control="", type="domain")
     found = discover(tmp_path, VERSION_1 + UNIFIED, MEMBERSHIP)
-    assert found.directory("hugetlb", "id", 1) == (f"{unified}/pycontainer-id", True)
-    assert found.directory("memory", "id", 1) == (f"{tmp_path}/top/memory/job/7/pycontainer-id", False)
+    (version_2,) = (hierarchy for hierarchy in found.hierarchies if hierarchy.unified)
+    assert (version_2.parent, version_2.controllers) == (str(unified), frozenset({"hugetlb"}))
+    assert f"{tmp_path}/top/memory/job/7/pycontainer-id" in found.directories("id")
 
 
 def test_a_hybrid_machine_without_version_2_controllers_keeps_us_where_we_are(tmp_path: Path) -> None:
@@ -80,16 +76,15 @@ def test_version_2_goes_up_to_where_controllers_are_handed_on(tmp_path: Path) ->
     record(top / "user.slice/session-1.scope", controllers="memory pids", subtree_control="", type="domain")
     found = discover(tmp_path, VERSION_2, "0::/user.slice/session-1.scope\n")
     assert found.directories("id") == (f"{top}/user.slice/pycontainer-id",)
-    # It may still be asked to hand on what it has.
-    assert found.directory("cpu", "id", 1) == (f"{top}/user.slice/pycontainer-id", True)
-    with pytest.raises(UnsupportedLimitError, match="available: cpu, memory, pids"):
-        found.directory("io", "id", 1)
+    assert found.controllers == ("cpu", "memory", "pids")  # cpu is there once it is asked for
+    assert found.hierarchies[0].handed_on == {"memory", "pids"}
 
 
 def test_version_2_without_anything_handed_on_uses_what_the_root_has(tmp_path: Path) -> None:
     top = tmp_path / "top"
     record(top, controllers="cpu pids", subtree_control="")
-    assert discover(tmp_path, VERSION_2, "0::/\n").directory("pids", "id", 1) == (f"{top}/pycontainer-id", True)
+    found = discover(tmp_path, VERSION_2, "0::/\n")
+    assert (found.directories("id"), found.controllers) == ((f"{top}/pycontainer-id",), ("cpu", "pids"))
 
 
 def test_a_version_2_directory_with_processes_can_hand_on_nothing(tmp_path: Path) -> None:
@@ -97,11 +92,9 @@ def test_a_version_2_directory_with_processes_can_hand_on_nothing(tmp_path: Path
     top = tmp_path / "top"
     record(top, controllers="cpu memory pids", subtree_control="", type="domain")
     found = discover(tmp_path, VERSION_2, "0::/\n")
-    assert found.directories("id") == (f"{top}/pycontainer-id",)
-    with pytest.raises(UnsupportedLimitError, match="available: none"):
-        found.directory("memory", "id", 1)
+    assert (found.directories("id"), found.controllers) == ((f"{top}/pycontainer-id",), ())
 
 
 def test_without_any_hierarchy_a_container_has_no_cgroup(tmp_path: Path) -> None:
     found = discover(tmp_path, "31 23 0:28 / /tmp rw - tmpfs tmpfs rw\n", "")
-    assert found.directories("id") == ()
+    assert (found.directories("id"), found.controllers) == ((), ())
