@@ -84,7 +84,7 @@ def _walk(top: str, directory: str) -> Iterator[tuple[str, int, int]]:
 
 def _identity(top: int, name: str) -> tuple[int, int] | None:
     try:
-        descriptor = mount.open_in_root(top, name, os.O_PATH, follow=False)
+        descriptor = mount.open_in_root(top, name, os.O_PATH | os.O_NOFOLLOW, follow=False)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Engine, Settings
+from pytest_pycontainer import Engine, Image, Settings
 
 
 def output(engine: Engine, script: str, **options: object) -> str:
-    with engine.run("host", ["sh", "-c", script], **options) as c:  # type: ignore[arg-type]
+    return output_of(engine, "host", script, **options)
+
+
+def output_of(engine: Engine, image: Image | str, script: str, **options: object) -> str:
+    with engine.run(image, ["sh", "-c", script], **options) as c:  # type: ignore[arg-type]
         c.wait(timeout=60)
         return c.logs()
 
@@ -157,3 +161,28 @@ def test_executing_itself_gives_no_way_to_the_machines_file(engine: Engine) -> N
         assert c.exec("ln -s /proc/self/exe /usr/bin/trap").exit_code == 0
         result = c.exec(["/usr/bin/trap", "-I", "-c", program])
         assert "Read-only file system" in result.stderr or "Text file busy" in result.stderr
+
+
+def test_what_dockers_init_layer_adds_is_there_and_is_no_change(engine: Engine) -> None:
+    image = engine.build(dockerfile="FROM host\nRUN rm -f /etc/mtab /.dockerenv\n")
+    with engine.run(
+        image, ["sh", "-c", "stat -c '%A %u %s' /.dockerenv; readlink /etc/mtab; cmp /etc/mtab /proc/mounts"]
+    ) as c:
+        assert c.wait(30) == 0
+        assert c.logs().splitlines() == ["-rwxr-xr-x 0 0", "/proc/mounts"]
+        assert c.diff() == []
+    image = engine.build(dockerfile="FROM host\nRUN rm -f /etc/mtab /.dockerenv; echo mine > /etc/mtab\n")
+    assert output_of(engine, image, "cat /etc/mtab") == "mine\n"
+
+
+def test_only_the_loopback_interface_has_an_ipv6_address(engine: Engine) -> None:
+    """CVE-2024-32473: by a link-local address it would hear neighbours and routers of a network that has no IPv6."""
+    lines = output(engine, "cat /proc/net/if_inet6").splitlines()
+    assert {line.split()[-1] for line in lines} <= {"lo"}
+    if Path("/proc/net/if_inet6").exists():
+        assert output(engine, "cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6") == "1\n"
+
+
+def test_a_read_only_containers_own_files_are_read_only_too(engine: Engine) -> None:
+    script = "for name in hosts hostname resolv.conf; do (echo >> /etc/$name) 2>&1 | grep -c 'ead-only'; done"
+    assert output(engine, script, read_only=True).split() == ["1", "1", "1"]

@@ -20,6 +20,7 @@ def upper(tmp_path: Path) -> Path:
         (upper / directory).mkdir(parents=True)
     for file in ("etc/hosts", "run/secrets/token"):
         (upper / file).touch()
+    (upper / "etc/mtab").symlink_to("/proc/mounts")
     os.utime(upper / "etc", ns=LONG_AGO)
     return upper
 
