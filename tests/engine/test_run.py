@@ -213,7 +213,7 @@ def test_what_the_engine_has_it_lists(engine: Engine) -> None:
         {"ports": ["1:2:3:4"]},
         {"ports": [80, "8080:81", "8080:82"]},
         {"memory": "lots"},
-        {"memory": 0},
+        {"memory": -1},
         {"pids_limit": -2},
         {"env": ["NOVALUE"]},
         {"env": {"A=B": "x"}},
