@@ -221,6 +221,10 @@ class MonitorConnection:
         if isinstance(answer, messages.Failed):
             raise_failed(container, command, answer)
 
+    def tell_name(self, container: str, name: str) -> None:
+        """Has the monitor tell everybody of a new name. Raises ContainerNotFoundError."""
+        self.ask(container, messages.Rename(name))
+
     def signal(self, container: str, number: int, *, ends: bool) -> None:
         """Sends PID 1 a signal; with ``ends`` its restart policy does not count after it.
 

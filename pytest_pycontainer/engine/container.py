@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal as signals
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Final
@@ -170,16 +170,14 @@ class Container(ContainerProcesses, ContainerOutput, ContainerChanges, Container
         wanted = arguments.parse_name(name) or ""
         with self._lock:
             self._require_present()
-            record = replace(self._record, name=wanted)
-            self._resources.records.rename(self._record, record)
-            self._record = record
+            self._resources.records.rename(replace(self._record, name=self.name), wanted)
+            self._connection.tell_name(self.name, wanted)
 
     def remove(self, force: bool = False) -> None:
         """Removes it with all it wrote, anonymous volumes too.
 
-        A running one only with ``force``: it is killed, without grace.
-
-        Removing it again is no error. Raises ContainerRunningError, and WaitTimeoutError if it can't be ended.
+        A running one only with ``force``: it is killed, without grace. Removing it again is no error. Raises
+        ContainerRunningError, and WaitTimeoutError if it can't be ended.
         """
         if os.getpid() != self._process_of_owner:
             return  # a child that the owner has forked holds a copy of the handle, not the container
@@ -194,15 +192,18 @@ class Container(ContainerProcesses, ContainerOutput, ContainerChanges, Container
             self._connection.send(messages.Remove())
             if not self._connection.await_gone(_REMOVAL_SECONDS):
                 raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
-            self._removed = True
-            try:
-                if self._attachment is not None:
-                    self._attachment.close()
-            finally:
-                self._connection.close()
-                if self._forget is not None:
-                    self._forget(self)
-                self._resources.records.remove(self._reservation)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """It is gone: closes what this handle has of it, and removes what its monitor may have left."""
+        self._removed = True
+        with ExitStack() as closing:
+            closing.callback(self._resources.records.remove, self._reservation)
+            if self._forget is not None:
+                closing.callback(self._forget, self)
+            closing.callback(self._connection.close)
+            if self._attachment is not None:
+                closing.callback(self._attachment.close)
 
     def _signal(self, doing: str, number: int, *, ends: bool) -> None:
         try:
@@ -245,9 +246,7 @@ class Container(ContainerProcesses, ContainerOutput, ContainerChanges, Container
     def _is_removed(self) -> bool:
         """Whether it is gone, by this handle or by another process."""
         if not self._removed and self._connection.gone and not self._directory.exists():
-            self._removed = True
-            if self._attachment is not None:
-                self._attachment.close()
-            if self._forget is not None:
-                self._forget(self)
+            with self._lock:
+                if not self._removed:
+                    self._let_go()
         return self._removed

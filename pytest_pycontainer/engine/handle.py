@@ -70,7 +70,7 @@ class ContainerHandle:
     @property
     def name(self) -> str:
         """The name, given or made up."""
-        return self._record.name
+        return self._state.name or self._record.name
 
     @property
     def command(self) -> tuple[str, ...]:

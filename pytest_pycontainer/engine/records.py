@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -98,13 +98,14 @@ class ContainerRecords:
             self._write(record)
             undone.pop_all()
 
-    def rename(self, old: ContainerRecord, new: ContainerRecord) -> None:
+    def rename(self, old: ContainerRecord, name: str) -> None:
         """Gives a container that has a record another name.
 
         Raises NameInUseError and StoreError; it is as before then.
         """
-        if old.name == new.name:
-            raise NameInUseError(new.name, new.id)
+        new = replace(old, name=name)
+        if old.name == name:
+            raise NameInUseError(name, old.id)
         with self._locked(), ExitStack() as undone:
             self._claim_name(new)
             undone.callback((self._names / new.name).unlink)

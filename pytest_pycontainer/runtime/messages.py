@@ -18,6 +18,7 @@ from pytest_pycontainer.runtime.spec import (
     CopySpec,
     DigestSpec,
     Mount,
+    Namespaces,
     Place,
     ProcessSpec,
     Rootfs,
@@ -32,14 +33,15 @@ _DESCRIPTORS_AT_MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Engine → spawner, with init's channel, the monitor's control socket and the container's lock: make a container
-    without content.
+    """Engine → spawner, with init's channel, the monitor's control socket, the container's lock, a pidfd for each of
+    the joined namespaces, and what else the monitor is to hold: make a container without content.
 
     It costs the most and needs to know the least, so it is done ahead.
     """
 
     place: Place
     system: SystemDirectories
+    namespaces: Namespaces = Namespaces()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,13 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Rename:
+    """Anybody → monitor, with a socket for the answer, ``Done``: the container's name is another one now."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Anybody → monitor: end the container, then remove its cgroup and its directory. The channel closes after that."""
 
@@ -204,6 +213,7 @@ Message = (
     | StateChanged
     | StartContainer
     | Signal
+    | Rename
     | Remove
     | Failed
     | Done

@@ -263,6 +263,9 @@ class _Monitor:
             messages.tell(answer, messages.Remember(self._description))
         elif isinstance(request, messages.StartContainer):
             self._start(answer)
+        elif isinstance(request, messages.Rename):
+            self._change(name=request.name)
+            messages.tell(answer, messages.Done())
         elif isinstance(request, messages.Signal):
             self._meant_to_end |= request.ends
             if request.ends and self._restart is not None:

@@ -17,8 +17,8 @@ class ContainerState:
     """``status`` is created, running, restarting or exited; times are seconds since the epoch, 0 if it never was so.
 
     ``pid`` is init's on this machine while it runs, else 0. ``exit_code`` and ``out_of_memory`` are the last exit's;
-    ``error`` says why it could not be started. ``runs`` counts how often its command has been executed, ``restarts``
-    how often by its restart policy since somebody started it.
+    ``error`` says why it could not be started. ``name`` is one that it was given after it was made. ``runs`` counts how
+    often its command has been executed, ``restarts`` how often by its restart policy since somebody started it.
     """
 
     status: str = "created"
@@ -28,5 +28,6 @@ class ContainerState:
     exit_code: int = 0
     out_of_memory: bool = False
     error: str = ""
+    name: str = ""
     runs: int = 0
     restarts: int = 0
