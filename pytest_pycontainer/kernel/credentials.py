@@ -62,6 +62,25 @@ def set_capabilities(mask: int) -> None:
     libc.syscall("capset", ctypes.byref(header), ctypes.byref(data))
 
 
+def held_capabilities() -> int:
+    """The permitted set of this thread."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    libc.syscall("capget", ctypes.byref(header), ctypes.byref(data))
+    return data[1] | data[4] << 32
+
+
+def make_files_as(uid: int, gid: int) -> None:
+    """Has this thread make files as another user and group (``man 2 setfsuid``), with the capabilities that it has.
+
+    The kernel takes some of them from who stops being root so: they are taken back.
+    """
+    held = held_capabilities()
+    libc.call("setfsgid", gid)
+    libc.call("setfsuid", uid)
+    set_capabilities(held)
+
+
 def keep_capabilities() -> None:
     """Lets this process change from root to another user and keep its permitted capabilities, until it executes."""
     libc.call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)

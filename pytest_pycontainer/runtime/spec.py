@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.mount import NODEV, NOSUID
 
+_NOBODY = 65534
+
 
 @dataclass(frozen=True, slots=True)
 class Rootfs:
@@ -31,6 +33,39 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class IdMap:
+    """The users and groups of a user namespace: its 0 to ``count`` - 1 are this machine's from ``uid`` and ``gid`` on."""
+
+    uid: int
+    gid: int
+    count: int
+
+    def of_machine(self, uid: int, gid: int) -> tuple[int, int]:
+        """What this machine calls a user and a group of the container."""
+        return self.uid + uid, self.gid + gid
+
+    def of_container(self, uid: int, gid: int) -> tuple[int, int]:
+        """What the container calls a user and a group of this machine: 65534 is one that it does not know."""
+        known_user, known_group = 0 <= uid - self.uid < self.count, 0 <= gid - self.gid < self.count
+        return uid - self.uid if known_user else _NOBODY, gid - self.gid if known_group else _NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Which namespaces a container has not of its own, and how far it shares those that it has.
+
+    ``machine`` is a set of kinds (``kernel.namespaces``) that are this machine's; ``joined`` are kinds that are another
+    container's: a pidfd of each one's PID 1 comes along, in their order. With ``shareable_ipc`` others may join its IPC
+    namespace. With ``ids`` it has a user namespace with these users and groups, else this machine's.
+    """
+
+    machine: int = 0
+    joined: tuple[int, ...] = ()
+    shareable_ipc: bool = False
+    ids: IdMap | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceNode:
     """A device node to be made: ``path`` in the container, ``mode`` with its kind, ``device`` as makedev(3) has it."""
 
@@ -44,14 +79,14 @@ class DeviceNode:
 @dataclass(frozen=True, slots=True)
 class SystemDirectories:
     """What of /proc, /sys and /dev a container gets: paths covered with nothing, paths made read-only (both absolute,
-    below /proc or /sys), and the size of /dev/shm. ``devices``, below /dev, are made besides Docker's, and
+    below /proc or /sys), and the size of /dev/shm, None for none. ``devices``, below /dev, are made besides Docker's, and
     ``device_rules`` say what else may be used. A ``privileged`` one gets all of this machine's devices, and may write
     to /sys.
     """
 
     masked_paths: tuple[str, ...]
     read_only_paths: tuple[str, ...]
-    shm_bytes: int
+    shm_bytes: int | None
     privileged: bool = False
     devices: tuple[DeviceNode, ...] = ()
     device_rules: tuple[DeviceRule, ...] = ()
@@ -193,6 +228,16 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLimits:
+    """How much of a container's log is kept: the last ``files`` files, each begun when the one before it has
+    ``file_bytes`` or more; None for one file without a bound.
+    """
+
+    file_bytes: int | None = 20 << 20
+    files: int = 5
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerDescription:
     """What the monitor keeps of a container: how to start it again, and what other processes need to use it.
 
@@ -205,6 +250,8 @@ class ContainerDescription:
     address: str = ""
     ports: tuple[tuple[str, int, int, str], ...] = ()
     restart: RestartPolicy = RestartPolicy()
+    log: LogLimits = LogLimits()
+    namespaces: Namespaces = Namespaces()
 
 
 @dataclass(frozen=True, slots=True)
