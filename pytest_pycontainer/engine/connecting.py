@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
@@ -11,11 +13,11 @@ from pytest_pycontainer.errors import ContainerNotFoundError
 from pytest_pycontainer.image.config import ImageConfig
 
 
-def connect(resources: Resources, name: str) -> Container:
+def connect(resources: Resources, name: str, forget: Callable[[Container], None]) -> Container:
     """A handle on the container of that name or id, as its monitor describes it.
 
-    It owns nothing: closing it, or this process's end, leaves the container as it is. Raises ContainerNotFoundError,
-    AmbiguousContainerError, and StoreError.
+    It owns nothing: this process's end leaves the container as it is. ``forget`` is called when that is removed. Raises
+    ContainerNotFoundError, AmbiguousContainerError, and StoreError.
     """
     record, directory, cgroup = resources.records.find(name)
     try:
@@ -30,4 +32,12 @@ def connect(resources: Resources, name: str) -> Container:
         raise
     image = Image(record.image_id, record.image, config, resources.store)
     reservation = Reservation(record.id, directory, -1, cgroup)
-    return Container(record, image, description, resources=resources, reservation=reservation, connection=connection)
+    return Container(
+        record,
+        image,
+        description,
+        resources=resources,
+        reservation=reservation,
+        connection=connection,
+        forget=forget,
+    )

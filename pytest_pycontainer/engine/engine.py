@@ -43,6 +43,7 @@ class Engine(ImageOperations, VolumeOperations):
         super().__init__(Resources(settings or Settings.read()), display)
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
+        self._others: dict[str, Container] = {}
 
     def __enter__(self) -> Engine:
         return self
@@ -111,14 +112,13 @@ class Engine(ImageOperations, VolumeOperations):
 
         With ``others`` also those of all other engines on the same store, of any process. Raises StoreError.
         """
-        with self._lock:
-            own = dict(self._containers)
         if not others:
-            return list(own.values())
+            with self._lock:
+                return list(self._containers.values())
         found = []
         for record, _ in sorted(self._resources.records.live(), key=lambda entry: entry[0].created_at):
             with suppress(ContainerNotFoundError):  # it was removed in this moment
-                found.append(own.get(record.id) or connect(self._resources, record.id))
+                found.append(self._handle(record.id))
         return found
 
     def find(self, name: str) -> Container:
@@ -128,9 +128,19 @@ class Engine(ImageOperations, VolumeOperations):
         AmbiguousContainerError, and StoreError.
         """
         record, _, _ = self._resources.records.find(name)
+        return self._handle(record.id)
+
+    def _handle(self, container_id: str) -> Container:
+        """The one handle that this engine has on a container, its own or another's."""
         with self._lock:
-            own = self._containers.get(record.id)
-        return own or connect(self._resources, record.id)
+            known = self._containers.get(container_id) or self._others.get(container_id)
+        if known is None:
+            known = connect(self._resources, container_id, self._forget)
+            with self._lock:
+                if container_id in self._others:  # another thread was faster
+                    known.disconnect()
+                known = self._others.setdefault(container_id, known)
+        return known
 
     def settle(self) -> None:
         """Lets go of the container that is made ahead for the next ``run``; what is left is what the caller made."""
@@ -145,12 +155,17 @@ class Engine(ImageOperations, VolumeOperations):
             return
         with ExitStack() as closing:
             closing.callback(self._resources.close)
-            for container in self.containers():
+            with self._lock:
+                own, others = list(self._containers.values()), list(self._others.values())
+            for other in others:
+                closing.callback(other.disconnect)
+            for container in own:
                 closing.callback(container.remove, force=True)
 
     def _forget(self, container: Container) -> None:
         with self._lock:
             self._containers.pop(container.id, None)
+            self._others.pop(container.id, None)
 
     def _image_to_run(self, image: Image | str | os.PathLike[str], policy: PullPolicy) -> Image:
         if isinstance(image, Image):
