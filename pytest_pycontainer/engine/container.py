@@ -194,6 +194,11 @@ class Container(ContainerProcesses, ContainerOutput, ContainerChanges, Container
                 raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
             self._let_go()
 
+    def disconnect(self) -> None:
+        """Lets go of another engine's container, which goes on without this handle."""
+        self._removed = True
+        self._connection.close()
+
     def _let_go(self) -> None:
         """It is gone: closes what this handle has of it, and removes what its monitor may have left."""
         self._removed = True
