@@ -6,7 +6,7 @@ import os
 import socket
 
 from pytest_pycontainer.kernel import namespaces
-from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.execute import run_execute
 from pytest_pycontainer.runtime.failure import StepFailed, step
@@ -32,10 +32,12 @@ class Executions:
             with step("start a process in the container"):
                 # Only the child that is forked next comes to lie in the container's PID namespace.
                 namespaces.enter(init, namespaces.PID)
-                pid = os.fork()
-                if pid == 0:
-                    run_execute(process, self._cgroup, init, answer, descriptors[1:])
-                namespaces.enter(self._own_pids, namespaces.PID)
+                try:
+                    pid, cgroup = cgroups.fork_into(self._cgroup)
+                    if pid == 0:
+                        run_execute(process, cgroup, init, answer, descriptors[1:])
+                finally:
+                    namespaces.enter(self._own_pids, namespaces.PID)
                 pidfd = os.pidfd_open(pid)
         except StepFailed as failure:
             messages.tell(answer, failure.failed)
