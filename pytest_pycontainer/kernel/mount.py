@@ -111,7 +111,7 @@ def clone_tree(descriptor: int, flags: int = 0, propagation: int = PRIVATE) -> i
 
     What is mounted below comes along. ``flags`` (RDONLY, NOSUID, NODEV, NOEXEC) hold for all of it. What is mounted on
     either side later does not show on the other, but with SLAVE as ``propagation`` what is mounted on the original
-    shows here; with 0 each mount in it stays what it is. It goes when the descriptor that this returns is closed before.
+    shows here; with 0 each stays as it is. It goes when the descriptor that this returns is closed before.
     """
     how = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE | _AT_EMPTY_PATH
     tree = libc.syscall("open_tree", descriptor, b"", how)
@@ -167,9 +167,7 @@ def clone_read_only(path: str) -> int:
     return tree
 
 
-def _set_attributes(
-    tree: int, flags: int, propagation: int = 0, how: int = 0, *, user_namespace: int = 0
-) -> None:
+def _set_attributes(tree: int, flags: int, propagation: int = 0, how: int = 0, *, user_namespace: int = 0) -> None:
     # MOUNT_ATTR_* up to NOEXEC are the numbers of mount(2)'s flags.
     attributes = (ctypes.c_uint64 * 4)(flags, 0, propagation, user_namespace)
     libc.syscall("mount_setattr", tree, b"", _AT_EMPTY_PATH | how, ctypes.byref(attributes), ctypes.sizeof(attributes))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.rootfs import open_mount_target
-from pytest_pycontainer.runtime.spec import DeviceNode, SystemDirectories
+from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, DeviceNode, IdMap, Namespaces, SystemDirectories
 
 _TOP = ("proc", "sys", "dev")
 _PLAIN = mount.NOSUID | mount.NODEV | mount.NOEXEC
@@ -26,11 +26,19 @@ _LINKS = {
 }
 
 
-def prepare_system_directories(staging: str, system: SystemDirectories, hierarchies: tuple[str, ...]) -> None:
+def prepare_system_directories(
+    staging: str,
+    system: SystemDirectories,
+    hierarchies: Mapping[str, str],
+    shared: Namespaces = OWN_NAMESPACES,
+    shared_memory: int = -1,
+) -> None:
     """Mounts /proc, /sys and /dev with all that belongs below them into ``staging``, a directory of our own.
 
-    ``hierarchies`` are the cgroup's, whose namespace this process is in. Called ahead, when there is no root yet: no
-    image has a say in what is mounted or masked here. Raises StepFailed.
+    ``hierarchies`` are the cgroup's, with its place in each. What is mounted shows the namespaces that this process is
+    in, of which some are ``shared``; ``shared_memory`` is a detached mount for /dev/shm, if that is another
+    container's. Called ahead, when there is no root yet: no image has a say in what is mounted or masked here. Raises
+    StepFailed.
     """
     with step("prepare the system directories"):
         # A mount of its own, which goes with the mount namespace.
@@ -41,19 +49,18 @@ def prepare_system_directories(staging: str, system: SystemDirectories, hierarch
     _mount(staging, "dev", "tmpfs", mount.NOSUID | mount.STRICTATIME, "mode=755,size=65536k")
     with step("fill /dev"):
         _fill_dev(os.path.join(staging, "dev"))
-    terminals = "newinstance,ptmxmode=0666,mode=0620,gid=5"
-    _mount(staging, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
+    _mount_terminals(staging, shared.ids)
     _mount(staging, "dev/mqueue", "mqueue", _PLAIN)
-    _mount(staging, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={system.shm_bytes}", source="shm")
+    _mount_shared_memory(staging, system.shm_bytes, shared, shared_memory)
     read_only = 0 if system.privileged else mount.RDONLY
     _mount(staging, "sys", "sysfs", _PLAIN | read_only)
-    _mount_cgroups(staging, hierarchies, read_only)
+    _mount_cgroups(staging, hierarchies, read_only, shows_all=bool(shared.machine & namespaces.CGROUP))
     if system.privileged:
         with step("copy this machine's device nodes"):
             _copy_devices("/dev", os.path.join(staging, "dev"))
     for device in system.devices:
         with step(f"make {device.path}"):
-            _make_device(staging, device)
+            _make_device(staging, device, shared.ids)
     _mask(staging, system.masked_paths, system.read_only_paths)
 
 
@@ -77,21 +84,49 @@ def _mount(staging: str, path: str, filesystem: str, flags: int, options: str = 
         mount.mount(source or filesystem, os.path.join(staging, path), filesystem, flags, options)
 
 
-def _mount_cgroups(staging: str, hierarchies: tuple[str, ...], read_only: int) -> None:
-    # The cgroup namespace makes the container's own directory the top of what it sees.
-    if hierarchies == ("cgroup2",):
+def _mount_terminals(staging: str, ids: IdMap | None) -> None:
+    owner, group = (0, 5) if ids is None else ids.of_machine(0, 5)
+    terminals = f"newinstance,ptmxmode=0666,mode=0620,gid={group}"
+    _mount(staging, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
+    if ids is not None:  # the kernel makes them its mounter's
+        for path in ("dev/pts", "dev/pts/ptmx"):
+            os.chown(os.path.join(staging, path), owner, ids.gid)
+
+
+def _mount_shared_memory(staging: str, size: int | None, shared: Namespaces, tree: int) -> None:
+    if size is None:
+        return
+    place = os.path.join(staging, "dev/shm")
+    with step("make /dev/shm"):
+        os.mkdir(place, 0o755)
+    if shared.machine & namespaces.IPC:
+        with step("show this machine's /dev/shm"):
+            mount.bind("/dev/shm", place)  # noqa: S108  (it is the directory itself that is wanted)
+    elif tree >= 0:
+        with step("show the other container's /dev/shm"):
+            target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            mount.attach(tree, target)
+            os.close(target)
+    else:
+        _mount(staging, "dev/shm", "tmpfs", _PLAIN, f"mode=1777,size={size}", source="shm")
+
+
+def _mount_cgroups(staging: str, hierarchies: Mapping[str, str], read_only: int, *, shows_all: bool) -> None:
+    # The cgroup namespace makes the container's own directory the top of what it sees. Without one Docker shows the
+    # same, of version 1, and of version 2 everything.
+    if tuple(hierarchies) == ("cgroup2",):
         _mount(staging, "sys/fs/cgroup", "cgroup2", _PLAIN | read_only)
     elif hierarchies:
         _mount(staging, "sys/fs/cgroup", "tmpfs", _PLAIN, "mode=755")
-        for hierarchy in hierarchies:
+        for hierarchy, place in hierarchies.items():
             if hierarchy != "cgroup2":  # of a hybrid machine's hierarchies, Docker shows those of version 1
-                _mount_version_1(staging, hierarchy, read_only)
+                _mount_version_1(staging, hierarchy, read_only, place if shows_all else "/")
         with step("make /sys/fs/cgroup as it is to stay"):
             flags = mount.REMOUNT | mount.BIND | read_only | _PLAIN
             mount.mount("none", os.path.join(staging, "sys/fs/cgroup"), None, flags)
 
 
-def _mount_version_1(staging: str, hierarchy: str, read_only: int) -> None:
+def _mount_version_1(staging: str, hierarchy: str, read_only: int, below: str) -> None:
     name = hierarchy.removeprefix("name=")
     with step(f"make /sys/fs/cgroup/{name}"):
         os.mkdir(os.path.join(staging, "sys/fs/cgroup", name), 0o755)
@@ -99,6 +134,16 @@ def _mount_version_1(staging: str, hierarchy: str, read_only: int) -> None:
             for controller in name.split(","):
                 os.symlink(name, os.path.join(staging, "sys/fs/cgroup", controller))
     _mount(staging, f"sys/fs/cgroup/{name}", "cgroup", _PLAIN | read_only, hierarchy)
+    if below != "/":
+        with step(f"show {below} at /sys/fs/cgroup/{name}"):
+            place = os.path.join(staging, "sys/fs/cgroup", name)
+            own = os.open(place + below, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            tree = mount.clone_tree(own)
+            mount.detach(place)
+            target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            mount.attach(tree, target)
+            for descriptor in (own, tree, target):
+                os.close(descriptor)
 
 
 def _fill_dev(dev: str) -> None:
@@ -106,7 +151,7 @@ def _fill_dev(dev: str) -> None:
         os.mknod(os.path.join(dev, name), stat.S_IFCHR | 0o666, os.makedev(major, minor))
     for name, to in _LINKS.items():
         os.symlink(to, os.path.join(dev, name))
-    for name in ("pts", "mqueue", "shm"):
+    for name in ("pts", "mqueue"):
         os.mkdir(os.path.join(dev, name), 0o755)
 
 
@@ -125,13 +170,14 @@ def _copy_devices(source: str, target: str) -> None:
                 os.chown(place, status.st_uid, status.st_gid)
 
 
-def _make_device(staging: str, device: DeviceNode) -> None:
+def _make_device(staging: str, device: DeviceNode, ids: IdMap | None) -> None:
     place = staging + device.path
     os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
     with suppress(FileNotFoundError):  # as a later option takes the place of an earlier one, it does of Docker's nodes
         os.unlink(place)
     os.mknod(place, device.mode, device.device)
-    os.chown(place, device.uid, device.gid)
+    owner = (device.uid, device.gid)
+    os.chown(place, *(owner if ids is None else ids.of_machine(*owner)))
 
 
 def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None:

@@ -11,10 +11,18 @@ from typing import NoReturn
 from pytest_pycontainer.kernel import credentials, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import adjust_oom_score, become, close_all_but, execute, reset_signals
-from pytest_pycontainer.runtime.spec import ProcessSpec
+from pytest_pycontainer.runtime.process import (
+    adjust_oom_score,
+    become,
+    close_all_but,
+    execute,
+    own_stream,
+    reset_signals,
+)
+from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec
+from pytest_pycontainer.runtime.user_namespace import become_root
 
-_JOINED = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
+_JOINED = namespaces.ALL & ~(namespaces.PID | namespaces.USER)
 _FAILED = 125
 
 
@@ -24,11 +32,12 @@ def run_execute(
     init: int,
     answer: socket.socket,
     streams: Sequence[int],
+    ids: IdMap | None,
 ) -> NoReturn:
     """Joins the container of the pidfd ``init`` and becomes the command; runs in a child made for it.
 
     ``streams`` become standard input, output and error. A failing step goes out on ``answer`` as ``Failed``; the
-    monitor sends the exit.
+    monitor sends the exit. With ``ids`` the container has a user namespace, with these users and groups.
     """
     try:
         # Before the container can see this process (CVE-2016-9962, CVE-2019-5736).
@@ -42,7 +51,13 @@ def run_execute(
             cgroups.join(cgroup)
             credentials.join_new_keyring()
             sys.path.clear()
-            namespaces.enter(init, _JOINED)
+            if ids is None:
+                namespaces.enter(init, _JOINED)
+            else:
+                for number in range(len(streams)):
+                    own_stream(number, ids.uid, ids.gid)
+                namespaces.enter(init, _JOINED | namespaces.USER)
+                become_root()
         close_all_but([answer.fileno()])
         environment = become(process)
         execute(process.command, environment)

@@ -11,14 +11,15 @@ from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.execute import run_execute
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.reaper import exit_code
-from pytest_pycontainer.runtime.spec import ProcessSpec
+from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec
 
 
 class Executions:
     """Forks them, and tells who asked how they ended."""
 
-    def __init__(self, loop: EventLoop, cgroup: tuple[str, ...], own_pids: int) -> None:
+    def __init__(self, loop: EventLoop, cgroup: tuple[str, ...], own_pids: int, ids: IdMap | None) -> None:
         self._loop = loop
+        self._ids = ids
         self._cgroup = cgroup
         self._own_pids = own_pids  # the monitor's PID namespace
 
@@ -35,7 +36,7 @@ class Executions:
                 try:
                     pid, cgroup = cgroups.fork_into(self._cgroup)
                     if pid == 0:
-                        run_execute(process, cgroup, init, answer, descriptors[1:])
+                        run_execute(process, cgroup, init, answer, descriptors[1:], self._ids)
                 finally:
                     namespaces.enter(self._own_pids, namespaces.PID)
                 pidfd = os.pidfd_open(pid)

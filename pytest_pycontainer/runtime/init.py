@@ -11,22 +11,21 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from pytest_pycontainer.kernel import credentials, mount, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
-from pytest_pycontainer.runtime.devices import move_system_directories, prepare_system_directories
+from pytest_pycontainer.runtime.devices import prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.init_layer import add_init_layer
-from pytest_pycontainer.runtime.mount_points import record_mount_points
-from pytest_pycontainer.runtime.mounts import attach_mounts
 from pytest_pycontainer.runtime.process import adjust_oom_score, become, close_all_but, execute, reset_signals
 from pytest_pycontainer.runtime.reaper import run_as_child
-from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
-from pytest_pycontainer.runtime.spec import ContainerSpec, SystemDirectories
+from pytest_pycontainer.runtime.root import mount_whole_root
+from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.spec import IdMap, Namespaces
 
-_OWN_NAMESPACES = namespaces.MOUNT | namespaces.NETWORK | namespaces.IPC | namespaces.UTS | namespaces.CGROUP
+_OWN_NAMESPACES = namespaces.ALL & ~(namespaces.PID | namespaces.USER)
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 # As Docker sets them: everybody in a container may open low ports and send pings.
@@ -39,18 +38,21 @@ _Expected = TypeVar("_Expected", messages.Launch, messages.Start)
 
 
 def run_init(
+    request: messages.Prepare,
     cgroup: tuple[str, ...],
-    system: SystemDirectories,
     channel: socket.socket,
     report: socket.socket,
     points: MountPoints,
     network: int | None,
+    joined: Mapping[int, int],
+    mounter: socket.socket | None,
 ) -> NoReturn:
-    """Joins ``cgroup``, makes namespaces, sets up what it is told to, waits for ``Start``, and becomes the command.
+    """Joins what it is not in yet of its cgroup, makes namespaces, sets up what it is told to, and becomes the command.
 
     ``channel`` leads to the engine: ``Created`` or ``Failed`` go out on it, ``Launch`` and ``Start`` come in, and its
     closing says that the command runs. ``report`` leads to the monitor, and tells it of ``Failed`` and of the command
-    in the same way. Without ``network``, a network namespace that there is already, a new one is made.
+    in the same way. Without ``network``, a network namespace that there is already, a new one is made. ``joined`` are
+    pidfds of those whose namespaces it is to share, by kind. Who is in a user namespace has a ``mounter``.
     """
     try:
         os.setsid()
@@ -61,17 +63,27 @@ def run_init(
         with step("join the cgroup"):
             # First: what it is in when it gets a cgroup namespace is the top that it will see.
             cgroups.join(cgroup)
-            hierarchies = cgroups.joined(cgroup)
-        _make_namespaces(channel, network)
-        prepare_system_directories(points.system, system, hierarchies)
+            hierarchies = cgroups.joined(request.place.cgroup)
+        _make_namespaces(channel, network, request.namespaces, joined)
+        if mounter is None:
+            shared_memory = _shared_memory(joined)
+            prepare_system_directories(points.system, request.system, hierarchies, request.namespaces, shared_memory)
+        else:
+            messages.send(mounter, messages.Created())
         launch = _await(channel, messages.Launch)
         spec = launch.spec
         if spec.host_network:
             with step("join this machine's network"):
                 namespaces.enter(machine, namespaces.NETWORK)
-        adjust_oom_score(spec.process)
+        if mounter is None:
+            adjust_oom_score(spec.process)
         parameters = os.open("/proc/sys", os.O_PATH | os.O_DIRECTORY) if spec.sysctls else -1
-        _enter_root(spec, points, again=launch.again)
+        if not request.namespaces.machine & namespaces.UTS and namespaces.UTS not in joined:
+            with step("set the host name"):
+                socket.sethostname(spec.hostname)
+        again = launch.again
+        root = _receive_root(mounter, launch) if mounter else mount_whole_root(spec, points, again=again)
+        _enter_root(root, read_only=spec.read_only)
         _await(channel, messages.Start)
         _set_sysctls(spec.sysctls, parameters)
         close_all_but([channel.fileno(), report.fileno()])
@@ -107,12 +119,19 @@ def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
     return message
 
 
-def _make_namespaces(channel: socket.socket, network: int | None) -> None:
+def _make_namespaces(
+    channel: socket.socket, network: int | None, shared: Namespaces, joined: Mapping[int, int]
+) -> None:
+    for kind, pidfd in joined.items():
+        if kind != namespaces.PID:  # that one it is forked into
+            with step(f"join another container's {namespaces.NAMES[kind]} namespace"):
+                namespaces.enter(pidfd, kind)
+    others = sum(joined) | shared.machine | (0 if network is None else namespaces.NETWORK)
     with step("make namespaces"):
-        namespaces.unshare(_OWN_NAMESPACES if network is None else _OWN_NAMESPACES & ~namespaces.NETWORK)
+        namespaces.unshare(_OWN_NAMESPACES & ~others)
         credentials.join_new_keyring()
     if network is None:
-        _prepare_network()
+        _prepare_network(shared.ids)
     else:
         with step("join the container's network"):
             namespaces.enter(network, namespaces.NETWORK)
@@ -124,10 +143,28 @@ def _make_namespaces(channel: socket.socket, network: int | None) -> None:
         os.close(own_network)
 
 
-def _prepare_network() -> None:
+def _shared_memory(joined: Mapping[int, int]) -> int:
+    """What the container whose IPC namespace is joined has as /dev/shm, as a detached mount; -1 if there is none."""
+    if namespaces.IPC not in joined:
+        return -1
+    with step("find the other container's /dev/shm"):
+        own = namespaces.open_own(namespaces.MOUNT)
+        # Its root is ours for a moment: a mount can be cloned only by who is in its namespace.
+        namespaces.enter(joined[namespaces.IPC], namespaces.MOUNT)
+        try:
+            other = mount.open_in_root(os.open("/", os.O_PATH), "dev/shm", os.O_PATH | os.O_DIRECTORY, follow=False)
+            return mount.clone_tree(other)
+        finally:
+            namespaces.enter(own, namespaces.MOUNT)
+
+
+def _prepare_network(ids: IdMap | None) -> None:
     with step("bring up the loopback interface"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
-    for name, value in _NETWORK_SETTINGS.items():
+    settings = _NETWORK_SETTINGS
+    if ids is not None:  # of the groups of a user namespace all that there are
+        settings = settings | {"ping_group_range": f"0 {ids.count - 1}"}
+    for name, value in settings.items():
         # This machine's /proc, which shows each process its own network namespace.
         with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
             file.write(value)
@@ -149,26 +186,27 @@ def _set_sysctls(sysctls: tuple[tuple[str, str], ...], parameters: int) -> None:
             os.close(descriptor)
 
 
-def _enter_root(spec: ContainerSpec, points: MountPoints, *, again: bool) -> None:
-    with step("set the host name"):
-        socket.sethostname(spec.hostname)
-    with step("mount the root file system"):
-        root = mount_root(spec.rootfs, points, points.root)
-    move_system_directories(points.system, root)
-    if spec.init_layer and not again:
-        with step("add what Docker adds to every image"):
-            add_init_layer(root)
-    attach_mounts(root, spec.mounts, points, fill=not again)
-    if spec.rootfs.upper is not None and not again:  # what else is there the container has written
-        with step("record the mount points"):
-            record_mount_points(spec.rootfs.upper)
-    if spec.read_only:
-        with step(f"make the working directory {spec.process.working_directory}"):
-            os.close(open_mount_target(root, spec.process.working_directory or "/", directory=True))
+def _receive_root(mounter: socket.socket, launch: messages.Launch) -> int:
+    messages.send(mounter, launch)
+    received = messages.receive(mounter)
+    if received is None:
+        raise StepFailed(messages.Failed("mount the root file system", 0, "the process that does it has died"))
+    answer, descriptors = received
+    if isinstance(answer, messages.Failed):
+        raise StepFailed(answer)
+    with step("attach the root"):
+        (root,) = descriptors
+        place = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount.attach(root, place)
+        os.close(place)
+    return root
+
+
+def _enter_root(root: int, *, read_only: bool) -> None:
     # Nothing is loaded from the container's root, whatever asks for it.
     sys.path.clear()
     with step("make it the root"):
         mount.pivot_into(root)
         os.close(root)
-        if spec.read_only:
+        if read_only:
             mount.make_read_only("/")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_pycontainer.runtime.spec import (
+    OWN_NAMESPACES,
     ContainerDescription,
     ContainerSpec,
     CopySpec,
@@ -41,7 +42,7 @@ class Prepare:
 
     place: Place
     system: SystemDirectories
-    namespaces: Namespaces = Namespaces()
+    namespaces: Namespaces = OWN_NAMESPACES
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,20 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
-from pytest_pycontainer.runtime import cgroups, messages
+from pytest_pycontainer.runtime import cgroups, logs, messages
 from pytest_pycontainer.runtime.clients import Clients
 from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
 from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.init import run_init
+from pytest_pycontainer.runtime.init_forking import InitForker
 from pytest_pycontainer.runtime.output import Output
 from pytest_pycontainer.runtime.process import close_all_but, failed_exit_code, pid_on_this_machine
 from pytest_pycontainer.runtime.reaper import exit_code
@@ -57,15 +59,19 @@ def run_monitor(
     channel: socket.socket,
     lifelines: Lifelines,
     points: MountPoints,
+    held: Sequence[int],
 ) -> NoReturn:
-    """Makes a container's cgroup and init, and stays with it to its end. Never returns."""
+    """Makes a container's cgroup and init, and stays with it to its end. Never returns.
+
+    ``held`` are the pidfds of those whose namespaces it is to share, and what else to keep open to the end.
+    """
     code = _FAILED
-    keep = (control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner, lifelines.container_lock)
+    keep = (control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner, lifelines.container_lock, *held)
     try:
         close_all_but(keep)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            monitor = _Monitor(request, control, lifelines, channel, points)
+            monitor = _Monitor(request, control, lifelines, channel, points, held)
         except StepFailed as failure:
             messages.tell(channel, failure.failed)
         else:
@@ -91,9 +97,10 @@ class _Monitor:
         lifelines: Lifelines,
         channel: socket.socket,
         points: MountPoints,
+        held: Sequence[int],
     ) -> None:
+        self._request = request
         self._place = request.place
-        self._system = request.system
         self._points = points
         self._loop = EventLoop()
         self._state = ContainerState()
@@ -115,7 +122,9 @@ class _Monitor:
             self._output = Output(self._loop, self._place.directory)
         with step("listen for requests"):
             self._clients = Clients(self._loop, control, self._place.directory, self._serve, self._end_without_owner)
-        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids)
+        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids, request.namespaces.ids)
+        self._joined = dict(zip(request.namespaces.joined, held, strict=False))
+        self._forker = InitForker(self._loop, request, self._joined, points, self._own_pids)
         self._init: _Init | None = self._fork_init(channel)
         self._loop.watch(lifelines.owner, lambda: self._end_without_owner(lifelines.owner))
         self._loop.watch(lifelines.spawner, lambda: self._end_without_spawner(lifelines.spawner))
@@ -132,22 +141,24 @@ class _Monitor:
             output, output_end = os.pipe()
             errors, errors_end = os.pipe()
             report, report_end = socket.socketpair()
-            namespaces.unshare(namespaces.PID)
-            pid = os.fork()
-            if pid == 0:
+
+            def become_init(cgroup: tuple[str, ...], mounter: socket.socket | None) -> NoReturn:
                 null = os.open(os.devnull, os.O_RDONLY)
                 for number, descriptor in enumerate((null, output_end, errors_end)):
                     os.dup2(descriptor, number)
-                network = () if self._network is None else (self._network,)
-                close_all_but([channel.fileno(), report_end.fileno(), *network])
-                run_init(self._place.cgroup, self._system, channel, report_end, self._points, self._network)
+                optional = [] if self._network is None else [self._network]
+                optional += [] if mounter is None else [mounter.fileno()]
+                close_all_but([channel.fileno(), report_end.fileno(), *optional, *self._joined.values()])
+                sockets = (channel, report_end)
+                run_init(self._request, cgroup, *sockets, self._points, self._network, self._joined, mounter)
+
+            pid = self._forker.fork(become_init, (output_end, errors_end))
             report_end.close()
             for descriptor in (output_end, errors_end):
                 os.close(descriptor)
             init = _Init(pid, os.pidfd_open(pid), report)
-            # What this process forks next belongs into its own namespace again.
-            namespaces.enter(self._own_pids, namespaces.PID)
-        self._output.follow(output, errors)
+        self._output.follow(output, logs.STDOUT)
+        self._output.follow(errors, logs.STDERR)
         self._loop.watch(report.fileno(), lambda: self._hear_report(init))
         self._loop.watch(init.pidfd, lambda: self._finish_run(init))
         return init
@@ -245,6 +256,7 @@ class _Monitor:
         if isinstance(request, messages.Remember):
             self._description = request.description
             self._restarts.policy = request.description.restart
+            self._output.limit(request.description.log)
             self._network = os.dup(descriptors[0])
             self._channel = socket.socket(fileno=os.dup(descriptors[1]))
         elif isinstance(request, messages.Publish) and self._description is not None:

@@ -11,24 +11,28 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.copying import SOURCE_STEP
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
-from pytest_pycontainer.runtime.spec import BindMount, FileMount, Mount, RootMount, TmpfsMount, VolumeMount
+from pytest_pycontainer.runtime.spec import BindMount, FileMount, IdMap, Mount, RootMount, TmpfsMount, VolumeMount
 from pytest_pycontainer.runtime.volumes import content_of, fill_volume
 
 _FromSource = BindMount | VolumeMount | RootMount | FileMount
 _SMALL = mount.NOSUID | mount.NODEV
 
 
-def attach_mounts(root: int, mounts: Iterable[Mount], points: MountPoints, *, fill: bool = True) -> None:
+def attach_mounts(
+    root: int, mounts: Iterable[Mount], points: MountPoints, *, fill: bool = True, ids: IdMap | None = None
+) -> None:
     """Makes ``mounts`` in the root open as ``root``, in a mount namespace of our own. Raises StepFailed.
 
     Empty volumes that want the image's content are filled with it, unless not to ``fill`` them. Where sources of
-    ours are needed, they are mounted on ``points.source`` for a moment.
+    ours are needed, they are mounted on ``points.source`` for a moment. ``ids`` say what this machine calls the
+    container's users; of what is this machine's, nothing is mapped.
     """
     for one in mounts:
         if fill and isinstance(one, VolumeMount) and one.copies:
@@ -38,10 +42,22 @@ def attach_mounts(root: int, mounts: Iterable[Mount], points: MountPoints, *, fi
     for one in mounts:
         with step(f"mount {one.target}"):
             if isinstance(one, TmpfsMount):
-                _mount_tmpfs(root, one)
+                _mount_tmpfs(root, one if ids is None else replace(one, options=_of_machine(one.options, ids)))
             else:
+                if isinstance(one, FileMount) and ids is not None:
+                    uid, gid = ids.of_machine(one.uid, one.gid)
+                    one = replace(one, uid=uid, gid=gid)
                 with _open_source(one, points) as source:
                     _attach(root, source, one)
+
+
+def _of_machine(options: Iterable[str], ids: IdMap) -> tuple[str, ...]:
+    """A tmpfs's options, with its owner as this machine calls that."""
+    first = {"uid": ids.uid, "gid": ids.gid}
+    parted = (option.partition("=") for option in options)
+    return tuple(
+        f"{name}={first[name] + int(value)}" if name in first else name + sign + value for name, sign, value in parted
+    )
 
 
 def _mount_tmpfs(root: int, wanted: TmpfsMount) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import struct
 from collections.abc import Iterable
 from typing import Final, NoReturn
@@ -55,13 +56,20 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def adjust_oom_score(process: ProcessSpec) -> None:
-    """Says how soon this process is ended when the machine has no memory left.
+def own_stream(descriptor: int, uid: int, gid: int) -> None:
+    """Makes a pipe, socket or terminal another user's, who may then open it by its name in /proc. Raises OSError."""
+    status = os.fstat(descriptor)
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or os.isatty(descriptor):
+        os.fchown(descriptor, uid, gid)
+
+
+def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
+    """Says how soon this process, or that with a number, is ended when the machine has no memory left.
 
     Called while /proc is this machine's: nothing is written to what a container shows as that (CVE-2025-52881).
     """
     if process.oom_score_adj is not None:
-        with step(f"set oom_score_adj to {process.oom_score_adj}"), open("/proc/self/oom_score_adj", "w") as file:
+        with step(f"set oom_score_adj to {process.oom_score_adj}"), open(f"/proc/{number}/oom_score_adj", "w") as file:
             file.write(str(process.oom_score_adj))
 
 

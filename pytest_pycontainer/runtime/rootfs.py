@@ -24,7 +24,7 @@ class MountPoints:
 
     ``mask`` is the layer that lies on the host image: it hides what is this machine's own business. ``host`` is the
     host image as one directory. ``root``, ``source`` and ``system`` are empty directories to mount on; ``empty`` is a
-    layer with nothing in it.
+    layer with nothing in it. ``machine`` is this machine's root file system.
     """
 
     def __init__(self, directory: str) -> None:
@@ -35,6 +35,7 @@ class MountPoints:
         self.root = os.path.join(directory, "root")
         self.source = os.path.join(directory, "source")
         self.system = os.path.join(directory, "system")
+        self.machine = "/"
 
     def prepare(self, hidden: Iterable[str]) -> None:
         """Mounts the tmpfs and fills it, in a mount namespace that this process has for itself. Raises OSError.
@@ -47,6 +48,18 @@ class MountPoints:
         self._fill_mask(hidden)
         # Once, for all containers: what is looked up in it is known to the next.
         _mount_overlay([self.mask, "/"], None, None, self.host)
+
+    def map_host(self, user_namespace: int) -> None:
+        """Shows the host image's files as that namespace's users own them; in a mount namespace of this process's own.
+
+        Raises OSError, EINVAL where this kernel can't map a file system.
+        """
+        mapped = os.path.join(self.directory, "machine")
+        os.mkdir(mapped)
+        for source, place in ((self.mask, self.mask), ("/", mapped)):
+            mount.show_mapped(source, place, user_namespace)
+        self.machine = mapped
+        _mount_overlay([self.mask, self.machine], None, None, self.host)
 
     def _fill_mask(self, hidden: Iterable[str]) -> None:
         for name, mode in _OWN_DIRECTORIES.items():
@@ -92,7 +105,7 @@ def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
             # lowerdir path"), so they are stacked on the host image that is an overlay of its own.
             layers.append(points.host)
         else:
-            layers += [points.mask, "/"]
+            layers += [points.mask, points.machine]
     _mount_overlay(layers or [points.empty], rootfs.upper, rootfs.work, target, empty=points.empty)
     return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 

@@ -117,7 +117,10 @@ class _Spawner:
     def _fork_monitor(self, request: messages.Prepare, descriptors: list[int]) -> None:
         # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
         # once our own namespace is the one for children again.
-        namespaces.unshare(namespaces.PID)
+        # Who shares a PID namespace can't have a monitor that is PID 1 of another one above it.
+        shared = request.namespaces.machine | sum(request.namespaces.joined)
+        if not shared & namespaces.PID:
+            namespaces.unshare(namespaces.PID)
         try:
             child = os.fork()
             if child == 0:
@@ -125,10 +128,11 @@ class _Spawner:
         finally:
             namespaces.enter(self._own_pids, namespaces.PID)
 
-    def _become_monitor(self, request: messages.Prepare, channel: int, control: int, lock: int) -> NoReturn:
+    def _become_monitor(self, request: messages.Prepare, channel: int, control: int, lock: int, *held: int) -> NoReturn:
         try:
             lifelines = Lifelines(self._owner, self._lifeline, lock)
-            run_monitor(request, socket.socket(fileno=control), socket.socket(fileno=channel), lifelines, self._points)
+            sockets = (socket.socket(fileno=control), socket.socket(fileno=channel))
+            run_monitor(request, *sockets, lifelines, self._points, held)
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 

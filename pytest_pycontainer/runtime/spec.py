@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.mount import NODEV, NOSUID
@@ -34,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class IdMap:
-    """The users and groups of a user namespace: its 0 to ``count`` - 1 are this machine's from ``uid`` and ``gid`` on."""
+    """A user namespace's users and groups: its 0 to ``count`` - 1 are this machine's from ``uid`` and ``gid`` on."""
 
     uid: int
     gid: int
@@ -63,6 +64,10 @@ class Namespaces:
     joined: tuple[int, ...] = ()
     shareable_ipc: bool = False
     ids: IdMap | None = None
+
+
+OWN_NAMESPACES: Final = Namespaces()
+"""Those of a container that was not given others: all of its own but the user namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +256,7 @@ class ContainerDescription:
     ports: tuple[tuple[str, int, int, str], ...] = ()
     restart: RestartPolicy = RestartPolicy()
     log: LogLimits = LogLimits()
-    namespaces: Namespaces = Namespaces()
+    namespaces: Namespaces = OWN_NAMESPACES
 
 
 @dataclass(frozen=True, slots=True)
