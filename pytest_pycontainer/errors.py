@@ -54,6 +54,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── ContainerStartError           the step that failed (exit code 125)
     │   │   ├── CommandNotFoundError      (exit code 127)
     │   │   └── CommandNotExecutableError (exit code 126)
+    │   ├── ContainerUpdateError          other limits that the kernel refused
     │   ├── ContainerNotFoundError
     │   ├── ContainerNotRunningError
     │   ├── ContainerRunningError         it has to be stopped first
@@ -639,6 +640,17 @@ class ContainerStartError(ContainerError):
 
     def __str__(self) -> str:
         return f"cannot start {self.container!r}: {self.step}: {self.detail}"
+
+
+class ContainerUpdateError(ContainerError):
+    """The kernel refused other limits for a container: ``detail`` says which, and what it answered."""
+
+    def __init__(self, container: str, detail: str) -> None:
+        super().__init__(container, detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot change the limits of {self.container!r}: {self.detail}; it may be using more than that already"
 
 
 class CommandNotFoundError(ContainerStartError):

@@ -19,6 +19,7 @@ from pytest_pycontainer.engine.container_processes import ContainerProcesses
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.files import ContainerFiles, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.measurements import ContainerMeasurements
 from pytest_pycontainer.engine.records import ContainerRecord, Reservation
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import (
@@ -35,7 +36,7 @@ _REMOVAL_SECONDS = 30.0
 _ACTIVE: Final = ("running", "paused", "restarting")
 
 
-class Container(ContainerProcesses, ContainerOutput, ContainerChanges, ContainerFiles):
+class Container(ContainerProcesses, ContainerOutput, ContainerChanges, ContainerMeasurements, ContainerFiles):
     """One container, from its making to its removal.
 
     A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a

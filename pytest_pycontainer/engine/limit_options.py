@@ -21,7 +21,23 @@ Texts: TypeAlias = str | Iterable[str]
 """One text, or several."""
 
 
-class LimitOptions(TypedDict, total=False):
+class UpdateOptions(TypedDict, total=False):
+    """The limits that ``Container.update`` can change, as ``LimitOptions`` describe them."""
+
+    memory: Size | None
+    memory_swap: Size | None
+    memory_reservation: Size | None
+    cpus: float | str | None
+    cpu_period: int | None
+    cpu_quota: int | None
+    cpu_shares: int | None
+    cpuset_cpus: str | None
+    cpuset_mems: str | None
+    pids_limit: int | None
+    blkio_weight: int | None
+
+
+class LimitOptions(UpdateOptions, total=False):
     """What ``create`` and ``run`` take to limit a container, with docker's names and meanings.
 
     ``memory`` (0: no limit), ``memory_reservation`` and ``shm_size`` are bytes, or text such as ``512m``;
@@ -43,19 +59,8 @@ class LimitOptions(TypedDict, total=False):
     (``c 10:229 rwm``). ``sysctls`` are parameters of the container's own namespaces (``net.core.somaxconn=1024``).
     """
 
-    memory: Size | None
-    memory_swap: Size | None
-    memory_reservation: Size | None
     memory_swappiness: int | None
     oom_kill_disable: bool
-    cpus: float | str | None
-    cpu_period: int | None
-    cpu_quota: int | None
-    cpu_shares: int | None
-    cpuset_cpus: str | None
-    cpuset_mems: str | None
-    pids_limit: int | None
-    blkio_weight: int | None
     blkio_weight_device: DeviceValues | None
     device_read_bps: DeviceValues | None
     device_write_bps: DeviceValues | None

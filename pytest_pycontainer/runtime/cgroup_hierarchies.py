@@ -7,7 +7,7 @@ of a cgroup that the kernel does not free by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,8 @@ SUBTREE_CONTROL: Final = "cgroup.subtree_control"
 """Where a version 2 directory is told which controllers its children get."""
 
 _NAME = "pycontainer-{}"
+# What version 1 has among a mount's options besides controllers.
+_MOUNT_OPTIONS = frozenset({"rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,23 @@ class Cgroups:
         with open(mountinfo) as file:
             found = {hierarchy.parent: hierarchy for line in file for hierarchy in _hierarchies(line, own)}
         return cls(tuple(found[parent] for parent in sorted(found)))
+
+    @classmethod
+    def of(cls, directories: Iterable[str]) -> Cgroups:
+        """The hierarchies that these directories of a container are in. Raises OSError."""
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split(" - ") for line in file]
+        options = {before.split()[2]: after.split()[2] for before, after in mounts if after.startswith("cgroup ")}
+        found = []
+        for directory in directories:
+            parent = os.path.dirname(directory)
+            if os.path.exists(os.path.join(directory, "cgroup.controllers")):
+                found.append(_handing_on(parent))
+            else:
+                device = os.stat(directory).st_dev
+                controllers = options.get(f"{os.major(device)}:{os.minor(device)}", "").split(",")
+                found.append(Hierarchy(parent, frozenset(controllers) - _MOUNT_OPTIONS))
+        return cls(tuple(found))
 
     def directories(self, container_id: str) -> tuple[str, ...]:
         """The directories of one container's cgroup, one for each hierarchy."""
@@ -92,13 +111,16 @@ def _unified(own: str, top: str) -> Hierarchy:
     """
     directory = own
     while True:
-        controllers = _words(os.path.join(directory, "cgroup.controllers"))
-        if controllers and _may_hand_on(directory):
-            handed_on = _words(os.path.join(directory, SUBTREE_CONTROL))
-            return Hierarchy(directory, controllers, unified=True, handed_on=handed_on)
+        if _may_hand_on(directory) and (found := _handing_on(directory)).controllers:
+            return found
         if directory == top:
             return Hierarchy(own, frozenset(), unified=True)
         directory = os.path.dirname(directory)
+
+
+def _handing_on(directory: str) -> Hierarchy:
+    controllers, handed_on = (_words(os.path.join(directory, name)) for name in ("cgroup.controllers", SUBTREE_CONTROL))
+    return Hierarchy(directory, controllers, unified=True, handed_on=handed_on)
 
 
 def _may_hand_on(directory: str) -> bool:

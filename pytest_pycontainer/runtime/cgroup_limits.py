@@ -6,6 +6,7 @@ admin-guide/cgroup-v1 and cgroup-v2).
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -145,7 +146,7 @@ def _memory(limits: Limits) -> Iterator[_Write]:
         swap = UNLIMITED if wanted == UNLIMITED else wanted - (memory or 0)
         version_1 = (("memory.memsw.limit_in_bytes", wanted),)
         version_2 = (("memory.swap.max", _or_max(swap)),)
-        yield _Write("memory_swap", wanted, "memory", version_1, version_2, optional=both is None)
+        yield _Write("memory_swap", wanted, "memory", version_1, version_2, both in (None, UNLIMITED))
     if (reservation := limits.memory_reservation) is not None:
         files = (("memory.soft_limit_in_bytes", reservation),), (("memory.low", reservation),)
         yield _Write("memory_reservation", reservation, "memory", *files)
@@ -212,20 +213,36 @@ def weight_of_block_weight(weight: int) -> int:
 
 
 def apply(settings: Iterable[Setting]) -> None:
-    """Writes settings of a cgroup that has been made. Raises OSError, naming the file, and UnsupportedLimitError."""
+    """Writes settings of a cgroup that has been made. Raises OSError, naming the file, and UnsupportedLimitError.
+
+    What the kernel calls invalid is written again after the others: memory must never be more than memory and swap
+    together, nor a quota more than its period allows, so that the order depends on what is there.
+    """
+    refused = []
     for setting in settings:
-        written = _existing(setting)
-        if written is None:
-            continue
         try:
-            descriptor = os.open(written.path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, written.value.encode())
-            finally:
-                os.close(descriptor)
+            _write(setting)
         except OSError as error:
-            detail = f"{error.strerror} (writing {written.value!r} to {written.path})"
-            raise OSError(error.errno, detail) from error
+            if error.errno != errno.EINVAL:
+                raise
+            refused.append(setting)
+    for setting in refused:
+        _write(setting)
+
+
+def _write(setting: Setting) -> None:
+    written = _existing(setting)
+    if written is None:
+        return
+    try:
+        descriptor = os.open(written.path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, written.value.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        detail = f"{error.strerror} (writing {written.value!r} to {written.path})"
+        raise OSError(error.errno, detail) from error
 
 
 def _existing(setting: Setting) -> Setting | None:
