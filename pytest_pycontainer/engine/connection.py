@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -42,6 +42,24 @@ def raise_failed(container: str, command: str, failed: messages.Failed) -> NoRet
     raise ContainerStartError(container, failed.step, failed.detail)
 
 
+class News:
+    """Whether there is something new of a container: heard by another thread, or still to be heard."""
+
+    def __init__(self, control: socket.socket, told: int) -> None:
+        self._control = control
+        self._told = told
+
+    def wait(self, other: int, timeout: float | None) -> None:
+        """Returns when there is something new, when ``other`` is readable, or after ``timeout`` seconds."""
+        poll = select.poll()
+        for descriptor in (other, self._told, self._control.fileno()):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        poll.poll(None if timeout is None else timeout * 1000)
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._told)
+
+
 class MonitorConnection:
     """Leads to one container's monitor: requests go out on it, and how the container is comes in.
 
@@ -58,6 +76,7 @@ class MonitorConnection:
         self._pidfd = -1
         self._heard = False
         self._gone = False
+        self._told: set[int] = set()  # event counters of those that wait for something else too
 
     @classmethod
     def connect(cls, directory: Path) -> MonitorConnection:
@@ -148,6 +167,7 @@ class MonitorConnection:
             self._gone = True
             if self._state.status != "exited":
                 self._state = replace(self._state, status="exited", pid=0, exit_code=KILLED)
+            self._tell()
             return
         message, descriptors = received
         assert isinstance(message, messages.StateChanged)
@@ -155,6 +175,11 @@ class MonitorConnection:
         self._heard = True
         if descriptors:
             (self._pidfd,) = descriptors
+        self._tell()
+
+    def _tell(self) -> None:
+        for told in self._told:
+            os.eventfd_write(told, 1)
 
     def open_pidfd(self) -> int:
         """A pidfd of PID 1, the caller's; -1 unless it runs."""
@@ -163,14 +188,17 @@ class MonitorConnection:
             return os.dup(self._pidfd) if self._pidfd >= 0 else -1
 
     @contextmanager
-    def exit_descriptor(self) -> Iterator[int]:
-        """A descriptor that becomes readable when PID 1 ends; it is so already unless it runs."""
-        pidfd = self.open_pidfd()
-        descriptor = pidfd if pidfd >= 0 else os.eventfd(1)
+    def news(self) -> Iterator[News]:
+        """For who waits for something else too: tells when something is heard of the container, from now on."""
+        told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        with self._changed:
+            self._told.add(told)
         try:
-            yield descriptor
+            yield News(self._control, told)
         finally:
-            os.close(descriptor)
+            with self._changed:
+                self._told.discard(told)
+            os.close(told)
 
     def pid(self) -> int:
         """PID 1's number on this machine, 0 unless it runs."""
@@ -242,6 +270,7 @@ class MonitorConnection:
                 os.close(self._pidfd)
                 self._pidfd = -1
             self._gone = True
+            self._tell()
 
 
 class Connection(MonitorConnection):

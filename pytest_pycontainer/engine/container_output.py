@@ -5,37 +5,119 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_pycontainer.engine.handle import ContainerHandle
-from pytest_pycontainer.engine.log import follow_log, read_last_lines, read_log
-from pytest_pycontainer.runtime import logs
+from pytest_pycontainer.engine.log import Lines, follow_log, read_log
+from pytest_pycontainer.engine.log_selection import LogSelection, Moment, select
+from pytest_pycontainer.errors import WaitTimeoutError
 from pytest_pycontainer.runtime.logs import LogEntry
 
 _TAIL_LINES = 30
+_TAIL_BYTES = 64 << 10
 
 
 class ContainerOutput(ContainerHandle):
-    """The part of ``Container`` that gives what it has written."""
+    """The part of ``Container`` that gives what it has written, in all its runs.
 
-    def logs(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> str:
+    Of the log as much is kept as ``log_opt`` says: 5 files of 20 MiB, unless that is given, of which the oldest goes.
+    """
+
+    def logs(
+        self,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        timestamps: bool = False,
+    ) -> str:
         """What it wrote until now, as text (UTF-8); ``tail``: the last lines only.
 
-        Standard output and error come in the order in which they were read, which for what was written to both at the
-        same moment may be another than that of writing.
-        """
-        return self.logs_bytes(stdout=stdout, stderr=stderr, tail=tail).decode(errors="replace")
+        ``since`` and ``until`` are times at which it was read, within microseconds of its writing: datetimes, seconds
+        since the epoch, timedeltas (so long ago), or docker's texts (``10m``, ``2026-01-31T12:00:00Z``). With
+        ``timestamps`` it comes line by line, each with its time before it, as docker writes that.
 
-    def logs_bytes(self, *, stdout: bool = True, stderr: bool = True, tail: int | None = None) -> bytes:
-        """What it wrote until now, as it wrote it."""
+        Standard output and error come in the order in which they were read, which for what was written to both at the
+        same moment may be another than that of writing. Raises InvalidSpecError for what is no time.
+        """
+        return self.logs_bytes(
+            stdout=stdout, stderr=stderr, tail=tail, since=since, until=until, timestamps=timestamps
+        ).decode(errors="replace")
+
+    def logs_bytes(
+        self,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        timestamps: bool = False,
+    ) -> bytes:
+        """As ``logs``, as it wrote it."""
         self._require_present()
-        streams = [stream for stream, wanted in ((logs.STDOUT, stdout), (logs.STDERR, stderr)) if wanted]
-        if tail is None:
-            return read_log(self._directory, streams)
-        return read_last_lines(self._directory, streams, tail)
+        selection = select(stdout=stdout, stderr=stderr, tail=tail, since=since, until=until)
+        entries = read_log(self._directory, selection)
+        if not timestamps:
+            return b"".join(entry.data for entry in entries)
+        lines = Lines(timestamps=True)
+        return b"".join((*lines.of(entries), *lines.rest()))
 
     def log_tail(self) -> str:
-        """The last lines of its log, for an error's message."""
-        return self.logs(tail=_TAIL_LINES)
+        """The last lines of its log, for an error's message: some 64 KiB of them at most."""
+        self._require_present()
+        entries = read_log(self._directory, LogSelection(tail=_TAIL_LINES, tail_bytes=_TAIL_BYTES))
+        return b"".join(entry.data for entry in entries).decode(errors="replace")
 
-    def follow(self, timeout: float | None = None) -> Iterator[list[LogEntry]]:
-        """What it writes, from the start, as it comes, until it exits; an empty list says that ``timeout`` s passed."""
+    def follow(
+        self,
+        timeout: float | None = None,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        timestamps: bool = False,
+    ) -> Iterator[str]:
+        """The lines that it writes, with their ends, from the start and then as they come, as text.
+
+        It ends when the container has exited and no restart policy starts it again, or at ``until``. Raises
+        ContainerNotRunningError if it never ran, InvalidSpecError for what is no time, and WaitTimeoutError, from the
+        iteration, after ``timeout`` seconds. Meanwhile the container writes on, however slowly this is read: what has
+        been dropped from the log by then is left out.
+        """
         self._require_started("follow the log of")
-        return follow_log(self._directory, self._connection, timeout)
+        selection = select(stdout=stdout, stderr=stderr, tail=tail, since=since, until=until)
+        return (line.decode(errors="replace") for line in self._follow_lines(selection, timestamps, timeout))
+
+    def follow_bytes(
+        self,
+        timeout: float | None = None,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        timestamps: bool = False,
+    ) -> Iterator[bytes]:
+        """As ``follow``, as it wrote it."""
+        self._require_started("follow the log of")
+        selection = select(stdout=stdout, stderr=stderr, tail=tail, since=since, until=until)
+        return self._follow_lines(selection, timestamps, timeout)
+
+    def follow_entries(self, timeout: float | None = None) -> Iterator[list[LogEntry]]:
+        """What it writes, from the start, in the pieces in which it was read, until it exits.
+
+        An empty list says that ``timeout`` seconds passed. Raises ContainerNotRunningError.
+        """
+        self._require_started("follow the log of")
+        return follow_log(self._directory, self._connection, LogSelection(), timeout)
+
+    def _follow_lines(self, selection: LogSelection, timestamps: bool, timeout: float | None) -> Iterator[bytes]:
+        lines = Lines(timestamps=timestamps)
+        for entries in follow_log(self._directory, self._connection, selection, timeout):
+            if not entries:
+                raise WaitTimeoutError(self.name, "following the log of", timeout or 0.0)
+            yield from lines.of(entries)
+        yield from lines.rest()

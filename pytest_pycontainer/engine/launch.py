@@ -29,6 +29,7 @@ from pytest_pycontainer.runtime.spec import (
     BindMount,
     ContainerDescription,
     ContainerSpec,
+    LogLimits,
     Mount,
     ProcessSpec,
     ResourceLimit,
@@ -73,6 +74,7 @@ class Plan:
     oom_score_adj: int | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+    log: LogLimits = field(default_factory=LogLimits)
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -109,7 +111,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             init_layer=not plan.is_build_step,
         )
         address = "" if attachment is None else str(attachment.address)
-        description = ContainerDescription(spec, plan.stop_signal, address, restart=plan.restart)
+        description = ContainerDescription(spec, plan.stop_signal, address, restart=plan.restart, log=plan.log)
         _launch(prepared.connection, description, name, settings, attachment)
         undone.pop_all()
     return Container(

@@ -32,6 +32,8 @@ class ContainerOptions(LimitOptions, total=False):
     ``read_only`` nothing but what is mounted can be written to; ``group_add`` names further groups.
 
     ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``; it counts while the owner lives.
+
+    ``log_opt`` bounds the log: ``max-size`` of a file (``20m``, ``-1`` for any) and ``max-file``, how many are kept (5).
     """
 
     name: str | None
@@ -54,4 +56,5 @@ class ContainerOptions(LimitOptions, total=False):
     read_only: bool
     group_add: Iterable[str | int] | None
     restart: str | None
+    log_opt: arguments.Environment | None
     pull: PullPolicy

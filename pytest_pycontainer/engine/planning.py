@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from pytest_pycontainer.engine import arguments, defaults
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
+from pytest_pycontainer.engine.log_selection import parse_log_options
 from pytest_pycontainer.engine.limit_options import LimitOptions
 from pytest_pycontainer.engine.privileges import Privileges, parse_groups, parse_privileges
 from pytest_pycontainer.errors import InvalidSpecError
@@ -51,6 +52,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         privileges=_privileges(options),
         groups=parse_groups(options.get("group_add")),
         restart=arguments.parse_restart(options.get("restart")),
+        log=parse_log_options(options.get("log_opt")),
         read_only=arguments.parse_flag("read_only", options.get("read_only")),
         stop_signal=arguments.parse_signal(
             (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal

@@ -172,6 +172,6 @@ def _forget(container: Container) -> None:
 
 def _print(container: Container, output: Callable[[str], None]) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for entries in container.follow():
+    for entries in container.follow_entries():
         if text := decoder.decode(b"".join(entry.data for entry in entries)):
             output(text)

@@ -96,7 +96,7 @@ class LogWait:
         what = f"its log has {self.pattern.pattern!r}" + (f" {self.times} times" if self.times > 1 else "")
         rest: dict[int, bytes] = {STDOUT: b"", STDERR: b""}
         found = 0
-        for entries in container.follow(limit):
+        for entries in container.follow_entries(limit):
             if not entries:
                 raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
             for entry in entries:

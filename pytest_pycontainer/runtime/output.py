@@ -2,51 +2,64 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.event_loop import EventLoop
-
-_READ_SIZE = 256 * 1024
+from pytest_pycontainer.runtime.spec import LogLimits
 
 
 class Output:
-    """One container's log, and the pipes of the run that writes to it."""
+    """One container's log, and the descriptors of the run that writes to it."""
 
     def __init__(self, loop: EventLoop, directory: str) -> None:
         self._loop = loop
-        self._pipes: dict[int, int] = {}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._log = os.open(os.path.join(directory, logs.FILE_NAME), flags, 0o600)
+        self._sources: dict[int, int] = {}
+        self._log = logs.LogWriter(directory, LogLimits())
+        self._buffer = bytearray(logs.DATA_AT_MOST)  # the kernel gives it memory as it is filled
 
-    def follow(self, stdout: int, stderr: int) -> None:
-        """Logs what comes out of these pipes from now on; they are this object's now."""
-        self._pipes = {stdout: logs.STDOUT, stderr: logs.STDERR}
-        for pipe in self._pipes:
-            self._watch(pipe)
+    @property
+    def position(self) -> logs.LogPosition:
+        """Where in the log comes next what is read from now on."""
+        return self._log.position
 
-    def _watch(self, pipe: int) -> None:
-        self._loop.watch(pipe, lambda: self._pump(pipe))
+    def limit(self, limits: LogLimits) -> None:
+        """Says how much of the log is kept."""
+        self._log.limits = limits
 
-    def _pump(self, pipe: int) -> None:
-        if data := os.read(pipe, _READ_SIZE):
-            self._write(pipe, data)
-        else:
-            self._loop.unwatch(pipe)
+    def follow(self, source: int, stream: int) -> None:
+        """Logs what can be read from this descriptor, from now to the end of the run; it is this object's now."""
+        self._sources[source] = stream
+        self._loop.watch(source, lambda: self._pump(source))
 
-    def _write(self, pipe: int, data: bytes) -> None:
-        with suppress(OSError):  # a full disk costs the log, not the container
-            logs.append(self._log, self._pipes[pipe], data)
+    def _pump(self, source: int) -> None:
+        if not self._copy(source):
+            self._loop.unwatch(source)
+
+    def _copy(self, source: int) -> bool:
+        """Logs what is there, as much as goes at once; False at the end."""
+        try:
+            size = os.readv(source, [self._buffer])
+        except OSError as error:
+            if error.errno != errno.EIO:  # what a terminal says that nobody has open on its other side
+                raise
+            return False
+        if size:
+            with suppress(OSError), memoryview(self._buffer)[:size] as data:
+                # A full disk costs the log, not the container.
+                self._log.append(self._sources[source], data)
+        return size > 0
 
     def finish_run(self) -> None:
-        """Logs what is still in the pipes: nobody in the container is left to write."""
-        for pipe in self._pipes:
-            self._loop.unwatch(pipe)
-            os.set_blocking(pipe, False)
+        """Logs what is still there to be read: nobody in the container is left to write."""
+        for source in self._sources:
+            self._loop.unwatch(source)
+            os.set_blocking(source, False)
             # Where that fails the other end was handed out of the container; what comes now is not its output.
             with suppress(BlockingIOError):
-                while data := os.read(pipe, _READ_SIZE):
-                    self._write(pipe, data)
-            os.close(pipe)
-        self._pipes = {}
+                while self._copy(source):
+                    pass
+            os.close(source)
+        self._sources = {}

@@ -111,7 +111,7 @@ class Registry:
         with closing(http.client.HTTPConnection(self.host, timeout=20)) as connection:
             connection.request("GET", f"/v2/{mark}/tags/list")
             connection.getresponse().read()
-        for entries in self.container.follow(20):
+        for entries in self.container.follow_entries(20):
             # On the stream that requests are told on: the other one, where errors go, is read for itself.
             if any(mark.encode() in entry.data and entry.stream == STDOUT for entry in entries):
                 return
