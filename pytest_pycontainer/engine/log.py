@@ -136,7 +136,7 @@ def _read_tail(directory: Path, selection: LogSelection) -> tuple[list[LogEntry]
             file = logs.open_file(directory, number)
         except FileNotFoundError:
             break
-        before = _LastLines(last.lines - last.ends, last.bytes and last.bytes - last.size)
+        before = _LastLines(last.lines - last.ends, last.bytes_at_most and last.bytes_at_most - last.size)
         try:
             offset = 0
             while True:
@@ -156,11 +156,11 @@ def _read_tail(directory: Path, selection: LogSelection) -> tuple[list[LogEntry]
 
 
 class _LastLines:
-    """The last entries of many: those with the last ``lines``, and little before them; of about ``bytes`` at most."""
+    """The last entries of many: those with the last ``lines``, and little before them; of about ``bytes_at_most``."""
 
-    def __init__(self, lines: int, bytes: int | None) -> None:
+    def __init__(self, lines: int, bytes_at_most: int | None) -> None:
         self.lines = lines
-        self.bytes = bytes
+        self.bytes_at_most = bytes_at_most
         self.ends = 0
         self.size = 0
         self._entries: deque[LogEntry] = deque()
@@ -177,7 +177,7 @@ class _LastLines:
     def _is_dispensable(self, entry: LogEntry) -> bool:
         if self.ends - entry.data.count(b"\n") > self.lines:
             return True
-        return self.bytes is not None and self.size - len(entry.data) >= self.bytes
+        return self.bytes_at_most is not None and self.size - len(entry.data) >= self.bytes_at_most
 
     def prepend(self, before: _LastLines) -> None:
         self._entries.extendleft(reversed(before._entries))
@@ -185,7 +185,11 @@ class _LastLines:
         self.size += before.size
 
     def is_complete(self) -> bool:
-        return self.lines == 0 or self.ends > self.lines or (self.bytes is not None and self.size >= self.bytes)
+        return (
+            self.lines == 0
+            or self.ends > self.lines
+            or (self.bytes_at_most is not None and self.size >= self.bytes_at_most)
+        )
 
     def cut(self) -> list[LogEntry]:
         """The last lines alone; what comes after the last end of a line is a line, too."""
@@ -199,8 +203,8 @@ class _LastLines:
             here = data.count(b"\n")
             if here >= to_pass:
                 data = data[_find_from_end(data, to_pass) + 1 :]
-            if self.bytes is not None:
-                data = data[max(0, len(data) - (self.bytes - size)) :]
+            if self.bytes_at_most is not None:
+                data = data[max(0, len(data) - (self.bytes_at_most - size)) :]
             if data:
                 found.appendleft(replace(entry, data=data))
             size += len(data)
