@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-_NANOSECONDS = 1e-9
-_MICROSECONDS = 1e-6
+_NANOSECONDS = 1e9  # in a second
+_MICROSECONDS = 1e6
 _V1_UNLIMITED = 1 << 62  # version 1 has a limit of 2**63 less a page where there is none
 
 
@@ -108,24 +108,25 @@ class CgroupFiles:
         return {key: int(value) for key, value in map(str.split, (self.text(name) or "").splitlines())}
 
     def tables(self, name: str) -> dict[str, int]:
-        """All such files of that name, of all hierarchies."""
+        """As ``table``, of all hierarchies: of two that count the same, the one that has counted something."""
         found: dict[str, int] = {}
         for directory in self._directories:
-            found |= CgroupFiles([directory]).table(name)
+            for key, value in CgroupFiles([directory]).table(name).items():
+                found[key] = max(value, found.get(key, 0))
         return found
 
 
 def _cpu(files: CgroupFiles) -> CpuUsage:
     counters = files.tables("cpu.stat")
-    throttled = counters.get("throttled_time", 0) * _NANOSECONDS or counters.get("throttled_usec", 0) * _MICROSECONDS
+    throttled = counters.get("throttled_time", 0) / _NANOSECONDS or counters.get("throttled_usec", 0) / _MICROSECONDS
     periods = counters.get("nr_throttled", 0)
     if files.text("cpuacct.usage") is None:
-        times = [counters.get(f"{name}_usec", 0) * _MICROSECONDS for name in ("usage", "user", "system")]
+        times = [counters.get(f"{name}_usec", 0) / _MICROSECONDS for name in ("usage", "user", "system")]
     else:
-        times = [(files.number(f"cpuacct.usage{name}") or 0) * _NANOSECONDS for name in ("", "_user", "_sys")]
+        times = [(files.number(f"cpuacct.usage{name}") or 0) / _NANOSECONDS for name in ("", "_user", "_sys")]
     total, user, system = times
     per_cpu = (files.text("cpuacct.usage_percpu") or "").split()
-    return CpuUsage(total, user, system, tuple(int(time) * _NANOSECONDS for time in per_cpu), throttled, periods)
+    return CpuUsage(total, user, system, tuple(int(time) / _NANOSECONDS for time in per_cpu), throttled, periods)
 
 
 def _memory(files: CgroupFiles) -> MemoryUsage | None:

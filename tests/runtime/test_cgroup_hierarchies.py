@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 
 VERSION_1 = """31 23 0:28 / {top} rw,relatime - tmpfs cgroup rw,mode=755
@@ -98,3 +100,14 @@ def test_a_version_2_directory_with_processes_can_hand_on_nothing(tmp_path: Path
 def test_without_any_hierarchy_a_container_has_no_cgroup(tmp_path: Path) -> None:
     found = discover(tmp_path, "31 23 0:28 / /tmp rw - tmpfs tmpfs rw\n", "")
     assert (found.directories("id"), found.controllers) == ((), ())
+
+
+def test_the_hierarchies_of_a_container_are_told_from_its_directories() -> None:
+    """On this machine: a container of another process may lie elsewhere than this process."""
+    here = Cgroups.discover()
+    directories = here.directories(f"test-{os.getpid()}")
+    cgroups.make(directories)
+    try:
+        assert Cgroups.of(directories) == here
+    finally:
+        cgroups.remove(directories)
