@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
+    from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
+    from pytest_pycontainer.engine.stats import ContainerStats as ContainerStats
     from pytest_pycontainer.engine.volumes import Volume as Volume
     from pytest_pycontainer.errors import PycontainerError as PycontainerError
     from pytest_pycontainer.fixtures import build as build
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Container",
+    "ContainerLimits",
+    "ContainerStats",
     "DiskUsage",
     "Engine",
     "Image",
@@ -41,6 +45,8 @@ __all__ = [
 _MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.engine.wait"}
 _HOMES = {
     "Container": "pytest_pycontainer.engine.container",
+    "ContainerLimits": "pytest_pycontainer.engine.limits_in_force",
+    "ContainerStats": "pytest_pycontainer.engine.stats",
     "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
     "Image": "pytest_pycontainer.engine.image",
