@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.image.config import Healthcheck
+from pytest_pycontainer.image.duration import parse_duration
 
 if TYPE_CHECKING:
     from pytest_pycontainer.build import instructions as kinds
     from pytest_pycontainer.build.lines import Line
 
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
-_PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
-_SHORTEST = _NANOSECONDS["ms"]
+_SHORTEST = 1_000_000
 _LONGEST = 2**63 - 1
 _MOST_RETRIES = 2**31 - 1
 
@@ -46,13 +35,12 @@ def healthcheck_of(instruction: kinds.Healthcheck) -> Healthcheck:
 
 def _duration(line: Line, word: kinds.Word | None) -> int:
     """Nanoseconds, 0 for none: Docker's default then holds."""
-    if word is None or word.text in ("0", "+0", "-0"):
+    if word is None or word.text == "-0":
         return 0
-    text = word.text.removeprefix("+")
-    if not re.fullmatch(f"(?:{_PART})+", text):
-        raise line.error(word.offset, f"{word.text} is no duration; wanted numbers with units, such as 1m30s or 500ms")
-    # Fractions, as 0.1 is none of the numbers that a float can be.
-    nanoseconds = int(sum(Fraction(number) * _NANOSECONDS[unit] for number, unit in re.findall(_PART, text)))
+    try:
+        nanoseconds = parse_duration(word.text.removeprefix("+"))
+    except ValueError as error:
+        raise line.error(word.offset, str(error)) from None
     if nanoseconds and not _SHORTEST <= nanoseconds <= _LONGEST:
         raise line.error(
             word.offset, f"{word.text} is too {'short' if nanoseconds < _SHORTEST else 'long'}; 1ms is the least"
