@@ -11,6 +11,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── StoreError                        the store on disk can't be used
     ├── InvalidSpecError                  an argument that no container could be made of
     ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
+    ├── UserNamespaceError                no user namespace to be had: why, and what to do about it
     ├── ImageError
     │   ├── InvalidReferenceError
     │   ├── InvalidImageConfigError       JSON that is no image config
@@ -63,6 +64,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── AmbiguousContainerError       the beginning of several ids
     │   ├── ContainerExitedError          exited while something was waited for
     │   ├── ContainerNotReadyError        not ready within the time limit
+    │   ├── IpcNotShareableError          another container's, that was not made to be shared
     │   ├── ContainerFileError            a file in it that can't be read, written or copied
     │   ├── WaitTimeoutError              a blocking call's own time limit
     │   └── NameInUseError
@@ -168,6 +170,18 @@ class UnsupportedLimitError(PycontainerError):
                 "enable it, or run without that limit"
             )
         return f"cannot set {self.limit} to {self.value}: {reason}"
+
+
+class UserNamespaceError(PycontainerError):
+    """A container can't have a user namespace: the ``reason``, and the ``advice``."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason, advice)
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"no user namespace for the container: {self.reason}; {self.advice}"
 
 
 # Images
@@ -774,6 +788,20 @@ class ContainerNotReadyError(ContainerError):
         return (
             f"{self.container!r} is running, but not within {self.timeout:g} s: {self.waited_for}"
             f"{_log_section(self.log_tail)}"
+        )
+
+
+class IpcNotShareableError(ContainerError):
+    """The IPC namespace of the ``container`` is its own alone: run it with ``ipc="shareable"``."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__(container)
+        self.container = container
+
+    def __str__(self) -> str:
+        return (
+            f"cannot share the ipc namespace of container {self.container!r}: it is its own; "
+            "run that container with ipc='shareable'"
         )
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -279,7 +279,7 @@ class Connection(MonitorConnection):
     It is opened before the container has any content: that is the long part, and can be done ahead.
     """
 
-    def __init__(self, spawner: Spawner, request: messages.Prepare, container_lock: int) -> None:
+    def __init__(self, spawner: Spawner, request: messages.Prepare, held: Sequence[int]) -> None:
         control, monitor_end = socket.socketpair()
         super().__init__(control)
         self._name = "a container"
@@ -288,7 +288,7 @@ class Connection(MonitorConnection):
         self._channel, init_end = socket.socketpair()
         try:
             with init_end, monitor_end:
-                spawner.prepare(request, init_end, monitor_end, container_lock)
+                spawner.prepare(request, init_end, monitor_end, held)
         except BaseException:
             self.close()
             raise

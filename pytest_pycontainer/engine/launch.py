@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -17,6 +18,7 @@ from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, namespaces_of
 from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.privileges import Privileges
 from pytest_pycontainer.engine.records import ContainerRecord
@@ -74,6 +76,7 @@ class Plan:
     oom_score_adj: int | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+    namespaces: NamespaceModes = field(default_factory=NamespaceModes)
     log: LogLimits = field(default_factory=LogLimits)
 
 
@@ -84,7 +87,8 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     """
     network = resources.network if plan.network == "bridge" else None
     with ExitStack() as undone:
-        prepared = resources.take_prepared(plan.privileges.system)
+        with namespaces_of(plan.namespaces, resources.records, resources.settings.state) as (namespaces, held):
+            prepared = resources.take_prepared(plan.privileges.system, namespaces, held)
         undone.callback(prepared.discard, resources.records)
         container_id, directory = prepared.reservation.id, prepared.reservation.directory
         settings = settings_of(resources.cgroups, container_id, plan.limits)
@@ -97,7 +101,8 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         undone.pop_all()
         undone.callback(prepared.discard, resources.records, name)
         attachment = undone.enter_context(closing(Attachment(network, plan.ports))) if network is not None else None
-        hostname = plan.hostname or container_id[:_SHORT]
+        own_hostname = plan.hostname or container_id[:_SHORT]
+        hostname = socket.gethostname() if plan.namespaces.uts == HOST else own_hostname
         spec = ContainerSpec(
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
@@ -111,7 +116,9 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             init_layer=not plan.is_build_step,
         )
         address = "" if attachment is None else str(attachment.address)
-        description = ContainerDescription(spec, plan.stop_signal, address, restart=plan.restart, log=plan.log)
+        description = ContainerDescription(
+            spec, plan.stop_signal, address, restart=plan.restart, log=plan.log, namespaces=namespaces
+        )
         _launch(prepared.connection, description, name, settings, attachment)
         undone.pop_all()
     return Container(

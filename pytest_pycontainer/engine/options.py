@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.limit_options import LimitOptions
+from pytest_pycontainer.engine.namespace_options import NamespaceOptions
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.image_sources import PullPolicy
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.privileges import Names
 
 
-class ContainerOptions(LimitOptions, total=False):
+class ContainerOptions(LimitOptions, NamespaceOptions, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
-    What it may use is limited by ``LimitOptions``. ``ports`` are published on 127.0.0.1, on free host ports unless they
-    are named; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
+    What it may use is limited by ``LimitOptions``; which namespaces it shares, ``NamespaceOptions`` say. ``ports`` are
+    published on 127.0.0.1, on free host ports unless they are named; ``network`` is ``bridge``, the engine's own, or
+    ``none``; with ``init`` PID 1 is a reaper.
     ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
 
     ``volumes`` are directories or files of this machine, or volumes, by their places in the container

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, TypedDict
 from pytest_pycontainer.engine import arguments, defaults
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
-from pytest_pycontainer.engine.log_selection import parse_log_options
 from pytest_pycontainer.engine.limit_options import LimitOptions
+from pytest_pycontainer.engine.log_selection import parse_log_options
+from pytest_pycontainer.engine.namespace_modes import NamespaceModes, parse_namespace_modes
+from pytest_pycontainer.engine.namespace_options import NamespaceOptions
 from pytest_pycontainer.engine.privileges import Privileges, parse_groups, parse_privileges
 from pytest_pycontainer.errors import InvalidSpecError
 
@@ -34,6 +36,8 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
     environment = dict(entry.partition("=")[::2] for entry in config.env)
     environment |= arguments.parse_environment(options.get("env"))
     user = arguments.parse_user(options.get("user"))
+    hostname = arguments.parse_host_name(options.get("hostname"))
+    modes = _namespace_modes(options, hostname)
     return Plan(
         image=image,
         layers=store.layer_directories(config),
@@ -44,12 +48,13 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         mounts=_mounts(config.volumes, options),
         user=config.user if user is None else user,
         name=arguments.parse_name(options.get("name")),
-        hostname=arguments.parse_host_name(options.get("hostname")),
+        hostname=hostname,
         ports=ports,
         **_limits(options, own_network=True),
         network=network,
         reaper=options.get("init", False),
-        privileges=_privileges(options),
+        privileges=_privileges(options, has_shm=modes.ipc != "none"),
+        namespaces=modes,
         groups=parse_groups(options.get("group_add")),
         restart=arguments.parse_restart(options.get("restart")),
         log=parse_log_options(options.get("log_opt")),
@@ -60,20 +65,30 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
     )
 
 
-def _privileges(options: ContainerOptions) -> Privileges:
+def _namespace_modes(options: ContainerOptions, hostname: str | None) -> NamespaceModes:
+    if not options.keys() & NamespaceOptions.__annotations__.keys():
+        return NamespaceModes()
+    privileged = arguments.parse_flag("privileged", options.get("privileged"))
+    return parse_namespace_modes(options, privileged=privileged, hostname=hostname)
+
+
+def _privileges(options: ContainerOptions, *, has_shm: bool) -> Privileges:
     privileges = parse_privileges(
         arguments.parse_flag("privileged", options.get("privileged")),
         options.get("cap_add"),
         options.get("cap_drop"),
         options.get("security_opt"),
     )
+    if not has_shm:
+        privileges = replace(privileges, system=replace(privileges.system, shm_bytes=None))
     if not options.keys() & {"devices", "device_cgroup_rules", "shm_size"}:
         return privileges
     from pytest_pycontainer.engine.devices import parse_devices
     from pytest_pycontainer.engine.limits import parse_shm_size
 
     devices = parse_devices(options.get("devices"), options.get("device_cgroup_rules"))
-    shm_bytes = parse_shm_size(options.get("shm_size")) or privileges.system.shm_bytes
+    shm_bytes = parse_shm_size(options.get("shm_size")) if has_shm else None
+    shm_bytes = shm_bytes or privileges.system.shm_bytes
     system = replace(privileges.system, shm_bytes=shm_bytes, devices=devices.nodes, device_rules=devices.rules)
     return replace(privileges, system=system)
 

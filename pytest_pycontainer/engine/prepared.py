@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pytest_pycontainer.engine.records import ContainerRecords, Reservation
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.messages import Prepare
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import Place, Rootfs, SystemDirectories
+from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, Place, Rootfs, SystemDirectories
 
 _ID_BYTES = 32
 
@@ -30,14 +31,20 @@ class PreparedContainer:
 
     @classmethod
     def make(
-        cls, spawner: Spawner, records: ContainerRecords, cgroups: Cgroups, system: SystemDirectories
+        cls,
+        spawner: Spawner,
+        records: ContainerRecords,
+        cgroups: Cgroups,
+        system: SystemDirectories,
+        namespaces: Namespaces = OWN_NAMESPACES,
+        held: Sequence[int] = (),
     ) -> PreparedContainer:
-        """Has one made, without waiting for it. Raises StoreError and SpawnerError."""
+        """Has one made, without waiting for it; its monitor holds ``held``. Raises StoreError and SpawnerError."""
         container_id = new_id()
         reservation = records.reserve(container_id, cgroups.directories(container_id))
         try:
             place = Place(str(reservation.directory), reservation.cgroup)
-            connection = Connection(spawner, Prepare(place, system), reservation.lock)
+            connection = Connection(spawner, Prepare(place, system, namespaces), (reservation.lock, *held))
             make_upper(reservation.directory)
         except BaseException:
             records.remove(reservation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.names import machine_resolv_conf
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import SystemDirectories
+from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, SystemDirectories
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.limits import LayerLimits
@@ -142,10 +143,18 @@ class Resources:
                 self._spawner = Spawner(str(mounts), tuple(hidden))
             return self._spawner
 
-    def take_prepared(self, system: SystemDirectories = DEFAULT_SYSTEM) -> PreparedContainer:
-        """A container without content: the one made ahead, if there is one and it is such. It is the caller's."""
-        if system != DEFAULT_SYSTEM:
-            return PreparedContainer.make(self.spawner, self.records, self.cgroups, system)
+    def take_prepared(
+        self,
+        system: SystemDirectories = DEFAULT_SYSTEM,
+        namespaces: Namespaces = OWN_NAMESPACES,
+        held: Sequence[int] = (),
+    ) -> PreparedContainer:
+        """A container without content: the one made ahead, if there is one and it is such. It is the caller's.
+
+        Its monitor gets copies of the descriptors ``held``.
+        """
+        if system != DEFAULT_SYSTEM or replace(namespaces, shareable_ipc=False) != OWN_NAMESPACES:
+            return PreparedContainer.make(self.spawner, self.records, self.cgroups, system, namespaces, held)
         with self._lock:
             spawner = self.spawner
             spare, self._spare = self._spare, None

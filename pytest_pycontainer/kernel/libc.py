@@ -11,7 +11,8 @@ import platform
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# Calls that Debian 12's C library has no wrapper for, or one of another kind. Those made since Linux 5.0 have one number on every architecture.
+# Calls that Debian 12's C library has no wrapper for, or one of another kind. Those made since Linux 5.0 have one
+# number on every architecture.
 _OWN_NUMBERS = {
     "x86_64": {"clone": 56, "pivot_root": 155, "capget": 125, "capset": 126, "keyctl": 250, "seccomp": 317, "bpf": 321},
     "aarch64": {"clone": 220, "pivot_root": 41, "capget": 90, "capset": 91, "keyctl": 219, "seccomp": 277, "bpf": 280},

@@ -36,6 +36,7 @@ class MountPoints:
         self.source = os.path.join(directory, "source")
         self.system = os.path.join(directory, "system")
         self.machine = "/"
+        self._mapped = os.path.join(directory, "mapped")
 
     def prepare(self, hidden: Iterable[str]) -> None:
         """Mounts the tmpfs and fills it, in a mount namespace that this process has for itself. Raises OSError.
@@ -43,7 +44,7 @@ class MountPoints:
         ``hidden`` are absolute paths: what of this machine no container may see, such as the store.
         """
         mount.mount("pycontainer", self.directory, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=4m")
-        for path in (self.mask, self.empty, self.host, self.root, self.source, self.system):
+        for path in (self.mask, self.empty, self.host, self.root, self.source, self.system, self._mapped):
             os.mkdir(path, 0o755)
         self._fill_mask(hidden)
         # Once, for all containers: what is looked up in it is known to the next.
@@ -54,11 +55,9 @@ class MountPoints:
 
         Raises OSError, EINVAL where this kernel can't map a file system.
         """
-        mapped = os.path.join(self.directory, "machine")
-        os.mkdir(mapped)
-        for source, place in ((self.mask, self.mask), ("/", mapped)):
+        for source, place in ((self.mask, self.mask), ("/", self._mapped)):
             mount.show_mapped(source, place, user_namespace)
-        self.machine = mapped
+        self.machine = self._mapped
         _mount_overlay([self.mask, self.machine], None, None, self.host)
 
     def _fill_mask(self, hidden: Iterable[str]) -> None:

@@ -75,12 +75,15 @@ class Spawner:
             os.close(self._errors)
             self._errors = -1
 
-    def prepare(self, request: messages.Prepare, channel: socket.socket, control: socket.socket, lock: int) -> None:
+    def prepare(
+        self, request: messages.Prepare, channel: socket.socket, control: socket.socket, held: Sequence[int]
+    ) -> None:
         """Has a monitor and an init made, which serve the other ends of ``control`` and ``channel``; does not wait.
 
-        The monitor holds ``lock``, a descriptor, for as long as it lives.
+        The monitor holds ``held`` for as long as it lives: the container's lock, the pidfds of those whose namespaces
+        it joins, and what else is to be let go of with it.
         """
-        self._request("start a container", request, [channel.fileno(), control.fileno(), lock])
+        self._request("start a container", request, [channel.fileno(), control.fileno(), *held])
 
     def copy(self, spec: CopySpec, timeout: float) -> messages.Failed | None:
         """Copies files into a root, within ``timeout`` seconds; returns what failed, if anything did."""

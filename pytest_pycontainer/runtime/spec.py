@@ -84,9 +84,9 @@ class DeviceNode:
 @dataclass(frozen=True, slots=True)
 class SystemDirectories:
     """What of /proc, /sys and /dev a container gets: paths covered with nothing, paths made read-only (both absolute,
-    below /proc or /sys), and the size of /dev/shm, None for none. ``devices``, below /dev, are made besides Docker's, and
-    ``device_rules`` say what else may be used. A ``privileged`` one gets all of this machine's devices, and may write
-    to /sys.
+    below /proc or /sys), and the size of /dev/shm, None for none. ``devices``, below /dev, are made besides Docker's,
+    and ``device_rules`` say what else may be used. A ``privileged`` one gets all of this machine's devices, and may
+    write to /sys.
     """
 
     masked_paths: tuple[str, ...]
@@ -126,6 +126,14 @@ class ProcessSpec:
     system_call_filter: bytes | None = field(default=None, repr=False)
     resource_limits: tuple[ResourceLimit, ...] = ()
     oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSize:
+    """How large a terminal is, in characters."""
+
+    columns: int = 80
+    lines: int = 24
 
 
 @dataclass(frozen=True, slots=True)
