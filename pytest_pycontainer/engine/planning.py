@@ -50,7 +50,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         name=arguments.parse_name(options.get("name")),
         hostname=hostname,
         ports=ports,
-        **_limits(options, own_network=True),
+        **_limits(options, modes, own_network=True),
         network=network,
         reaper=options.get("init", False),
         privileges=_privileges(options, has_shm=modes.ipc != "none"),
@@ -93,7 +93,7 @@ def _privileges(options: ContainerOptions, *, has_shm: bool) -> Privileges:
     return replace(privileges, system=system)
 
 
-def _limits(options: ContainerOptions, *, own_network: bool) -> _Limits:
+def _limits(options: ContainerOptions, modes: NamespaceModes, *, own_network: bool) -> _Limits:
     """What a plan says of limits; nothing for most containers."""
     if not options.keys() & LimitOptions.__annotations__.keys():
         return {}
@@ -104,7 +104,12 @@ def _limits(options: ContainerOptions, *, own_network: bool) -> _Limits:
         "limits": parse_limits(options),
         "resource_limits": parse_ulimits(options.get("ulimits")),
         "oom_score_adj": parse_oom_score_adj(options.get("oom_score_adj")),
-        "sysctls": parse_sysctls(options.get("sysctls"), own_network=own_network),
+        "sysctls": parse_sysctls(
+            options.get("sysctls"),
+            own_network=own_network,
+            own_ipc=modes.ipc in ("private", "shareable", "none"),
+            own_uts=modes.uts == "private",
+        ),
     }
 
 
