@@ -92,7 +92,7 @@ def test_a_target_that_is_exchanged_for_a_link_stays_inside(engine: Engine, targ
                     begun += 1
                     points = {line.split()[4] for line in victim.logs().splitlines()}
                 assert not Path("/mark").exists()
-                assert any(point.endswith("/inner") for point in points)
+                assert any(point.endswith("/inner") for point in points), sorted(points)
                 assert not [point for point in points if point.startswith("/proc/") and point.endswith("inner")]
             except ContainerStartError:
                 continue
@@ -110,8 +110,10 @@ def test_a_volumes_place_that_is_a_link_is_the_containers(
     victim = tmp_path / "victim"
     victim.mkdir()
     image = image_with({"data": str(victim), "up": "../../../../../../etc"})
-    with engine.run(image, ["sh", "-c", "touch /data/x /up/y; ls /data /etc/y"], tmpfs=["/data"]) as container:
+    script = "touch /data/x /up/y && ls /etc/y && stat -f -c %T /data/."
+    with engine.run(image, ["sh", "-c", script], tmpfs=["/data"]) as container:
         assert container.wait(30) == 0, container.logs()
+        assert container.logs() == "/etc/y\ntmpfs\n"
     assert list(victim.iterdir()) == []
 
 
