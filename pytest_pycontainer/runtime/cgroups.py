@@ -179,6 +179,11 @@ def out_of_memory_kills(directories: tuple[str, ...]) -> int:
     return 0
 
 
+def end(directories: tuple[str, ...]) -> None:
+    """Sends SIGKILL to all that runs in the cgroup, and to what is being forked there. Raises OSError."""
+    _end_members(directories, directories[0], time.monotonic() + _REMOVAL_SECONDS)
+
+
 def remove(directories: tuple[str, ...]) -> None:
     """Ends whatever still runs in these cgroup directories and removes them, with what was made below them.
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from pytest_pycontainer.kernel import credentials, mount, namespaces
+from pytest_pycontainer.kernel.process_name import rename_process
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.devices import prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
@@ -83,15 +84,18 @@ def run_init(
                 socket.sethostname(spec.hostname)
         again = launch.again
         root = _receive_root(mounter, launch) if mounter else mount_whole_root(spec, points, again=again)
+        if spec.reaper:
+            with step("take docker-init's name"):
+                rename_process("docker-init", ("/sbin/docker-init", "--", *spec.process.command))
         _enter_root(root, read_only=spec.read_only)
         _await(channel, messages.Start)
         _set_sysctls(spec.sysctls, parameters)
         close_all_but([channel.fileno(), report.fileno()])
         if spec.one_output:
             os.dup2(1, 2)
+        environment = become(spec.process)
         if spec.reaper:
             run_as_child(channel, report)
-        environment = become(spec.process)
         execute(spec.process.command, environment)
     except StepFailed as failure:
         _tell_both(channel, report, failure.failed)

@@ -50,6 +50,12 @@ class InitForker:
         self._ids = request.namespaces.ids
         self._user_namespace = -1 if self._ids is None else make_user_namespace(self._ids)
 
+    @property
+    def shares_processes(self) -> bool:
+        """Whether the kernel does not end what init leaves, since init is no PID namespace's first process."""
+        wanted = self._request.namespaces
+        return bool((wanted.machine | sum(wanted.joined)) & namespaces.PID)
+
     def fork(self, become_init: BecomeInit, streams: Sequence[int]) -> int:
         """Forks; the number of the new process, a child of this one. ``streams`` are its output and error."""
         if self._ids is not None:

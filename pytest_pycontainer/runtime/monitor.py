@@ -191,6 +191,9 @@ class _Monitor:
         _, status = os.waitpid(init.pid, 0)
         os.close(init.pidfd)
         self._init = None
+        if self._forker.shares_processes:
+            with suppress(OSError):  # they are ended with the cgroup, at the latest
+                cgroups.end(self._place.cgroup)
         self._output.finish_run()
         failed, self._failed = self._failed, None
         if failed is not None:

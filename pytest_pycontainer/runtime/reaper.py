@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from contextlib import suppress
 
 from pytest_pycontainer.kernel import credentials
 
@@ -15,18 +16,21 @@ _KEPT = {signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SI
 def run_as_child(*told: socket.socket) -> None:
     """Forks. In the child it returns, for the command to be executed; the parent stays as the reaper and never returns.
 
-    Of the sockets ``told`` the child alone keeps an end open. The reaper exits with the child's code,
-    128 + n where signal n ended it; the kernel then ends what is left.
+    Both may do what this process may: it has become the container's before. Of the sockets ``told`` the child alone
+    keeps an end open. The reaper exits with the child's code, 128 + n where signal n ended it; the kernel then ends
+    what is left.
     """
+    # It stays visible in the container, so it gives nothing away (CVE-2019-5736).
+    credentials.hide_process()
     forwarded = signal.valid_signals() - _KEPT
     signal.pthread_sigmask(signal.SIG_BLOCK, forwarded | {signal.SIGCHLD})
     child = os.fork()
     if child == 0:
-        os.setsid()
+        os.setpgid(0, 0)
+        with suppress(OSError):  # there may be no terminal
+            os.tcsetpgrp(0, os.getpgrp())
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return
-    # It stays visible in the container, so it gives nothing away (CVE-2019-5736).
-    credentials.hide_process()
     for one in told:
         one.close()
     # A bare loop with no exit but this one: any error would be the end of the container, as it is for any PID 1.
@@ -37,7 +41,8 @@ def run_as_child(*told: socket.socket) -> None:
             if status is not None:
                 os._exit(exit_code(status))
         else:
-            os.kill(child, number)
+            with suppress(OSError):  # it may have become somebody whom this process may not signal
+                os.kill(child, number)
 
 
 def _reap(child: int) -> int | None:

@@ -169,6 +169,8 @@ def _start(requests: socket.socket, paths: Sequence[str], errors: int) -> subpro
                 [interpreter, "-I", "-S", "-c", _BOOT, package_parent, str(requests.fileno()), str(owner), *paths],
                 executable=f"/proc/self/fd/{executable}",
                 pass_fds=(requests.fileno(), owner, executable),
+                # Containers could see ours in an init that executes nothing.
+                env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
