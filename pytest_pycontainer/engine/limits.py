@@ -45,6 +45,8 @@ _SWAPPINESS = (0, 100)
 _OOM_SCORES = (-1000, 1000)
 _WEIGHTS = (10, 1000)
 _HIGHEST_NUMBER = 2**63 - 1
+_HIGHEST_CPU = 1 << 16  # far above any kernel's
+_MEMORY_NODES = Path("/sys/devices/system/node/has_memory")
 _NUMBERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 _DEVICE_LIMITS = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops")
 
@@ -69,7 +71,7 @@ def parse_limits(options: LimitOptions) -> Limits:
         cpu_quota=quota,
         cpu_shares=_number("cpu_shares", options.get("cpu_shares"), 0) or None,
         cpuset_cpus=_cpuset("cpuset_cpus", options.get("cpuset_cpus"), os.sched_getaffinity(0)),
-        cpuset_mems=_cpuset("cpuset_mems", options.get("cpuset_mems"), None),
+        cpuset_mems=_cpuset("cpuset_mems", options.get("cpuset_mems"), _memory_nodes()),
         pids_limit=_number("pids_limit", options.get("pids_limit"), UNLIMITED) or None,
         blkio_weight=weight,
         device_limits=tuple(_device_limits(options)),
@@ -149,24 +151,33 @@ def _cpu_time(options: LimitOptions) -> tuple[int | None, int | None]:
     return _PERIOD, int(share * _PERIOD + 0.5)
 
 
-def _cpuset(field: str, numbers: str | None, available: set[int] | None) -> str:
+def _memory_nodes() -> set[int]:
+    try:
+        return _numbers(_MEMORY_NODES.read_text().strip())
+    except FileNotFoundError:  # a kernel without NUMA: all memory is one node
+        return {0}
+
+
+def _cpuset(field: str, numbers: str | None, available: set[int]) -> str:
     if not numbers:
         return ""
     wanted = "numbers such as 0-2,7"
     if not isinstance(numbers, str) or not _NUMBERS.fullmatch(numbers):
         raise InvalidSpecError(field, repr(numbers), wanted)
-    named: set[int] = set()
-    for part in numbers.split(","):
-        first, _, last = part.partition("-")
-        named.update(range(int(first), min(int(last or first), 1 << 16) + 1))
-    if not named or (available is not None and not named <= available):
-        here = "" if available is None else f", of those that there are here: {_ranges(available)}"
-        raise InvalidSpecError(field, numbers, wanted + here)
+    named = _numbers(numbers)
+    if not named or not named <= available:
+        here = ",".join(map(str, sorted(available)))
+        raise InvalidSpecError(field, numbers, f"{wanted}, of those that there are here: {here}")
     return numbers
 
 
-def _ranges(numbers: set[int]) -> str:
-    return ",".join(map(str, sorted(numbers)))
+def _numbers(text: str) -> set[int]:
+    """The numbers of a list of ranges."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), min(int(last or first), _HIGHEST_CPU) + 1))
+    return found
 
 
 def _device_limits(options: LimitOptions) -> Iterator[DeviceLimit]:

@@ -79,6 +79,8 @@ def test_limits_as_docker_takes_them(options: Any, limits: Limits) -> None:
         ({"cpuset_cpus": "zero"}, "0-2,7"),
         ({"cpuset_cpus": "4095"}, "of those that there are here: .*0"),
         ({"cpuset_cpus": "2-1"}, "invalid cpuset_cpus '2-1'"),
+        ({"cpuset_cpus": "0-99999999999"}, "invalid cpuset_cpus"),
+        ({"cpuset_mems": "4095"}, "of those that there are here: 0"),
         ({"cpuset_cpus": 0.5}, "invalid cpuset_cpus"),
         ({"pids_limit": -2}, "from -1"),
         ({"pids_limit": "10"}, "invalid pids_limit"),
