@@ -26,10 +26,11 @@ _LINE_BYTES_AT_MOST = 1 << 20
 class LogReader:
     """Reads a log from a position on, in as many files as there are. For one thread; it is to be closed.
 
-    What has been removed before it was reached is left out.
+    What has been removed before it was reached is left out. It reads up to ``end``, if that is set.
     """
 
     def __init__(self, directory: Path, position: LogPosition = LogPosition()) -> None:  # noqa: B008  (a value)
+        self.end: LogPosition | None = None
         self._directory = directory
         self._number = position.file - 1
         self._offset = 0
@@ -53,9 +54,16 @@ class LogReader:
         while True:
             # Asked before reading: when there is another, this one does not grow any more.
             is_last = self._file >= 0 and self._following() is None
-            entries, self._offset = logs.read(self._file, self._offset) if self._file >= 0 else ([], 0)
+            entries: list[LogEntry] = []
+            if self._file >= 0:
+                entries, self._offset = logs.read(self._file, self._offset, self._bytes_at_most())
             if entries or is_last or not self._open_next():
                 return entries
+
+    def _bytes_at_most(self) -> int | None:
+        if self.end is None or self._number < self.end.file:
+            return None
+        return max(0, self.end.offset - self._offset) if self._number == self.end.file else 0
 
     def _following(self) -> int | None:
         return next((number for number in logs.file_numbers(self._directory) if number > self._number), None)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.image.duration import parse_duration
 from pytest_pycontainer.runtime.logs import STDERR, STDOUT
 from pytest_pycontainer.runtime.spec import LogLimits
 
@@ -17,18 +18,6 @@ Moment: TypeAlias = datetime | timedelta | float | str
 """A time: a datetime, how long ago, seconds since the epoch, or docker's texts: ``10m``, RFC 3339, seconds."""
 
 _NANOSECONDS = 1_000_000_000
-_UNITS = {
-    "ns": 1,
-    "us": 1000,
-    "µs": 1000,  # the micro sign
-    "μs": 1000,  # the letter mu
-    "ms": 1_000_000,
-    "s": _NANOSECONDS,
-    "m": 60 * _NANOSECONDS,
-    "h": 3600 * _NANOSECONDS,
-}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
-_DURATION = re.compile(rf"(?P<sign>[+-]?)(?P<parts>(?:{_PART.pattern})+)", re.ASCII)
 _SECONDS = re.compile(r"(?P<whole>\d+)(?:\.(?P<fraction>\d{1,9}))?", re.ASCII)
 _DATE = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)"
@@ -103,15 +92,11 @@ def _of_datetime(moment: datetime) -> int:
 def _parse_text(text: str, now: int) -> int:
     if seconds := _SECONDS.fullmatch(text):
         return int(seconds["whole"]) * _NANOSECONDS + _fraction(seconds["fraction"])
-    if duration := _DURATION.fullmatch(text):
-        parts = _PART.finditer(duration["parts"])
-        length = sum(int(float(part[1]) * _UNITS[part[2]]) for part in parts)
-        return now + length if duration["sign"] == "-" else now - length
     if date := _DATE.fullmatch(text):
         zone = (date["zone"] or "").upper().replace("Z", "+00:00")
         clock = f"{date['hour'] or '00'}:{date['minute'] or '00'}:{date['second'] or '00'}"
         return _of_datetime(datetime.fromisoformat(f"{date['date']}T{clock}{zone}")) + _fraction(date["fraction"])
-    raise ValueError("it is none of these")
+    return now + parse_duration(text[1:]) if text.startswith("-") else now - parse_duration(text.removeprefix("+"))
 
 
 def _fraction(digits: str | None) -> int:

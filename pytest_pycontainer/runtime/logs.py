@@ -107,9 +107,12 @@ def open_file(directory: str | os.PathLike[str], number: int) -> int:
     return os.open(os.path.join(directory, f"{_NAME}{number}"), os.O_RDONLY | os.O_CLOEXEC)
 
 
-def read(file: int, offset: int) -> tuple[list[LogEntry], int]:
-    """Some of the whole frames that lie in a file from ``offset`` on, none if there are none yet; where they end."""
-    data = os.pread(file, _READ_SIZE, offset)
+def read(file: int, offset: int, at_most: int | None = None) -> tuple[list[LogEntry], int]:
+    """Some of the whole frames that lie in a file from ``offset`` on, none if there are none yet; where they end.
+
+    In ``at_most`` so many bytes, if it is given.
+    """
+    data = os.pread(file, _READ_SIZE if at_most is None else min(_READ_SIZE, at_most), offset)
     entries = []
     begin = 0
     while begin + _HEADER.size <= len(data):

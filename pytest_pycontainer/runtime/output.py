@@ -35,8 +35,9 @@ class Output:
         self._loop.watch(source, lambda: self._pump(source))
 
     def _pump(self, source: int) -> None:
-        if not self._copy(source):
-            self._loop.unwatch(source)
+        with suppress(BlockingIOError):
+            if not self._copy(source):
+                self._loop.unwatch(source)
 
     def _copy(self, source: int) -> bool:
         """Logs what is there, as much as goes at once; False at the end."""
