@@ -54,7 +54,9 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── ContainerError
     │   ├── ContainerStartError           the step that failed (exit code 125)
     │   │   ├── CommandNotFoundError      (exit code 127)
-    │   │   └── CommandNotExecutableError (exit code 126)
+    │   │   ├── CommandNotExecutableError (exit code 126)
+    │   │   └── ExecStartError            the step that failed for a further process (exit code 126 or 127)
+    │   ├── ContainerCommandFailedError   its exit code, the end of its output
     │   ├── ContainerUpdateError          other limits that the kernel refused
     │   ├── ContainerNotFoundError
     │   ├── ContainerNotRunningError
@@ -64,6 +66,8 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── AmbiguousContainerError       the beginning of several ids
     │   ├── ContainerExitedError          exited while something was waited for
     │   ├── ContainerNotReadyError        not ready within the time limit
+    │   ├── ContainerInputClosedError     nobody reads what would be written: why
+    │   ├── ContainerHasNoTerminalError   it has to be made with one
     │   ├── IpcNotShareableError          another container's, that was not made to be shared
     │   ├── ContainerFileError            a file in it that can't be read, written or copied
     │   ├── WaitTimeoutError              a blocking call's own time limit
@@ -72,6 +76,10 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
         ├── NetworkAttachError            the kernel refused a step: which, and its answer
         ├── PortInUseError
         ├── PortNotPublishedError
+        ├── NetworkNotFoundError          which networks there are
+        ├── NetworkInUseError             by which containers
+        ├── AddressInUseError             an address of a network that is somebody's already
+        ├── SubnetInUseError              by what of this machine
         └── NoFreeSubnetError
 """
 
@@ -88,6 +96,9 @@ class PycontainerError(Exception):
         # Notes are part of what it tells: a pull adds what each mirror said.
         notes = getattr(self, "__notes__", None)
         return (type(self), self.args, {"__notes__": notes}) if notes else (type(self), self.args)
+
+
+_TAIL_LINES = 30
 
 
 def _indented(text: str) -> str:
@@ -647,13 +658,15 @@ class ContainerError(PycontainerError):
 class ContainerStartError(ContainerError):
     """The container could not be started: ``step`` names what failed, ``detail`` what the kernel answered."""
 
+    doing = "start"
+
     def __init__(self, container: str, step: str, detail: str) -> None:
         super().__init__(container, step, detail)
         self.step = step
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"cannot start {self.container!r}: {self.step}: {self.detail}"
+        return f"cannot {self.doing} {self.container!r}: {self.step}: {self.detail}"
 
 
 class ContainerUpdateError(ContainerError):
@@ -668,27 +681,63 @@ class ContainerUpdateError(ContainerError):
 
 
 class CommandNotFoundError(ContainerStartError):
-    """The command is not in the image."""
+    """The command is not in the image. ``doing``: it was to ``start`` the container, or to be ``exec in`` it."""
 
     exit_code = 127
 
-    def __init__(self, container: str, command: str) -> None:
-        ContainerError.__init__(self, container, command)
+    def __init__(self, container: str, command: str, doing: str = "start") -> None:
+        ContainerError.__init__(self, container, command, doing)
         self.command = command
+        self.doing = doing
         self.step = f'exec "{command}"'
         self.detail = "no such file in the image, or its interpreter is missing"
 
 
 class CommandNotExecutableError(ContainerStartError):
-    """The command is in the image but can't be executed; ``detail`` says why."""
+    """The command is in the image but can't be executed; ``detail`` says why. ``doing`` as in CommandNotFoundError."""
 
     exit_code = 126
 
-    def __init__(self, container: str, command: str, detail: str) -> None:
-        ContainerError.__init__(self, container, command, detail)
+    def __init__(self, container: str, command: str, detail: str, doing: str = "start") -> None:
+        ContainerError.__init__(self, container, command, detail, doing)
         self.command = command
+        self.doing = doing
         self.step = f'exec "{command}"'
         self.detail = detail
+
+
+class ExecStartError(ContainerStartError):
+    """A further process could not be started in a container: ``step`` names what failed, ``detail`` says why.
+
+    ``exit_code`` is 127 if the working directory is missing, else 126.
+    """
+
+    doing = "exec in"
+
+    def __init__(self, container: str, step: str, detail: str, exit_code: int) -> None:
+        ContainerError.__init__(self, container, step, detail, exit_code)
+        self.step = step
+        self.detail = detail
+        self.exit_code = exit_code
+
+
+class ContainerCommandFailedError(ContainerError):
+    """A command that was to succeed has exited with ``exit_code`` (128 + n: signal n ended it).
+
+    ``stdout`` and ``stderr`` are what it wrote.
+    """
+
+    def __init__(self, container: str, command: tuple[str, ...], exit_code: int, stdout: str, stderr: str) -> None:
+        super().__init__(container, command, exit_code, stdout, stderr)
+        self.command = command
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        command = " ".join(self.command)
+        tail = "\n".join((self.stderr.strip() or self.stdout.strip()).splitlines()[-_TAIL_LINES:])
+        return f"{command!r} in {self.container!r} exited with code {self.exit_code}{_log_section(tail)}"
 
 
 class ContainerNotFoundError(ContainerError):
@@ -805,6 +854,24 @@ class IpcNotShareableError(ContainerError):
         )
 
 
+class ContainerInputClosedError(ContainerError):
+    """Nothing can be written to a container's standard input, for a ``reason``."""
+
+    def __init__(self, container: str, reason: str) -> None:
+        super().__init__(container, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot write to the standard input of container {self.container!r}: {self.reason}"
+
+
+class ContainerHasNoTerminalError(ContainerError):
+    """The container was made without ``tty``, so that there is nothing to resize."""
+
+    def __str__(self) -> str:
+        return f"cannot resize the terminal of container {self.container!r}: it has none; run it with tty=True"
+
+
 class ContainerFileError(ContainerError):
     """A file of a container that could not be read, written or copied.
 
@@ -864,16 +931,22 @@ class NetworkAttachError(NetworkError):
 
 
 class PortInUseError(NetworkError):
-    """A host port that something else holds; ``owner`` names it where that can be known, else it is empty."""
+    """A host port that something else holds; ``owner`` names it where that can be known, else it is empty.
 
-    def __init__(self, address: str, port: int, owner: str) -> None:
-        super().__init__(address, port, owner)
+    Of a range that ends with ``last``, ``port`` is the first, and no port is free.
+    """
+
+    def __init__(self, address: str, port: int, owner: str, last: int | None = None) -> None:
+        super().__init__(address, port, owner, last)
         self.address = address
         self.port = port
         self.owner = owner
+        self.last = last
 
     def __str__(self) -> str:
         by = f" by {self.owner}" if self.owner else ""
+        if self.last is not None:
+            return f"all ports from {self.port} to {self.last} on {self.address} are in use, the first{by}; name others"
         return f"port {self.port} on {self.address} is in use{by}; name another host port, or none to get a free one"
 
 
@@ -889,6 +962,56 @@ class PortNotPublishedError(NetworkError):
     def __str__(self) -> str:
         have = ", ".join(self.published) or "none"
         return f"{self.container!r} does not publish port {self.port} (published: {have}); add it to ports="
+
+
+class NetworkNotFoundError(NetworkError):
+    """The engine has no network of that name; ``known`` are those that it has."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name, known)
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        have = ", ".join(self.known)
+        return f"no network {self.name!r} in this engine (it has: {have}); make it with engine.network({self.name!r})"
+
+
+class NetworkInUseError(NetworkError):
+    """Containers are connected to the network: disconnect or remove them first."""
+
+    def __init__(self, name: str, containers: tuple[str, ...]) -> None:
+        super().__init__(name, containers)
+        self.name = name
+        self.containers = containers
+
+    def __str__(self) -> str:
+        return f"network {self.name!r} is in use by {', '.join(self.containers)}; disconnect or remove them first"
+
+
+class AddressInUseError(NetworkError):
+    """An address of a network that a container, or the network itself, has already: ``owner`` says which."""
+
+    def __init__(self, address: str, network: str, owner: str) -> None:
+        super().__init__(address, network, owner)
+        self.address = address
+        self.network = network
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return f"address {self.address} of {self.network} is {self.owner}; name another one, or none to get a free one"
+
+
+class SubnetInUseError(NetworkError):
+    """A subnet that this machine has or routes already, wholly or in part; ``taken`` is what is in the way."""
+
+    def __init__(self, subnet: str, taken: str) -> None:
+        super().__init__(subnet, taken)
+        self.subnet = subnet
+        self.taken = taken
+
+    def __str__(self) -> str:
+        return f"subnet {self.subnet} overlaps {self.taken}, which this machine has or routes; choose another one"
 
 
 class NoFreeSubnetError(NetworkError):

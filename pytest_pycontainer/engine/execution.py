@@ -1,149 +1,195 @@
-"""A further process in a running container: asking for it, feeding it, collecting what it says."""
+"""Starting a further process in a running container: what is asked of the monitor, and what it answers."""
 
 from __future__ import annotations
 
+import errno
 import os
-import select
-import signal
 import socket
+import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import BinaryIO, TypeAlias
 
-from pytest_pycontainer.engine.connection import MonitorConnection, raise_failed
-from pytest_pycontainer.errors import ContainerNotRunningError, WaitTimeoutError
+from pytest_pycontainer.engine.connection import MonitorConnection
+from pytest_pycontainer.engine.container_process import ContainerProcess, end_group
+from pytest_pycontainer.engine.process_streams import Output, ProcessStreams
+from pytest_pycontainer.errors import (
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    ContainerError,
+    ContainerNotRunningError,
+    ExecStartError,
+    WaitTimeoutError,
+)
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.spec import ProcessSpec
+from pytest_pycontainer.runtime.process import DIRECTORY_STEP, EXECUTE_STEP
+from pytest_pycontainer.runtime.spec import ProcessSpec, TerminalSize
 
-_READ_SIZE = 64 * 1024
+_DOING = "exec in"
+_START_SECONDS = 60.0
+
+Destination: TypeAlias = BinaryIO | int | None
+"""Where an output goes: None to be read, a file, ``subprocess.DEVNULL``, and for errors ``subprocess.STDOUT``."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExecResult:
-    """What came of a process: its exit code (128 + n where signal n ended it), and what it wrote."""
+class Streams:
+    """What a process is given to read from and to write to.
 
-    exit_code: int
-    stdout_bytes: bytes
-    stderr_bytes: bytes
-
-    @property
-    def stdout(self) -> str:
-        """Standard output as text (UTF-8; what is not, as replacement characters)."""
-        return self.stdout_bytes.decode(errors="replace")
-
-    @property
-    def stderr(self) -> str:
-        """Standard error as text (UTF-8; what is not, as replacement characters)."""
-        return self.stderr_bytes.decode(errors="replace")
-
-
-def execute_in(
-    connection: MonitorConnection, container: str, process: ProcessSpec, stdin: bytes, timeout: float | None
-) -> ExecResult:
-    """Runs ``process`` in the container to its end.
-
-    Raises ContainerNotRunningError, ContainerStartError or one of its kinds, and WaitTimeoutError after ``timeout``
-    seconds, having killed the process.
+    Without ``stdin`` it reads nothing. With a ``terminal`` all is that, and what it shows goes to ``stdout``.
+    A ``detached`` one goes on when its handle is left.
     """
-    answers, answers_end = socket.socketpair()
-    input_end, input_ = os.pipe()
-    output, output_end = os.pipe()
-    errors, errors_end = os.pipe()
-    with answers, _closing(input_, output, errors) as still_open:
-        with answers_end, _closing(input_end, output_end, errors_end):
-            descriptors = [answers_end.fileno(), input_end, output_end, errors_end]
-            if not connection.send(messages.Execute(process), descriptors):
-                raise ContainerNotRunningError(container, "exec in", "exited")
-        pidfd = -1
+
+    stdin: bool = False
+    stdout: Destination = None
+    stderr: Destination = None
+    terminal: TerminalSize | None = None
+    detached: bool = False
+
+
+def start_process(
+    connection: MonitorConnection, container: str, process: ProcessSpec, streams: Streams, timeout: float | None = None
+) -> ContainerProcess:
+    """Starts ``process``; returns when it executes its command.
+
+    Raises ContainerNotRunningError, CommandNotFoundError, CommandNotExecutableError, ExecStartError, and
+    WaitTimeoutError after ``timeout`` seconds.
+    """
+    with ExitStack() as undone:
+        with _Ends(undone) as ends:
+            answers, report = ends.socket(), ends.socket()
+            output, errors, input_ = Output(), Output(), -1
+            if streams.terminal is None:
+                input_ = ends.input() if streams.stdin else ends.nothing(os.O_RDONLY)
+                output.descriptor = ends.output(streams.stdout)
+                errors.descriptor = ends.output(streams.stderr)
+            asked = connection.send(messages.Execute(process, streams.terminal), ends.theirs)
+        hear = _Hearing(connection, container, process.command[0], timeout)
+        if not asked:
+            raise hear.not_running()
+        started, descriptors = hear.next(answers)
+        if not isinstance(started, messages.Executing):
+            raise hear.failure(started)
+        (pidfd,) = descriptors
+        undone.callback(os.close, pidfd)
+        undone.callback(end_group, pidfd)  # unless all goes well
+        if streams.terminal is not None:
+            opened, descriptors = hear.next(answers)
+            if isinstance(opened, messages.TerminalOpened):
+                (output.descriptor,) = descriptors
+                undone.callback(os.close, output.descriptor)
+                if streams.stdin:
+                    input_ = os.dup(output.descriptor)
+                    undone.callback(os.close, input_)
+        failed, _ = hear.next(report)
+        if failed is not None or (streams.terminal is not None and output.ended):
+            raise hear.failure(failed)
+        undone.pop_all()
+    report.close()
+    answers.settimeout(None)
+    output.sink, errors.sink = _as_sink(streams.stdout), _as_sink(streams.stderr)
+    moved = ProcessStreams(answers, input_, (output, errors), terminal=streams.terminal is not None)
+    numbers = (started.pid, started.pid_in_container)
+    return ContainerProcess(
+        container,
+        process.command,
+        numbers,
+        pidfd,
+        moved,
+        output,
+        errors,
+        terminal=streams.terminal is not None,
+        detached=streams.detached,
+    )
+
+
+def _as_sink(destination: Destination) -> BinaryIO | None:
+    return None if isinstance(destination, int) else destination
+
+
+class _Ends:
+    """The streams' ends: ``theirs`` are closed on leaving it, and what its methods return when all is ``undone``."""
+
+    def __init__(self, undone: ExitStack) -> None:
+        self.theirs: list[int] = []
+        self._undone = undone
+        self._leaving = ExitStack()
+
+    def __enter__(self) -> _Ends:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leaving.close()
+
+    def socket(self) -> socket.socket:
+        """Our end of a pair."""
+        ours, theirs = socket.socketpair()
+        self._undone.callback(ours.close)
+        self._leaving.callback(theirs.close)
+        self.theirs.append(theirs.fileno())
+        return ours
+
+    def nothing(self, flags: int) -> int:
+        """They get the null device, and we have no end."""
+        self._give(os.open(os.devnull, flags | os.O_CLOEXEC))
+        return -1
+
+    def input(self) -> int:
+        """They read what we write."""
+        theirs, ours = os.pipe()
+        self._give(theirs)
+        self._undone.callback(os.close, ours)
+        return ours
+
+    def output(self, destination: Destination) -> int:
+        """We read what they write, unless it goes to the null device, or where the output before it goes."""
+        if destination == subprocess.DEVNULL:
+            return self.nothing(os.O_WRONLY)
+        if destination == subprocess.STDOUT:
+            self.theirs.append(self.theirs[-1])
+            return -1
+        ours, theirs = os.pipe()
+        self._give(theirs)
+        self._undone.callback(os.close, ours)
+        return ours
+
+    def _give(self, descriptor: int) -> None:
+        self.theirs.append(descriptor)
+        self._leaving.callback(os.close, descriptor)
+
+
+class _Hearing:
+    """What is heard until the command is executed."""
+
+    def __init__(self, connection: MonitorConnection, container: str, command: str, timeout: float | None) -> None:
+        self._connection = connection
+        self._container = container
+        self._command = command
+        self._seconds = _START_SECONDS if timeout is None else min(timeout, _START_SECONDS)
+        self._until = time.monotonic() + self._seconds
+
+    def next(self, channel: socket.socket) -> tuple[messages.Message | None, list[int]]:
+        """The next message, None if the other end is closed. Raises WaitTimeoutError."""
+        channel.settimeout(max(0.001, self._until - time.monotonic()))
         try:
-            started, descriptors = _receive(answers, container)
-            if isinstance(started, messages.Failed):
-                raise_failed(container, process.command[0], started)
-            (pidfd,) = descriptors
-            collected = _communicate(pidfd, input_, output, errors, stdin, still_open, timeout)
-            if collected is None:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                raise WaitTimeoutError(container, f"exec of {process.command[0]!r} in", timeout or 0.0)
-            answer, _ = _receive(answers, container)
-            if isinstance(answer, messages.Failed):
-                raise_failed(container, process.command[0], answer)
-            assert isinstance(answer, messages.Exited)
-            return ExecResult(answer.code, collected[output], collected[errors])
-        finally:
-            if pidfd >= 0:
-                os.close(pidfd)
+            return messages.receive(channel) or (None, [])
+        except TimeoutError as error:
+            raise WaitTimeoutError(self._container, f"starting {self._command!r} in", self._seconds) from error
 
+    def failure(self, answer: messages.Message | None) -> ContainerError:
+        """The error that an answer, or none, stands for."""
+        if not isinstance(answer, messages.Failed) or self._connection.state.status != "running":
+            return self.not_running()
+        missing = answer.errno == errno.ENOENT
+        if answer.step == EXECUTE_STEP and missing:
+            return CommandNotFoundError(self._container, self._command, _DOING)
+        if answer.step == EXECUTE_STEP:
+            return CommandNotExecutableError(self._container, self._command, answer.detail, _DOING)
+        code = 127 if missing and answer.step.startswith(DIRECTORY_STEP) else 126
+        return ExecStartError(self._container, answer.step, answer.detail, code)
 
-def _receive(answers: socket.socket, container: str) -> tuple[messages.Message, list[int]]:
-    received = messages.receive(answers)
-    if received is None:
-        raise ContainerNotRunningError(container, "exec in", "exited")
-    return received
-
-
-@contextmanager
-def _closing(*descriptors: int) -> Iterator[set[int]]:
-    """Closes what is still in the set at the end."""
-    still_open = set(descriptors)
-    try:
-        yield still_open
-    finally:
-        for descriptor in still_open:
-            os.close(descriptor)
-
-
-def _communicate(
-    pidfd: int, input_: int, output: int, errors: int, stdin: bytes, still_open: set[int], timeout: float | None
-) -> dict[int, bytes] | None:
-    """Writes ``stdin`` and reads both outputs until the process ends; None if ``timeout`` seconds pass before.
-
-    What it started in the background may keep the outputs open: that is not waited for, as docker does not.
-    """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    collected = {output: bytearray(), errors: bytearray()}
-    remaining = memoryview(stdin)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.register(input_, select.POLLOUT)
-    reading = set(collected)
-    for descriptor in reading:
-        poll.register(descriptor, select.POLLIN)
-    for descriptor in still_open:
-        os.set_blocking(descriptor, False)
-    ended = False
-    while not ended:
-        limit = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        ready = [descriptor for descriptor, _ in poll.poll(limit)]
-        if not ready:
-            return None
-        ended = pidfd in ready
-        if input_ in ready:
-            remaining = _write_some(input_, remaining)
-            if not remaining:
-                poll.unregister(input_)
-                os.close(input_)
-                still_open.remove(input_)
-        for descriptor in tuple(reading):
-            if (ended or descriptor in ready) and _read_all(descriptor, collected[descriptor]):
-                poll.unregister(descriptor)
-                reading.remove(descriptor)
-    return {descriptor: bytes(data) for descriptor, data in collected.items()}
-
-
-def _write_some(descriptor: int, data: memoryview) -> memoryview:
-    """Writes what the pipe takes, and returns what is left: nothing, if the process reads no more."""
-    try:
-        return data[os.write(descriptor, data) :] if data else data
-    except BrokenPipeError:
-        return data[:0]
-
-
-def _read_all(descriptor: int, data: bytearray) -> bool:
-    """Reads what the pipe holds; whether its other end is closed."""
-    try:
-        while part := os.read(descriptor, _READ_SIZE):
-            data += part
-    except BlockingIOError:
-        return False
-    return True
+    def not_running(self) -> ContainerNotRunningError:
+        """The error of a container that has ended."""
+        status = "removed" if self._connection.gone else self._connection.state.status
+        return ContainerNotRunningError(self._container, _DOING, "exited" if status == "running" else status)

@@ -55,7 +55,7 @@ def parse_privileges(
         {_capability(field, name) for name in parse_names(field, given)}
         for field, given in (("cap_add", cap_add), ("cap_drop", cap_drop))
     )
-    capabilities = _held() if privileged else _capabilities(added, dropped)
+    capabilities = held_capabilities() if privileged else _capabilities(added, dropped)
     system = _UNMASKED_SYSTEM if security.system_paths_unconfined else DEFAULT_SYSTEM
     return Privileges(
         capability_mask(capabilities),
@@ -104,7 +104,7 @@ def near_names(name: str, known: Iterable[str]) -> str:
 
 def _capabilities(added: set[str], dropped: set[str]) -> tuple[str, ...]:
     if _ALL in added:
-        wanted = set(_held()) - dropped
+        wanted = set(held_capabilities()) - dropped
     elif _ALL in dropped:
         wanted = added
     else:
@@ -112,7 +112,7 @@ def _capabilities(added: set[str], dropped: set[str]) -> tuple[str, ...]:
     return tuple(name for name in CAPABILITIES if name in wanted)
 
 
-def _held() -> tuple[str, ...]:
+def held_capabilities() -> tuple[str, ...]:
     """All capabilities that there are to give: this kernel may know fewer than the table, this process have fewer."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     held = int(status["CapBnd"], 16) & int(status["CapPrm"], 16)

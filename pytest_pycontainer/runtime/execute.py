@@ -19,7 +19,8 @@ from pytest_pycontainer.runtime.process import (
     own_stream,
     reset_signals,
 )
-from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec
+from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec, TerminalSize
+from pytest_pycontainer.runtime.terminal import KIND, open_terminal, take_terminal
 from pytest_pycontainer.runtime.user_namespace import become_root
 
 _JOINED = namespaces.ALL & ~(namespaces.PID | namespaces.USER)
@@ -30,15 +31,19 @@ def run_execute(
     process: ProcessSpec,
     cgroup: tuple[str, ...],
     init: int,
-    answer: socket.socket,
+    report: int,
     streams: Sequence[int],
     ids: IdMap | None,
+    terminal: TerminalSize | None,
+    terminal_channel: socket.socket | None,
 ) -> NoReturn:
     """Joins the container of the pidfd ``init`` and becomes the command; runs in a child made for it.
 
-    ``streams`` become standard input, output and error. A failing step goes out on ``answer`` as ``Failed``; the
-    monitor sends the exit. With ``ids`` the container has a user namespace, with these users and groups.
+    ``streams`` become standard input, output and error, or a ``terminal`` does, which then goes out on its channel. A
+    failing step goes out on ``report`` as ``Failed``; that closes when the command is executed. With ``ids`` the
+    container has a user namespace, with these users and groups.
     """
+    answer = socket.socket(fileno=os.dup(report))
     try:
         # Before the container can see this process (CVE-2016-9962, CVE-2019-5736).
         credentials.hide_process()
@@ -58,8 +63,12 @@ def run_execute(
                     own_stream(number, ids.uid, ids.gid)
                 namespaces.enter(init, _JOINED | namespaces.USER)
                 become_root()
+        if terminal is not None and terminal_channel is not None:
+            _give_terminal(terminal, terminal_channel)
         close_all_but([answer.fileno()])
         environment = become(process)
+        if terminal is not None:
+            environment.setdefault("TERM", KIND)
         execute(process.command, environment)
     except StepFailed as failure:
         messages.send(answer, failure.failed)
@@ -67,3 +76,9 @@ def run_execute(
         messages.send(answer, messages.Failed("start a process in the container", 0, repr(error)))
     finally:
         os._exit(_FAILED)
+
+
+def _give_terminal(size: TerminalSize, channel: socket.socket) -> None:
+    outer, inner = open_terminal(size)
+    messages.send(channel, messages.TerminalOpened(), [outer])
+    take_terminal(inner)

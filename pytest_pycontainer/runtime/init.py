@@ -88,14 +88,17 @@ def run_init(
             with step("take docker-init's name"):
                 rename_process("docker-init", ("/sbin/docker-init", "--", *spec.process.command))
         _enter_root(root, read_only=spec.read_only)
+        terminal = open_streams(spec, report)
         _await(channel, messages.Start)
         _set_sysctls(spec.sysctls, parameters)
-        close_all_but([channel.fileno(), report.fileno()])
+        close_all_but([channel.fileno(), report.fileno(), *([] if terminal is None else [terminal])])
         if spec.one_output:
             os.dup2(1, 2)
-        environment = become(spec.process)
+        environment = become(spec.process, makes_directory=True)
         if spec.reaper:
             run_as_child(channel, report)
+        if terminal is not None:
+            take_terminal(terminal)
         execute(spec.process.command, environment)
     except StepFailed as failure:
         _tell_both(channel, report, failure.failed)

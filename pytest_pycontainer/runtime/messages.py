@@ -24,6 +24,7 @@ from pytest_pycontainer.runtime.spec import (
     ProcessSpec,
     Rootfs,
     SystemDirectories,
+    TerminalSize,
 )
 from pytest_pycontainer.runtime.state import ContainerState
 
@@ -89,10 +90,7 @@ class OpenNetworkNamespace:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """Init → engine, once it has its namespaces, with its pidfd, its network namespace and a route socket inside that.
-
-    Monitor → engine, with the pidfd of a process that was asked for with ``Execute``.
-    """
+    """Init → engine, once it has its namespaces, with its pidfd, its network namespace and a route socket in that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +105,28 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Engine → monitor, with a socket for the answers, and standard input, output and error.
+    """Engine → monitor: run a further process. With a socket for the monitor's answers, a socket that closes when the
+    process executes its command or is gone (before that comes ``Failed``, if it did), and, unless it is to have a
+    ``terminal``, its standard input, output and error.
 
-    The answers: ``Created``, from the process itself ``Failed`` if it came to that, and at its end ``Exited``.
+    The answers: ``Executing``, with a ``terminal`` ``TerminalOpened``, and at its end ``Exited``.
     """
 
     process: ProcessSpec
+    terminal: TerminalSize | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """Monitor → engine, with its pidfd: the process is there; its number on this machine and in the container."""
+
+    pid: int
+    pid_in_container: int
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalOpened:
+    """Process → monitor → engine, with the end of who sits before it: the process has a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,33 @@ class StateChanged:
 @dataclass(frozen=True, slots=True)
 class StartContainer:
     """Anybody → monitor, with a socket for the answer: ``Done`` when the command runs, or ``Failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsOpened:
+    """Init → monitor, before the command runs: its standard input's other end, or both ends of its terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Anybody → monitor, with a socket for the answer, ``Attached``, and a client's (``runtime.attachments``)."""
+
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Monitor → who has attached: where in the log comes what is written from now on, and whether it may write."""
+
+    position: LogPosition
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Anybody → monitor, with a socket for the answer, ``Done`` or ``Failed``: how large its terminal is."""
+
+    size: TerminalSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +248,8 @@ Message = (
     | Launched
     | Start
     | Execute
+    | Executing
+    | TerminalOpened
     | Exited
     | Remember
     | Publish

@@ -268,10 +268,28 @@ class _Monitor:
             self._end()
         elif isinstance(request, messages.Execute):
             if self._init is not None and self._state.status == "running":
-                self._executions.start(request.process, self._init.pidfd, descriptors)
+                self._executions.start(request, self._init.pidfd, descriptors)
         else:
             with socket.socket(fileno=os.dup(descriptors[0])) as answer:
-                self._answer(request, answer)
+                if isinstance(request, messages.Attach):
+                    client = socket.socket(fileno=os.dup(descriptors[1]))
+                    messages.tell(answer, self._streams.attach(client, writes=request.writes))
+                else:
+                    self._answer(request, answer)
+
+    def _remember(self, description: ContainerDescription) -> None:
+        self._description = description
+        self._restarts.policy = description.restart
+        self._streams.describe(description)
+        if description.health is not None:
+            self._health = HealthChecks(
+                description.health,
+                description.spec.process,
+                self._loop,
+                self._executions,
+                self._place.cgroup,
+                lambda health: self._change(health=health),
+            )
 
     def _answer(self, request: messages.Message, answer: socket.socket) -> None:
         if isinstance(request, messages.Describe) and self._description is not None:

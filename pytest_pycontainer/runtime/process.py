@@ -8,6 +8,7 @@ import signal
 import stat
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from pytest_pycontainer.kernel import credentials, libc
@@ -24,6 +25,9 @@ _UMASK = 0o022
 
 EXECUTE_STEP = "exec"
 """The name of the step whose failure means: the command is missing (ENOENT) or can't be executed."""
+
+DIRECTORY_STEP = "change to the working directory"
+"""How the step begins whose failure means: the working directory is missing (ENOENT), or is none."""
 
 
 def failed_exit_code(failed: Failed) -> int:
@@ -44,9 +48,14 @@ def close_all_but(keep: Iterable[int]) -> None:
 
 def pid_on_this_machine(pidfd: int) -> int:
     """The process's number where /proc is from, not in this process's own PID namespace; 0 if it is gone."""
+    return numbers_of(pidfd)[0]
+
+
+def numbers_of(pidfd: int) -> tuple[int, int]:
+    """The process's numbers where /proc is from, and in its own PID namespace; 0 if it is gone."""
     with open(f"/proc/self/fdinfo/{pidfd}") as file:
         fields = dict(line.split(":", 1) for line in file)
-    return max(0, int(fields["Pid"]))
+    return max(0, int(fields["Pid"])), max(0, int(fields.get("NSpid", fields["Pid"]).split()[-1]))
 
 
 def reset_signals() -> None:
@@ -73,9 +82,10 @@ def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
             file.write(str(process.oom_score_adj))
 
 
-def become(process: ProcessSpec) -> dict[str, str]:
+def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, str]:
     """Takes on the process's directory, user, capabilities and filter, inside the root; returns its environment.
 
+    With ``makes_directory`` a directory that is missing is made, as Docker does for a container, not for ``exec``.
     Nothing may be loaded from here on that was not before: the root is the container's. Raises StepFailed.
     """
     environment = dict(entry.split("=", 1) for entry in process.environment)
@@ -84,8 +94,9 @@ def become(process: ProcessSpec) -> dict[str, str]:
     environment.setdefault("HOME", user.home)
     os.umask(_UMASK)
     directory = process.working_directory or "/"
-    with step(f"change to the working directory {directory}"):
-        os.makedirs(directory, exist_ok=True)
+    with step(f"{DIRECTORY_STEP} {directory}"):
+        if makes_directory:
+            os.makedirs(directory, exist_ok=True)
         os.chdir(directory)
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
     for limit in process.resource_limits:
@@ -94,6 +105,9 @@ def become(process: ProcessSpec) -> dict[str, str]:
     with step("set capabilities and user"):
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()
+        for stream in range(3):
+            with suppress(PermissionError):  # of another user namespace
+                own_stream(stream, user.uid, -1)  # so that it can open /dev/stdout
         # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
         os.setgroups(list(dict.fromkeys((user.gid, *user.groups, *groups))))
         os.setresgid(user.gid, user.gid, user.gid)
