@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.errors import ContainerUpdateError, InvalidSpecError
+from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.cgroup_limits import UNLIMITED, Limits, apply, settings_of
 
@@ -63,16 +64,18 @@ class ContainerMeasurements(ContainerHandle):
                 found |= {name.removeprefix("name="): directory for name in names}
         return dict(sorted(found.items()))
 
-    def update(self, **options: Unpack[UpdateOptions]) -> None:
-        """Gives it other limits, running or not, as ``docker update`` does; what is not named stays.
+    def update(self, *, restart: str | None = None, **options: Unpack[UpdateOptions]) -> None:
+        """Gives it other limits, or another restart policy, running or not, as ``docker update`` does.
 
-        To give it more memory than memory and swap together are limited to, name ``memory_swap`` too. Raises
-        InvalidSpecError, UnsupportedLimitError, and ContainerUpdateError if the kernel refuses.
+        What is not named stays. To give it more memory than memory and swap together are limited to, name
+        ``memory_swap`` too. Raises InvalidSpecError, UnsupportedLimitError, and ContainerUpdateError if the kernel
+        refuses.
         """
-        from pytest_pycontainer.engine.arguments import check_names
+        from pytest_pycontainer.engine.arguments import check_names, parse_restart
         from pytest_pycontainer.engine.limit_options import UpdateOptions
 
         check_names(options, UpdateOptions)
+        policy = None if restart is None else parse_restart(restart)
         with self._lock, self._reading():
             self._require_present()
             settings = settings_of(Cgroups.of(self._cgroup), self.id, self._updated(options))
@@ -80,6 +83,8 @@ class ContainerMeasurements(ContainerHandle):
                 apply(settings)
             except OSError as error:
                 raise ContainerUpdateError(self.name, error.strerror or str(error)) from error
+            if policy is not None:
+                self._connection.ask(self.name, messages.ChangeRestartPolicy(policy))
 
     def _updated(self, options: UpdateOptions) -> Limits:
         """The limits to be written, in the order that their files want."""

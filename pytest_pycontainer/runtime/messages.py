@@ -22,6 +22,7 @@ from pytest_pycontainer.runtime.spec import (
     Namespaces,
     Place,
     ProcessSpec,
+    RestartPolicy,
     Rootfs,
     SystemDirectories,
     TerminalSize,
@@ -153,6 +154,13 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRestartPolicy:
+    """Anybody → monitor, with a socket for the answer: the policy from the container's next exit on. ``Done``."""
+
+    policy: RestartPolicy
+
+
+@dataclass(frozen=True, slots=True)
 class Describe:
     """Anybody → monitor, with a socket for the answer: ``Remember``, without descriptors."""
 
@@ -253,6 +261,7 @@ Message = (
     | Exited
     | Remember
     | Publish
+    | ChangeRestartPolicy
     | Describe
     | StateChanged
     | StartContainer

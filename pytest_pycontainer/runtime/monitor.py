@@ -294,6 +294,10 @@ class _Monitor:
     def _answer(self, request: messages.Message, answer: socket.socket) -> None:
         if isinstance(request, messages.Describe) and self._description is not None:
             messages.tell(answer, messages.Remember(self._description))
+        elif isinstance(request, messages.ChangeRestartPolicy) and self._description is not None:
+            self._description = replace(self._description, restart=request.policy)
+            self._restarts.policy = request.policy
+            messages.tell(answer, messages.Done())
         elif isinstance(request, messages.StartContainer):
             self._start(answer)
         elif isinstance(request, messages.Rename):

@@ -18,6 +18,7 @@ from pytest_pycontainer.errors import (
     ContainerNotRunningError,
     ContainerUpdateError,
     InvalidSpecError,
+    UnsupportedLimitError,
 )
 from pytest_pycontainer.runtime.cgroup_usage import CpuUsage
 
@@ -254,6 +255,31 @@ def test_other_limits_hold_over_a_restart(engine: Engine) -> None:
         c.update(pids_limit=20)
         c.restart(timeout=0)
         assert c.limits().pids_limit == 20
+
+
+def test_another_restart_policy(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "echo x; sleep 0.05; exit 3"]) as c:
+        c.update(restart="on-failure:2")
+        assert c.wait(timeout=TIMEOUT) == 3
+        assert (c.restart_count, c.logs()) == (2, "x\nx\nx\n")
+        with pytest.raises(InvalidSpecError, match="invalid restart 'often'"):
+            c.update(restart="often")
+
+
+def test_a_container_that_may_not_lose_a_process_stands_still_until_it_gets_memory(engine: Engine) -> None:
+    needs(engine, "memory")
+    hold = "b = bytearray(64 << 20); print('held')"
+    options = {"memory": "40m", "memory_swap": "40m", "oom_kill_disable": True}
+    try:
+        c = engine.run("host", ["python3", "-c", hold], **options)  # type: ignore[arg-type]
+    except UnsupportedLimitError as error:
+        pytest.skip(str(error))
+    with c:
+        assert not c.exited_within(0.3)
+        c.update(memory="128m", memory_swap="128m")
+        assert c.wait(timeout=TIMEOUT) == 0
+        assert c.logs() == "held\n"
+        assert not c.out_of_memory
 
 
 def test_what_the_kernel_refuses_is_told(engine: Engine) -> None:
