@@ -237,12 +237,19 @@ def if_destination_is_ours() -> bytes:
     return lookup + _compare(struct.pack("=I", _FIB_LOCAL))
 
 
+def _masked(bits: bytes) -> bytes:
+    mask, zero = nested(4, attribute(_DATA_VALUE, bits)), nested(5, attribute(_DATA_VALUE, bytes(len(bits))))
+    return _expression("bitwise", _big(1, _FIRST.number), _big(2, _FIRST.number), _big(3, len(bits)), mask, zero)
+
+
+def if_packet_in(header: int, offset: int, value: bytes, mask: bytes, *, equal: bool = True) -> bytes:
+    """The packet's bytes at ``offset``, as far as ``mask`` goes, are ``value``."""
+    return load(header, offset, len(value)) + _masked(mask) + _compare(value, equal=equal)
+
+
 def _if_any_bit(key: int, bits: int) -> bytes:
-    mask = nested(4, attribute(_DATA_VALUE, struct.pack("=I", bits)))
-    zero = nested(5, attribute(_DATA_VALUE, bytes(4)))
     read = _expression("ct", _big(1, _FIRST.number), _big(2, key))
-    masked = _expression("bitwise", _big(1, _FIRST.number), _big(2, _FIRST.number), _big(3, 4), mask, zero)
-    return read + masked + _compare(bytes(4), equal=False)
+    return read + _masked(struct.pack("=I", bits)) + _compare(bytes(4), equal=False)
 
 
 def if_connection_state(bits: int) -> bytes:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,20 +24,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from pytest_pycontainer.errors import NetworkAttachError, NoFreeSubnetError
+from pytest_pycontainer.errors import NetworkAttachError, NoFreeSubnetError, SubnetInUseError
 from pytest_pycontainer.kernel import nftables, rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace, VethEnd
-from pytest_pycontainer.network import ports, rules
-from pytest_pycontainer.network.addresses import AddressPool, free_subnets, parse_pool
+from pytest_pycontainer.network import rules
+from pytest_pycontainer.network.addresses import AddressPool, free_subnets, obstructs, parse_pool
 from pytest_pycontainer.network.forwarding import Forwarding
 from pytest_pycontainer.network.ports import PublishedPort
+from pytest_pycontainer.network.publishing import PublishedPorts
 
 _BRIDGE = "bridge0"
 _DEFAULT_MTU = 1500
 
 # Interfaces get indexes that follow from the address, so that the messages that configure them need not wait to hear
-# what the kernel chose. They start beyond those that it gives to the tunnels of a new namespace.
+# what the kernel chose. They start beyond those that it gives to the tunnels of a new namespace, and those of each of a
+# container's interfaces beyond those of the one before: subnets have at most 0x10000 addresses.
 _FIRST_INDEX: Final = 0x10000
 _BRIDGE_INDEX = _FIRST_INDEX  # what the address of a whole /16 would have, and no host
 
@@ -51,15 +52,24 @@ class Network:
     """
 
     def __init__(
-        self, addresses: AddressPool, mtu: int, name: str, switch: NetlinkSocket, netfilter: NetlinkSocket
+        self,
+        addresses: AddressPool,
+        mtu: int,
+        name: str,
+        switch: NetlinkSocket,
+        netfilter: NetlinkSocket,
+        *,
+        internal: bool = False,
     ) -> None:
         self.mtu = mtu
+        self.internal = internal
+        """Whether nothing of it gets beyond this machine."""
         self.interface = name
         """The uplink's name in this machine's namespace, and that of the nftables table."""
         self._addresses = addresses
         self._switch = switch
         self._netfilter = netfilter
-        self._reserved: dict[PublishedPort, socket.socket] = {}
+        self._published = PublishedPorts(name, netfilter)
         self._lock = threading.Lock()
         self._resources = ExitStack()
         self._closed = False
@@ -74,17 +84,25 @@ class Network:
         return self._addresses.gateway
 
     @classmethod
-    def open(cls, state: Path, switch: NetworkNamespace, *, pool: str = "10.213.0.0/16") -> Network:
-        """Makes the bridge in ``switch``, and the way from it to this machine and beyond.
+    def open(
+        cls,
+        state: Path,
+        switch: NetworkNamespace,
+        *,
+        pool: str = "10.213.0.0/16",
+        subnet: ipaddress.IPv4Network | None = None,
+        internal: bool = False,
+    ) -> Network:
+        """Makes the bridge in ``switch``, and the way from it to this machine and, unless ``internal``, beyond.
 
         ``switch`` is the network's from now on, and closed with it or when this fails. ``state`` is a directory that
-        all engines of this machine share; it need not exist. Subnets of /24 are cut from ``pool``. Raises
-        NoFreeSubnetError, NetworkAttachError, InvalidSpecError for the pool.
+        all engines of this machine share; it need not exist. Without a ``subnet`` a free /24 is cut from ``pool``.
+        Raises NoFreeSubnetError, SubnetInUseError, NetworkAttachError, InvalidSpecError for the pool.
         """
         with ExitStack() as resources:
             resources.callback(os.close, switch.descriptor)
             resources.callback(switch.route_socket.close)
-            parsed_pool = parse_pool(pool)
+            wanted = parse_pool(pool) if subnet is None else subnet
             machine = NetlinkSocket.open(rtnetlink.ROUTE)
             resources.callback(machine.close)
             netfilter = NetlinkSocket.open(nftables.NETFILTER)
@@ -95,48 +113,67 @@ class Network:
                 taken += [address.network for address in rtnetlink.addresses(machine)]
                 device = rtnetlink.default_device(machine, known)
                 mtu = device.mtu if device else _DEFAULT_MTU
-                forwarding = Forwarding.claim(state, device.name if device else None)
+                way_out = None if internal or device is None else device.name
+                forwarding = Forwarding.claim(state, way_out)
                 resources.callback(forwarding.release)
                 switch_socket = NetlinkSocket(switch.route_socket)
                 switch_socket.request(_create_bridge(mtu))
-                for subnet in free_subnets(parsed_pool, taken):
-                    guarded = device.name if device and forwarding.ours else None
-                    if _claim(subnet, mtu, guarded, machine, switch_socket, netfilter, resources):
+                guarded = way_out if forwarding.ours else None
+                for candidate in free_subnets(wanted, taken) if subnet is None else _if_free(subnet, taken):
+                    table = rules.create_table(_name(candidate), candidate, guarded, internal=internal)
+                    if _claim(candidate, mtu, table, machine, switch_socket, netfilter, resources):
                         break
                 else:
-                    raise NoFreeSubnetError(pool)
+                    raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
                 forwarding.turn_on()
-            network = cls(AddressPool(subnet), mtu, _name(subnet), switch_socket, netfilter)
-            network._resources.callback(network._free_ports)
+            addresses = AddressPool(candidate)
+            network = cls(addresses, mtu, _name(candidate), switch_socket, netfilter, internal=internal)
+            network._resources.callback(network._published.close)
             network._resources.push(resources.pop_all())
             return network
 
-    def allocate(self) -> ipaddress.IPv4Address:
-        """An address that nobody has, and that was not given back just now. Raises NetworkAttachError if all are."""
+    def allocate(self, wanted: ipaddress.IPv4Address | None = None) -> ipaddress.IPv4Address:
+        """An address that nobody has, and that was not given back just now, or the ``wanted`` one.
+
+        Raises NetworkAttachError if all are given out, AddressInUseError, and InvalidSpecError for one that is not in
+        the subnet.
+        """
         with self._lock:
-            return self._addresses.allocate()
+            self._check_open("give out an address")
+            if wanted is None:
+                return self._addresses.allocate()
+            self._addresses.claim(wanted)
+            return wanted
 
     def release(self, address: ipaddress.IPv4Address) -> None:
-        """Gives an address back. The interface that had it goes with its container's namespace."""
+        """Gives an address back. The interface that had it is detached, or goes with its container's namespace."""
         with self._lock:
             self._addresses.release(address)
 
-    def attach(self, address: ipaddress.IPv4Address, container: NetworkNamespace, *, interface: str = "eth0") -> None:
-        """Gives the container an interface with that address, up, and the default route through it.
+    def attach(
+        self,
+        address: ipaddress.IPv4Address,
+        container: NetworkNamespace,
+        *,
+        number: int = 0,
+        default_route: bool = True,
+    ) -> None:
+        """Gives the container the interface ``eth{number}`` with that address, up, and the default route through it.
 
         The container is borrowed for the call; keeping its descriptor or socket open keeps its namespace alive. Raises
         NetworkAttachError.
         """
-        index = _index(address)
-        port = f"port-{index:x}"
-        here = VethEnd(port, index=index, master=_BRIDGE_INDEX)
-        there = VethEnd(interface, index=index, hardware_address=_hardware_address(address))
-        cable = [rtnetlink.create_veth(here, there, container.descriptor, self.mtu), *_bring_up(index, port)]
+        interface = f"eth{number}"
+        port, inside = _index(address), _index(address, number)
+        here = VethEnd(_port(address), index=port, master=_BRIDGE_INDEX)
+        there = VethEnd(interface, index=inside, hardware_address=_hardware_address(address))
+        cable = [rtnetlink.create_veth(here, there, container.descriptor, self.mtu), *_bring_up(port, here.name)]
         configuration = [
-            rtnetlink.bring_up(index, interface),
-            rtnetlink.add_address(index, ipaddress.IPv4Interface((address, self.subnet.prefixlen))),
-            rtnetlink.add_default_route(index, self.gateway),
+            rtnetlink.bring_up(inside, interface),
+            rtnetlink.add_address(inside, ipaddress.IPv4Interface((address, self.subnet.prefixlen))),
         ]
+        if default_route:
+            configuration.append(rtnetlink.add_default_route(inside, self.gateway))
         with self._lock, _refusals():
             self._check_open(f"attach {interface}")
             try:
@@ -145,10 +182,22 @@ class Network:
                 if error.errno not in (errno.EEXIST, errno.EBUSY):
                     raise
                 # The last owner of the address is dead, but the kernel has not yet worked through its namespace.
-                _delete(self._switch, rtnetlink.delete_link(index, port))
+                _delete(self._switch, rtnetlink.delete_link(port, here.name))
                 self._switch.request(cable)
         with _refusals():
             NetlinkSocket(container.route_socket).request(configuration)
+
+    def detach(self, address: ipaddress.IPv4Address) -> None:
+        """Takes the interface with that address from its container, if there is one, with all routes through it."""
+        with self._lock, _refusals():
+            if not self._closed:
+                _delete(self._switch, rtnetlink.delete_link(_index(address), _port(address)))
+
+    def route_through(self, address: ipaddress.IPv4Address, container: NetworkNamespace, *, number: int = 0) -> None:
+        """Makes the attached interface ``eth{number}`` the container's default route. Raises NetworkAttachError."""
+        with _refusals():
+            route = rtnetlink.add_default_route(_index(address, number), self.gateway)
+            NetlinkSocket(container.route_socket).request([route])
 
     def publish(
         self,
@@ -156,37 +205,24 @@ class Network:
         container_port: int,
         *,
         host_address: str = "127.0.0.1",
-        host_port: int | None = None,
+        host_port: int | range | None = None,
         protocol: str = "tcp",
     ) -> PublishedPort:
-        """Makes a container's port reachable at the host's, a free one unless named; ``0.0.0.0`` is every address.
+        """Makes a container's port reachable at the host's: the one named, a free one of a range, or any that is free.
 
-        Raises PortInUseError, which names the owner; InvalidSpecError for what is no port, address or protocol;
-        NetworkAttachError.
+        ``0.0.0.0`` is every address. Raises PortInUseError, which names the owner; InvalidSpecError for what is no
+        port, address or protocol; NetworkAttachError.
         """
-        ports.check_port("container port", container_port)
-        ports.check_protocol(protocol)
-        ports.check_host_address(host_address)
-        if host_port is not None:
-            ports.check_port("host port", host_port)
-        with self._lock, _refusals(), ExitStack() as undo:
+        with self._lock, _refusals():
             self._check_open(f"publish port {container_port}")
-            reservation = ports.reserve(host_address, host_port, protocol)
-            undo.callback(reservation.close)
-            port = PublishedPort(container_port, protocol, host_address, reservation.getsockname()[1])
-            nftables.commit(self._netfilter, [rules.publish(self.interface, port, address)])
-            self._reserved[port] = reservation
-            undo.pop_all()
-            return port
+            return self._published.publish(
+                address, container_port, host_address=host_address, host_port=host_port, protocol=protocol
+            )
 
     def unpublish(self, port: PublishedPort) -> None:
         """Frees the host's port. Nothing happens for one that is not published (any more)."""
         with self._lock, _refusals():
-            reservation = self._reserved.pop(port, None)
-            if reservation is None:
-                return
-            with reservation:
-                nftables.commit(self._netfilter, [rules.unpublish(self.interface, port)])
+            self._published.unpublish(port)
 
     def close(self) -> None:
         """Takes everything away: uplink, table, forwarding, ports. Again is harmless.
@@ -204,11 +240,6 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _free_ports(self) -> None:
-        for reservation in self._reserved.values():
-            reservation.close()
-        self._reserved.clear()
 
     def _check_open(self, doing: str) -> None:
         if self._closed:
@@ -230,8 +261,20 @@ def _name(subnet: ipaddress.IPv4Network) -> str:
     return rules.UPLINK_PREFIX + subnet.network_address.packed.hex()
 
 
-def _index(address: ipaddress.IPv4Address) -> int:
-    return _FIRST_INDEX | int(address) & 0xFFFF
+def _index(address: ipaddress.IPv4Address, number: int = 0) -> int:
+    return _FIRST_INDEX * (number + 1) | int(address) & 0xFFFF
+
+
+def _port(address: ipaddress.IPv4Address) -> str:
+    return f"port-{_index(address):x}"
+
+
+def _if_free(subnet: ipaddress.IPv4Network, taken: Sequence[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
+    """The subnet. Raises SubnetInUseError if the machine has or routes any of it."""
+    for other in taken:
+        if obstructs(other, subnet):
+            raise SubnetInUseError(str(subnet), str(other))
+    yield subnet
 
 
 def _hardware_address(address: ipaddress.IPv4Address) -> bytes:
@@ -260,7 +303,7 @@ def _delete(endpoint: NetlinkSocket, link: Message) -> None:
 def _claim(
     subnet: ipaddress.IPv4Network,
     mtu: int,
-    guarded_device: str | None,
+    table: Sequence[Message],
     machine: NetlinkSocket,
     switch: NetlinkSocket,
     netfilter: NetlinkSocket,
@@ -271,7 +314,7 @@ def _claim(
     with ExitStack() as undo:
         # The table comes first: whatever its rules hold back never finds an uplink without them.
         try:
-            nftables.commit(netfilter, rules.create_table(name, subnet, guarded_device))
+            nftables.commit(netfilter, table)
             undo.callback(nftables.commit, netfilter, [nftables.delete_table(name)])
             index = _create_uplink(name, subnet, mtu, machine, switch)
         except NetlinkError as error:

@@ -8,7 +8,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from pytest_pycontainer.errors import InvalidSpecError, PortInUseError
 from pytest_pycontainer.kernel import sockdiag
@@ -51,25 +51,48 @@ def check_host_address(address: str) -> ipaddress.IPv4Address:
         ) from None
 
 
-def reserve(host_address: str, host_port: int | None, protocol: str) -> socket.socket:
+def reserve(host_address: str, host_port: int | range | None, protocol: str) -> socket.socket:
     """Takes the port from every other process on this machine for as long as the returned socket is open.
 
-    The socket is bound and does not listen: connections are the kernel's to translate, none may ever get here. Without
-    ``host_port`` the kernel picks a free one. Raises PortInUseError; InvalidSpecError for an address that is not this
-    machine's and a port that this user may not take.
+    The socket is bound and does not listen: connections are the kernel's to translate, none may ever get here. Of a
+    range the first free port is taken; without ``host_port`` the kernel picks a free one. Raises PortInUseError;
+    InvalidSpecError for what is no port, an address that is not this machine's and a port that this user may not take.
     """
+    if isinstance(host_port, range):
+        return _reserve_one_of(host_address, host_port, protocol)
+    if host_port is not None:
+        check_port("host port", host_port)
+    try:
+        return _bind(host_address, host_port or 0, protocol)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and host_port is not None:
+            raise PortInUseError(host_address, host_port, owner(host_address, host_port, protocol)) from None
+        _raise_unavailable(error, host_address, host_port or 0)
+
+
+def _reserve_one_of(host_address: str, host_ports: range, protocol: str) -> socket.socket:
+    for host_port in host_ports:
+        check_port("host port", host_port)
+        try:
+            return _bind(host_address, host_port, protocol)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                _raise_unavailable(error, host_address, host_port)
+    first = host_ports[0]
+    raise PortInUseError(host_address, first, owner(host_address, first, protocol), host_ports[-1])
+
+
+def _bind(host_address: str, host_port: int, protocol: str) -> socket.socket:
     reservation = socket.socket(socket.AF_INET, _SOCKET_KINDS[protocol])
     try:
-        reservation.bind((host_address, host_port or 0))
-    except OSError as error:
+        reservation.bind((host_address, host_port))
+    except BaseException:
         reservation.close()
-        _raise_unavailable(error, host_address, host_port or 0, protocol)
+        raise
     return reservation
 
 
-def _raise_unavailable(error: OSError, host_address: str, host_port: int, protocol: str) -> None:
-    if error.errno == errno.EADDRINUSE:
-        raise PortInUseError(host_address, host_port, owner(host_address, host_port, protocol)) from None
+def _raise_unavailable(error: OSError, host_address: str, host_port: int) -> NoReturn:
     if error.errno == errno.EADDRNOTAVAIL:
         raise InvalidSpecError("host address", host_address, "an address of this machine") from None
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -12,6 +12,7 @@
         oifname UPLINK ct state established,related accept
         oifname UPLINK ct status dnat accept
         oifname UPLINK drop
+        iifname UPLINK drop
         iifname DEVICE oifname != "pyc-*" drop
     chain outgoing     { type nat hook postrouting priority srcnat }
         ip saddr SUBNET oifname != UPLINK masquerade
@@ -23,8 +24,9 @@ to the machine's loopback services (CVE-2020-8558) or to look like one of its pr
 that no container's router advertisement becomes the machine's route (CVE-2020-13401).
 
 ``forward``: into a container go the answers to what it asked and its published ports, nothing else, no matter who
-asks. The last rule is there only when forwarding on DEVICE, the way out, was off before us: then no packet may pass
-through this machine that did not before.
+asks. The rule after that, and no masquerade, make an internal network of it: nothing from it goes beyond this machine.
+The last rule is there only when forwarding on DEVICE, the way out, was off before us: then no packet may pass through
+this machine that did not before.
 
 ``outgoing``: to the outside a container speaks with the machine's address; a process of this machine that connects to a
 port published on loopback gets the gateway's, as the container can't answer to 127.0.0.1; and so does a container that
@@ -53,8 +55,13 @@ _DESTINATION = 16
 _DESTINATION_PORT = 2
 
 
-def create_table(name: str, subnet: ipaddress.IPv4Network, guarded_device: str | None) -> list[Message]:
-    """The whole table. ``name`` is also the uplink's; ``guarded_device`` is DEVICE above, None without that rule."""
+def create_table(
+    name: str, subnet: ipaddress.IPv4Network, guarded_device: str | None, *, internal: bool = False
+) -> list[Message]:
+    """The whole table. ``name`` is also the uplink's; ``guarded_device`` is DEVICE above, None without that rule.
+
+    An ``internal`` network has no way out.
+    """
     return [
         nft.create_owned_table(name),
         nft.create_map(
@@ -72,8 +79,8 @@ def create_table(name: str, subnet: ipaddress.IPv4Network, guarded_device: str |
         *_guard(name, subnet),
         *_published(name, "published", nft.PREROUTING),
         *_published(name, "published-here", nft.OUTPUT),
-        *_forward(name, guarded_device),
-        *_outgoing(name, subnet),
+        *_forward(name, guarded_device, internal=internal),
+        *_outgoing(name, subnet, internal=internal),
     ]
 
 
@@ -101,8 +108,8 @@ def _packed(port: int) -> bytes:
 
 
 def _in(subnet: ipaddress.IPv4Network, offset: int, *, equal: bool = True) -> bytes:
-    octets = subnet.network_address.packed[: subnet.prefixlen // 8]  # our subnets end at a whole octet
-    return nft.if_packet(nft.NETWORK_HEADER, offset, octets, equal=equal)
+    network, mask = subnet.network_address.packed, subnet.netmask.packed
+    return nft.if_packet_in(nft.NETWORK_HEADER, offset, network, mask, equal=equal)
 
 
 def _from_loopback() -> bytes:
@@ -144,7 +151,7 @@ def _published(table: str, chain: str, hook: int) -> list[Message]:
     ]
 
 
-def _forward(table: str, guarded_device: str | None) -> list[Message]:
+def _forward(table: str, guarded_device: str | None, *, internal: bool) -> list[Message]:
     uplink = nft.if_output(table)
     rules = [
         nft.create_chain(table, "forward", "filter", nft.FORWARD, nft.PRIORITY_FILTER),
@@ -152,20 +159,25 @@ def _forward(table: str, guarded_device: str | None) -> list[Message]:
         nft.add_rule(table, "forward", uplink, nft.if_connection_status(nft.DESTINATION_WAS_TRANSLATED), nft.accept()),
         nft.add_rule(table, "forward", uplink, nft.drop()),
     ]
+    if internal:
+        rules.append(nft.add_rule(table, "forward", nft.if_input(table), nft.drop()))
     if guarded_device is not None:
         elsewhere = nft.if_output(UPLINK_PREFIX, prefix=True, equal=False)
         rules.append(nft.add_rule(table, "forward", nft.if_ipv4(), nft.if_input(guarded_device), elsewhere, nft.drop()))
     return rules
 
 
-def _outgoing(table: str, subnet: ipaddress.IPv4Network) -> list[Message]:
+def _outgoing(table: str, subnet: ipaddress.IPv4Network, *, internal: bool) -> list[Message]:
     ipv4 = nft.if_ipv4()
     uplink = nft.if_output(table)
     elsewhere = nft.if_output(table, equal=False)
     ours = _in(subnet, _SOURCE)
     translated = nft.if_connection_status(nft.DESTINATION_WAS_TRANSLATED)
+    chain = nft.create_chain(table, "outgoing", "nat", nft.POSTROUTING, nft.PRIORITY_SOURCE_NAT)
+    if internal:
+        return [chain]
     return [
-        nft.create_chain(table, "outgoing", "nat", nft.POSTROUTING, nft.PRIORITY_SOURCE_NAT),
+        chain,
         nft.add_rule(table, "outgoing", ipv4, ours, elsewhere, nft.masquerade()),
         nft.add_rule(table, "outgoing", ipv4, uplink, _from_loopback(), nft.masquerade()),
         nft.add_rule(table, "outgoing", ipv4, uplink, ours, translated, nft.masquerade()),

@@ -153,9 +153,19 @@ class Machine:
     MTU = 1400
 
     @contextmanager
-    def network(self, switch: Namespace | None = None, **arguments: str) -> Iterator[Network]:
+    def network(
+        self,
+        switch: Namespace | None = None,
+        *,
+        pool: str = "10.213.0.0/16",
+        subnet: str | None = None,
+        internal: bool = False,
+    ) -> Iterator[Network]:
         switch_value = (switch or self.switch).handed_over()
-        network = self.namespace.run(Network.open, self.state, switch_value, **arguments)
+        wanted = None if subnet is None else ipaddress.IPv4Network(subnet)
+        network = self.namespace.run(
+            Network.open, self.state, switch_value, pool=pool, subnet=wanted, internal=internal
+        )
         try:
             yield network
         finally:

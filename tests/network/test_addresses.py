@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_pycontainer.errors import InvalidSpecError, NetworkAttachError
-from pytest_pycontainer.network.addresses import AddressPool, free_subnets, parse_pool
+from pytest_pycontainer.errors import AddressInUseError, InvalidSpecError, NetworkAttachError
+from pytest_pycontainer.network.addresses import AddressPool, free_subnets, parse_pool, parse_subnet
 
 SUBNET = IPv4Network("10.213.7.0/24")
 
@@ -42,17 +42,52 @@ def test_an_address_rests_before_it_is_given_out_again() -> None:
     first = pool.allocate()
     assert (pool.gateway, first) == (IPv4Address("10.213.7.1"), IPv4Address("10.213.7.2"))
     pool.release(first)
-    others = [pool.allocate() for _ in range(252)]
+    others = [pool.allocate() for _ in range(251)]
     assert first not in others
-    assert others[-1] == IPv4Address("10.213.7.254")
+    assert others[-1] == IPv4Address("10.213.7.253")
     assert pool.allocate() == first
 
 
 def test_when_all_addresses_are_used_the_error_says_so() -> None:
     pool = AddressPool(SUBNET)
-    given_out = {pool.allocate() for _ in range(253)}
-    assert len(given_out) == 253
-    with pytest.raises(NetworkAttachError, match=r"all 253 of 10\.213\.7\.0/24 are in use"):
+    given_out = {pool.allocate() for _ in range(252)}
+    assert len(given_out) == 252
+    with pytest.raises(NetworkAttachError, match=r"all 252 of 10\.213\.7\.0/24 are in use"):
         pool.allocate()
     pool.release(IPv4Address("10.213.7.99"))
     assert pool.allocate() == IPv4Address("10.213.7.99")
+
+
+@pytest.mark.parametrize("subnet", ["10.5.0.0/16", "192.168.77.0/24", "10.5.0.8/29"])
+def test_a_subnet_of_a_networks_own(subnet: str) -> None:
+    assert str(parse_subnet(subnet)) == subnet
+    pool = AddressPool(parse_subnet(subnet))
+    assert {pool.gateway, pool.resolver, pool.allocate()} < set(pool.subnet.hosts())
+
+
+@pytest.mark.parametrize(
+    "subnet",
+    ["", "10.5.0.1/24", "10.0.0.0/8", "10.5.0.0/30", "127.0.0.0/16", "224.0.0.0/24", "169.254.0.0/16", "fd00::/64"],
+)
+def test_what_is_no_subnet_for_containers(subnet: str) -> None:
+    with pytest.raises(InvalidSpecError, match="subnet"):
+        parse_subnet(subnet)
+
+
+def test_an_address_that_was_asked_for() -> None:
+    pool = AddressPool(SUBNET)
+    wanted = SUBNET[2]
+    pool.claim(wanted)
+    assert pool.allocate() == SUBNET[3]
+    for taken, owner in (
+        (wanted, "another container's"),
+        (pool.gateway, "the gateway's"),
+        (pool.resolver, "the name server's"),
+    ):
+        with pytest.raises(AddressInUseError, match=owner):
+            pool.claim(taken)
+    for elsewhere in (IPv4Address("10.213.8.2"), SUBNET[0], SUBNET[-1]):
+        with pytest.raises(InvalidSpecError, match="a host's address in 10.213.7.0/24"):
+            pool.claim(elsewhere)
+    pool.release(wanted)
+    pool.claim(wanted)
