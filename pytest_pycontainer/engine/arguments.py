@@ -29,9 +29,9 @@ BOOLEANS: Final = {"": True, "true": True, "1": True, "false": False, "0": False
 
 _HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?")
 _HOST_NAME_AT_MOST = 64  # man 2 sethostname
-_SMALLEST_MEMORY = 6 << 20  # docker's
+_MOST_BYTES = 2**63 - 1  # as the kernel counts
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _PORT = re.compile(
     r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?",
@@ -95,31 +95,17 @@ def _split_entries(entries: Iterable[str]) -> Iterable[tuple[str, str]]:
         yield name, value
 
 
-def parse_size(field: str, size: int | str | None) -> int | None:
-    """Bytes, from a number or docker's text (``512m``, ``1.5g``). Raises InvalidSpecError."""
-    size = parse_bytes(field, size)
-    if size is not None and size < _SMALLEST_MEMORY:
-        raise InvalidSpecError(field, str(size), f"at least {_SMALLEST_MEMORY >> 20}m")
-    return size
-
-
 def parse_bytes(field: str, size: int | str | None) -> int | None:
-    """As ``parse_size``, of whatever size. Raises InvalidSpecError."""
+    """Bytes, from a number or docker's text (``512m``, ``1.5g``). Raises InvalidSpecError."""
+    wanted = "bytes, or a number with the unit b, k, m, g or t"
     if isinstance(size, str):
         match = _SIZE.fullmatch(size.strip())
         if match is None:
-            raise InvalidSpecError(field, size, "bytes, or a number with the unit b, k, m, g or t")
-        size = int(float(match[1]) * _UNITS[match[2].lower()])
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-        raise InvalidSpecError(field, repr(size), "bytes, or a number with the unit b, k, m, g or t")
+            raise InvalidSpecError(field, size, wanted)
+        size = int(min(float(match[1]) * _UNITS[match[2].lower()], 2 * _MOST_BYTES))
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MOST_BYTES):
+        raise InvalidSpecError(field, repr(size), wanted)
     return size
-
-
-def parse_count(field: str, count: int | None) -> int | None:
-    """A number of things, one or more. Raises InvalidSpecError."""
-    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-        raise InvalidSpecError(field, repr(count), "a number from 1")
-    return count
 
 
 def parse_flag(field: str, flag: bool | None) -> bool:

@@ -47,7 +47,8 @@ _WEIGHTS = (10, 1000)
 _HIGHEST_NUMBER = 2**63 - 1
 _HIGHEST_CPU = 1 << 16  # far above any kernel's
 _MEMORY_NODES = Path("/sys/devices/system/node/has_memory")
-_NUMBERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+_NUMBERS = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", re.ASCII)
+_WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _DEVICE_LIMITS = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops")
 
 
@@ -232,12 +233,9 @@ def _pairs(
 
 
 def _whole(field: str, value: object, wanted: str) -> int:
-    try:
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            return int(value)
-    except ValueError:
-        pass
-    raise InvalidSpecError(field, repr(value), wanted)
+    if isinstance(value, bool) or not _WHOLE.fullmatch(str(value) if isinstance(value, int | str) else ""):
+        raise InvalidSpecError(field, repr(value), wanted)
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def _number(field: str, value: int | None, lowest: int, highest: int = _HIGHEST_NUMBER) -> int | None:

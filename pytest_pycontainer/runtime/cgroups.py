@@ -165,11 +165,6 @@ def _await_event(sibling: str, name: str, value: str, deadline: float) -> bool:
         os.close(descriptor)
 
 
-def ran_out_of_memory(directories: tuple[str, ...]) -> bool:
-    """Whether the kernel ended a process of the container for want of memory."""
-    return out_of_memory_kills(directories) > 0
-
-
 def out_of_memory_kills(directories: tuple[str, ...]) -> int:
     """How many processes of the cgroup the kernel has ended for want of memory, since it was made."""
     for name in ("memory.oom_control", "memory.events"):

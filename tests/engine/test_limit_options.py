@@ -61,6 +61,8 @@ def test_limits_as_docker_takes_them(options: Any, limits: Limits) -> None:
     [
         ({"memory": "5m"}, "invalid memory '5m': wanted at least 6m"),
         ({"memory": "much"}, "invalid memory 'much'"),
+        ({"memory": "9999999999t"}, "invalid memory"),
+        ({"memory": 1 << 63}, "invalid memory"),
         ({"memory_swap": "64m"}, "wanted memory too"),
         ({"memory": "64m", "memory_swap": "32m"}, "wanted at least memory"),
         ({"memory": "64m", "memory_swap": -2}, "invalid memory_swap"),
@@ -169,6 +171,15 @@ def test_any_text_is_a_ulimit_or_refused(text: str) -> None:
     except InvalidSpecError:
         return
     assert limit.hard == -1 or 0 <= limit.soft <= limit.hard
+
+
+@given(st.text() | st.from_regex(r"[0-9]{1,400}\.?[0-9]?[bkmgt,-]?[0-9]*", fullmatch=True))
+def test_any_text_is_a_limit_or_refused(text: str) -> None:
+    for name in ("memory", "memory_swap", "cpus", "cpuset_cpus", "cpuset_mems", "device_read_bps", "device_write_iops"):
+        try:
+            parse_limits({name: text})  # type: ignore[misc]
+        except InvalidSpecError:
+            continue
 
 
 def test_numbers_with_bounds() -> None:
