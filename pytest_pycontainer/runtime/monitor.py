@@ -28,6 +28,7 @@ from pytest_pycontainer.runtime.clients import Clients
 from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
 from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.health import HealthChecks
 from pytest_pycontainer.runtime.init import run_init
 from pytest_pycontainer.runtime.init_forking import InitForker
 from pytest_pycontainer.runtime.output import Output
@@ -111,6 +112,7 @@ class _Monitor:
         self._starters: list[socket.socket] = []
         self._restarts = Restarts()
         self._restart: Timer | None = None
+        self._health: HealthChecks | None = None
         self._out_of_memory_kills = 0  # before this run
         self._meant_to_end = False
         self._leaving = False
@@ -181,6 +183,7 @@ class _Monitor:
             started_at=time.time(),
             error="",
             runs=self._state.runs + 1,
+            health=None if self._health is None else self._health.begin(init.pidfd),
         )
         self._answer_starters(messages.Done())
 
@@ -226,6 +229,7 @@ class _Monitor:
             exit_code=code,
             out_of_memory=cgroups.out_of_memory_kills(self._place.cgroup) > self._out_of_memory_kills,
             restarts=self._restarts.count,
+            health=None if self._health is None else self._health.end(),
         )
 
     def _start_again(self) -> None:
@@ -257,9 +261,7 @@ class _Monitor:
         if self._init is not None and self._state.status != "running" and _is_readable(self._init.report):
             self._hear_report(self._init)  # who asks may know already that the command runs
         if isinstance(request, messages.Remember):
-            self._description = request.description
-            self._restarts.policy = request.description.restart
-            self._output.limit(request.description.log)
+            self._remember(request.description)
             self._network = os.dup(descriptors[0])
             self._channel = socket.socket(fileno=os.dup(descriptors[1]))
         elif isinstance(request, messages.Publish) and self._description is not None:

@@ -241,6 +241,22 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a container is found to be well: what is executed in it, and how often; docker's defaults.
+
+    Times are in seconds: between two probes, for one, and how long after the start failures do not count and probes
+    come at ``start_interval``. It is unhealthy after ``retries`` failures in a row.
+    """
+
+    command: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    start_period: float = 0.0
+    start_interval: float = 5.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class LogLimits:
     """How much of a container's log is kept: the last ``files`` files, each begun when the one before it has
     ``file_bytes`` or more; None for one file without a bound.
@@ -255,7 +271,7 @@ class ContainerDescription:
     """What the monitor keeps of a container: how to start it again, and what other processes need to use it.
 
     ``address`` is its own in its network, empty without one; ``ports`` are those published: host address, host port,
-    container port, protocol.
+    container port, protocol. Without ``health`` nobody looks whether it is well.
     """
 
     spec: ContainerSpec
@@ -263,6 +279,7 @@ class ContainerDescription:
     address: str = ""
     ports: tuple[tuple[str, int, int, str], ...] = ()
     restart: RestartPolicy = RestartPolicy()
+    health: HealthCheck | None = None
     log: LogLimits = LogLimits()
     namespaces: Namespaces = OWN_NAMESPACES
 
