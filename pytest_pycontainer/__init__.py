@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from pytest_pycontainer import errors as errors
     from pytest_pycontainer.engine import wait as wait
     from pytest_pycontainer.engine.container import Container as Container
+    from pytest_pycontainer.engine.container_process import ContainerProcess as ContainerProcess
+    from pytest_pycontainer.engine.container_process import ExecResult as ExecResult
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
+    from pytest_pycontainer.engine.process_table import ProcessInfo as ProcessInfo
     from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
     from pytest_pycontainer.engine.stats import ContainerStats as ContainerStats
     from pytest_pycontainer.engine.volumes import Volume as Volume
@@ -27,10 +30,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Container",
     "ContainerLimits",
+    "ContainerProcess",
     "ContainerStats",
     "DiskUsage",
     "Engine",
+    "ExecResult",
     "Image",
+    "ProcessInfo",
     "Pruned",
     "PycontainerError",
     "RemovedImages",
@@ -46,10 +52,13 @@ _MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.e
 _HOMES = {
     "Container": "pytest_pycontainer.engine.container",
     "ContainerLimits": "pytest_pycontainer.engine.limits_in_force",
+    "ContainerProcess": "pytest_pycontainer.engine.container_process",
     "ContainerStats": "pytest_pycontainer.engine.stats",
     "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
+    "ExecResult": "pytest_pycontainer.engine.container_process",
     "Image": "pytest_pycontainer.engine.image",
+    "ProcessInfo": "pytest_pycontainer.engine.process_table",
     "Pruned": "pytest_pycontainer.store.prune",
     "PycontainerError": "pytest_pycontainer.errors",
     "RemovedImages": "pytest_pycontainer.store.remove_image",

@@ -735,7 +735,9 @@ class ContainerCommandFailedError(ContainerError):
         self.stderr = stderr
 
     def __str__(self) -> str:
-        command = " ".join(self.command)
+        import shlex  # most runs have no such error to tell of
+
+        command = shlex.join(self.command)
         tail = "\n".join((self.stderr.strip() or self.stdout.strip()).splitlines()[-_TAIL_LINES:])
         return f"{command!r} in {self.container!r} exited with code {self.exit_code}{_log_section(tail)}"
 

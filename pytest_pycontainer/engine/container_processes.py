@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.container_process import ContainerProcess, ExecResult, Input
 from pytest_pycontainer.engine.execution import Destination, Streams, start_process
 from pytest_pycontainer.engine.handle import ContainerHandle
-from pytest_pycontainer.errors import ContainerCommandFailedError, InvalidSpecError
+from pytest_pycontainer.errors import (
+    ContainerCommandFailedError,
+    ContainerNotFoundError,
+    ContainerNotRunningError,
+    InvalidSpecError,
+)
 from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.runtime.spec import ProcessSpec, TerminalSize
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.process_table import ProcessInfo
 
 
 class ExecOptions(TypedDict, total=False):
@@ -86,6 +94,18 @@ class ContainerProcesses(ContainerHandle):
         else:
             streams = Streams(stdin, stdout, stderr, _terminal(options))
         return start_process(self._connection, self.name, self._process(command, options), streams)
+
+    def processes(self) -> list[ProcessInfo]:
+        """All its processes, oldest first, also while it is paused. Raises ContainerNotRunningError."""
+        from pytest_pycontainer.engine.process_table import read_processes
+
+        self._require_present()
+        if (status := self.status) not in ("running", "paused"):
+            raise ContainerNotRunningError(self.name, "list the processes of", status)
+        try:
+            return read_processes(self._cgroup, self.pid)
+        except FileNotFoundError as error:
+            raise ContainerNotFoundError(self.name) from error
 
     def _process(self, command: arguments.Command, options: ExecOptions) -> ProcessSpec:
         self._require_running("exec in")

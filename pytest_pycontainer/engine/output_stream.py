@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from pytest_pycontainer.engine.process_streams import Output, ProcessStreams
+from pytest_pycontainer.engine.process_streams import Output
 from pytest_pycontainer.errors import WaitTimeoutError
+
+
+class Source(Protocol):
+    """What fills an output's buffer."""
+
+    def take(self, take: Callable[[], bytes | None], timeout: float | None) -> bytes | None:
+        """What ``take`` gives, once it gives anything; None after ``timeout`` seconds."""
 
 
 class OutputStream:
@@ -16,7 +24,7 @@ class OutputStream:
     there for the next call. Safe to use from several threads.
     """
 
-    def __init__(self, container: str, streams: ProcessStreams, output: Output) -> None:
+    def __init__(self, container: str, streams: Source, output: Output) -> None:
         self._container = container
         self._streams = streams
         self._output = output

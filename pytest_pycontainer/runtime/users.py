@@ -56,6 +56,11 @@ def look_up_groups(texts: Iterable[str], groups: str = _GROUPS) -> tuple[int, ..
     return tuple(_group_id(text, groups) for text in texts)
 
 
+def user_names(users: str = _USERS) -> dict[int, str]:
+    """The names in the file, by number; the first of several for one."""
+    return {int(fields[2]): fields[0] for fields in reversed(list(_records(users, 7, ids=(2, 3))))}
+
+
 def _group_id(text: str, groups: str) -> int:
     for fields in _records(groups, 4, ids=(2,)):
         if text in (fields[0], fields[2]):
