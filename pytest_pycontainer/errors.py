@@ -66,6 +66,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── AmbiguousContainerError       the beginning of several ids
     │   ├── ContainerExitedError          exited while something was waited for
     │   ├── ContainerNotReadyError        not ready within the time limit
+    │   ├── ContainerUnhealthyError       its health check has failed too often: what the last probes said
     │   ├── ContainerInputClosedError     nobody reads what would be written: why
     │   ├── ContainerHasNoTerminalError   it has to be made with one
     │   ├── IpcNotShareableError          another container's, that was not made to be shared
@@ -872,6 +873,28 @@ class ContainerHasNoTerminalError(ContainerError):
 
     def __str__(self) -> str:
         return f"cannot resize the terminal of container {self.container!r}: it has none; run it with tty=True"
+
+
+class ContainerUnhealthyError(ContainerError):
+    """The container's health check has failed ``failing_streak`` times in a row, as often as it may.
+
+    ``probes`` tells of the last ones, ``log_tail`` holds the container's last lines.
+    """
+
+    def __init__(self, container: str, failing_streak: int, probes: str, log_tail: str) -> None:
+        super().__init__(container, failing_streak, probes, log_tail)
+        self.failing_streak = failing_streak
+        self.probes = probes
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        times = "once" if self.failing_streak == 1 else f"{self.failing_streak} times in a row"
+        return (
+            f"{self.container!r} is unhealthy: its health check failed {times}{_log_section(self.log_tail)}
+"
+            f"the last probes:
+{_indented(self.probes)}"
+        )
 
 
 class ContainerFileError(ContainerError):

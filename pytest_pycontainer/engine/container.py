@@ -14,6 +14,7 @@ from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection, MonitorConnection
 from pytest_pycontainer.engine.container_changes import ContainerChanges
+from pytest_pycontainer.engine.container_health import ContainerHealth
 from pytest_pycontainer.engine.container_output import ContainerOutput
 from pytest_pycontainer.engine.container_processes import ContainerProcesses
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
@@ -36,7 +37,7 @@ _REMOVAL_SECONDS = 30.0
 _ACTIVE: Final = ("running", "paused", "restarting")
 
 
-class Container(ContainerProcesses, ContainerOutput, ContainerChanges, ContainerMeasurements, ContainerFiles):
+class Container(ContainerProcesses, ContainerOutput, ContainerChanges, ContainerMeasurements, ContainerHealth, ContainerFiles):
     """One container, from its making to its removal.
 
     A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a

@@ -31,6 +31,7 @@ from pytest_pycontainer.runtime.spec import (
     BindMount,
     ContainerDescription,
     ContainerSpec,
+    HealthCheck,
     LogLimits,
     Mount,
     ProcessSpec,
@@ -76,6 +77,7 @@ class Plan:
     oom_score_adj: int | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+    health: HealthCheck | None = None
     namespaces: NamespaceModes = field(default_factory=NamespaceModes)
     log: LogLimits = field(default_factory=LogLimits)
 
@@ -117,7 +119,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         )
         address = "" if attachment is None else str(attachment.address)
         description = ContainerDescription(
-            spec, plan.stop_signal, address, restart=plan.restart, log=plan.log, namespaces=namespaces
+            spec, plan.stop_signal, address, restart=plan.restart, health=plan.health, log=plan.log, namespaces=namespaces
         )
         _launch(prepared.connection, description, name, settings, attachment)
         undone.pop_all()

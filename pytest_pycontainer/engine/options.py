@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pytest_pycontainer.engine import arguments
+from pytest_pycontainer.engine.health_options import HealthOptions
 from pytest_pycontainer.engine.limit_options import LimitOptions
 from pytest_pycontainer.engine.namespace_options import NamespaceOptions
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.privileges import Names
 
 
-class ContainerOptions(LimitOptions, NamespaceOptions, total=False):
+class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
-    What it may use is limited by ``LimitOptions``; which namespaces it shares, ``NamespaceOptions`` say. ``ports`` are
+    What it may use is limited by ``LimitOptions``; which namespaces it shares, ``NamespaceOptions`` say; whether
+    somebody looks how well it is, ``HealthOptions``. ``ports`` are
     published on 127.0.0.1, on free host ports unless they are named; ``network`` is ``bridge``, the engine's own, or
     ``none``; with ``init`` PID 1 is a reaper.
     ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.

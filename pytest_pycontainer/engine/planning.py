@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_pycontainer.engine import arguments, defaults
+from pytest_pycontainer.engine.health_options import HealthOptions
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
 from pytest_pycontainer.engine.limit_options import LimitOptions
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.container_mounts import WantedMount
     from pytest_pycontainer.engine.options import ContainerOptions
     from pytest_pycontainer.runtime.cgroup_limits import Limits
-    from pytest_pycontainer.runtime.spec import ResourceLimit
+    from pytest_pycontainer.runtime.spec import HealthCheck, ResourceLimit
     from pytest_pycontainer.store.store import Store
 
 
@@ -57,6 +58,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         namespaces=modes,
         groups=parse_groups(options.get("group_add")),
         restart=arguments.parse_restart(options.get("restart")),
+        health=_health(image, options),
         log=parse_log_options(options.get("log_opt")),
         read_only=arguments.parse_flag("read_only", options.get("read_only")),
         stop_signal=arguments.parse_signal(
@@ -70,6 +72,14 @@ def _namespace_modes(options: ContainerOptions, hostname: str | None) -> Namespa
         return NamespaceModes()
     privileged = arguments.parse_flag("privileged", options.get("privileged"))
     return parse_namespace_modes(options, privileged=privileged, hostname=hostname)
+
+
+def _health(image: Image, options: ContainerOptions) -> HealthCheck | None:
+    if image.config.healthcheck is None and not options.keys() & HealthOptions.__annotations__.keys():
+        return None
+    from pytest_pycontainer.engine.health import parse_health_check
+
+    return parse_health_check(image, options)
 
 
 def _privileges(options: ContainerOptions, *, has_shm: bool) -> Privileges:
