@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
-    from pytest_pycontainer.engine.process_table import ProcessInfo as ProcessInfo
     from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
+    from pytest_pycontainer.engine.process_table import ProcessInfo as ProcessInfo
     from pytest_pycontainer.engine.stats import ContainerStats as ContainerStats
     from pytest_pycontainer.engine.volumes import Volume as Volume
     from pytest_pycontainer.errors import PycontainerError as PycontainerError

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.container_process import ContainerProcess, ExecResult, Input
-from pytest_pycontainer.engine.execution import Destination, Streams, start_process
+from pytest_pycontainer.engine.execution import DEVNULL, Destination, Streams, start_process
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.errors import (
     ContainerCommandFailedError,
@@ -90,7 +89,7 @@ class ContainerProcesses(ContainerHandle):
         ``detach`` it has no streams, and goes on until it or the container ends. Otherwise as ``exec``.
         """
         if detach:
-            streams = Streams(False, subprocess.DEVNULL, subprocess.DEVNULL, _terminal(options), detached=True)
+            streams = Streams(False, DEVNULL, DEVNULL, _terminal(options), detached=True)
         else:
             streams = Streams(stdin, stdout, stderr, _terminal(options))
         return start_process(self._connection, self.name, self._process(command, options), streams)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import subprocess
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.container_process import ContainerProcess, end_group
@@ -28,6 +27,10 @@ from pytest_pycontainer.runtime.spec import ProcessSpec, TerminalSize
 
 _DOING = "exec in"
 _START_SECONDS = 60.0
+
+# subprocess's own values: who runs commands with it gives the same here.
+STDOUT: Final = -2
+DEVNULL: Final = -3
 
 Destination: TypeAlias = BinaryIO | int | None
 """Where an output goes: None to be read, a file, ``subprocess.DEVNULL``, and for errors ``subprocess.STDOUT``."""
@@ -144,9 +147,9 @@ class _Ends:
 
     def output(self, destination: Destination) -> int:
         """We read what they write, unless it goes to the null device, or where the output before it goes."""
-        if destination == subprocess.DEVNULL:
+        if destination == DEVNULL:
             return self.nothing(os.O_WRONLY)
-        if destination == subprocess.STDOUT:
+        if destination == STDOUT:
             self.theirs.append(self.theirs[-1])
             return -1
         ours, theirs = os.pipe()
