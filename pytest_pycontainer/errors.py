@@ -890,10 +890,8 @@ class ContainerUnhealthyError(ContainerError):
     def __str__(self) -> str:
         times = "once" if self.failing_streak == 1 else f"{self.failing_streak} times in a row"
         return (
-            f"{self.container!r} is unhealthy: its health check failed {times}{_log_section(self.log_tail)}
-"
-            f"the last probes:
-{_indented(self.probes)}"
+            f"{self.container!r} is unhealthy: its health check failed {times}{_log_section(self.log_tail)}\n"
+            f"the last probes:\n{_indented(self.probes)}"
         )
 
 
