@@ -827,19 +827,27 @@ class ContainerExitedError(ContainerError):
         )
 
 
-class ContainerNotReadyError(ContainerError):
-    """The container runs, but what was waited for did not happen within ``timeout`` seconds."""
+def _probes_section(probes: str) -> str:
+    return f"\nthe last probes:\n{_indented(probes)}" if probes else ""
 
-    def __init__(self, container: str, waited_for: str, timeout: float, log_tail: str) -> None:
-        super().__init__(container, waited_for, timeout, log_tail)
+
+class ContainerNotReadyError(ContainerError):
+    """The container runs, but what was waited for did not happen within ``timeout`` seconds.
+
+    ``probes`` tells of the last executions of a health check, if that was waited for.
+    """
+
+    def __init__(self, container: str, waited_for: str, timeout: float, log_tail: str, probes: str = "") -> None:
+        super().__init__(container, waited_for, timeout, log_tail, probes)
         self.waited_for = waited_for
         self.timeout = timeout
         self.log_tail = log_tail
+        self.probes = probes
 
     def __str__(self) -> str:
         return (
             f"{self.container!r} is running, but not within {self.timeout:g} s: {self.waited_for}"
-            f"{_log_section(self.log_tail)}"
+            f"{_log_section(self.log_tail)}{_probes_section(self.probes)}"
         )
 
 
@@ -890,8 +898,8 @@ class ContainerUnhealthyError(ContainerError):
     def __str__(self) -> str:
         times = "once" if self.failing_streak == 1 else f"{self.failing_streak} times in a row"
         return (
-            f"{self.container!r} is unhealthy: its health check failed {times}{_log_section(self.log_tail)}\n"
-            f"the last probes:\n{_indented(self.probes)}"
+            f"{self.container!r} is unhealthy: its health check failed {times}"
+            f"{_log_section(self.log_tail)}{_probes_section(self.probes)}"
         )
 
 

@@ -2,6 +2,7 @@
 
     engine.run("redis", ports=[6379], wait=wait.port(6379))
     engine.run("postgres", wait=wait.log(r"ready to accept connections", timeout=60))
+    engine.run("postgres", health_cmd="pg_isready", health_interval=0.5, wait=wait.healthy())
 
 A container that exits while it is waited for fails at once, with its log.
 """
@@ -19,6 +20,7 @@ from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.errors import (
     ContainerExitedError,
     ContainerNotReadyError,
+    ContainerUnhealthyError,
     InvalidSpecError,
     PortNotPublishedError,
 )
@@ -111,6 +113,30 @@ class LogWait:
         return self.pattern.search(line.decode(errors="replace")) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class HealthWait:
+    """Waits until the container's health check finds it healthy."""
+
+    timeout: float | None = None
+
+    def until_ready(self, container: Container, timeout: float) -> None:
+        """See Wait. Raises ContainerUnhealthyError as soon as it is that, and InvalidSpecError if it has no check."""
+        if not container.has_health_check:
+            wanted = f"a container with a health check: {container.image.name!r} has none; give one as health_cmd"
+            raise InvalidSpecError("wait", "wait.healthy()", wanted)
+        limit = timeout if self.timeout is None else self.timeout
+        what = "its health check succeeds"
+        health = container.await_health(limit)
+        if health is None:
+            probes = str(container.health) or "none has ended: see health_interval and health_start_interval"
+            raise ContainerNotReadyError(container.name, what, limit, container.log_tail(), probes)
+        if health.status == "healthy":
+            return
+        if container.status == "exited":
+            raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+        raise ContainerUnhealthyError(container.name, health.failing_streak, str(health), container.log_tail())
+
+
 def port(port: Port, *, timeout: float | None = None) -> Wait:
     """Waits until ``port`` accepts a TCP connection, for ``timeout`` seconds (by default those of the call)."""
     (mapping,) = parse_ports([port])
@@ -129,3 +155,11 @@ def log(pattern: str | re.Pattern[str], *, times: int = 1, timeout: float | None
         return LogWait(compiled, times, timeout)
     except (re.error, TypeError) as error:
         raise InvalidSpecError("log pattern", str(pattern), f"a regular expression ({error})") from error
+
+
+def healthy(*, timeout: float | None = None) -> Wait:
+    """Waits until the health check of the image, or of the call, succeeds, for ``timeout`` seconds.
+
+    A container that is found unhealthy fails at once.
+    """
+    return HealthWait(timeout)
