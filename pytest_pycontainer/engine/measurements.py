@@ -52,7 +52,10 @@ class ContainerMeasurements(ContainerHandle):
 
         self._require_present()
         with self._reading():
-            return read_limits(self._cgroup, self.pid)
+            try:
+                return read_limits(self._cgroup, self.pid)
+            except (FileNotFoundError, ProcessLookupError):  # its first process has just ended
+                return read_limits(self._cgroup, 0)
 
     def cgroup(self) -> Mapping[str, str]:
         """Its directories on this machine by controller (``memory``); ``unified`` is the one in version 2."""
