@@ -25,7 +25,7 @@ from pytest_pycontainer.kernel import namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups, logs, messages
 from pytest_pycontainer.runtime.clients import Clients
-from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
+from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.health import HealthChecks
@@ -110,8 +110,7 @@ class _Monitor:
         self._channel: socket.socket | None = None  # to an init that waits for its start
         self._failed: messages.Failed | None = None
         self._starters: list[socket.socket] = []
-        self._restarts = Restarts()
-        self._restart: Timer | None = None
+        self._restarts = Restarts(self._loop, self._start_again)
         self._health: HealthChecks | None = None
         self._out_of_memory_kills = 0  # before this run
         self._meant_to_end = False
@@ -217,13 +216,10 @@ class _Monitor:
 
     def _exit_run(self, code: int) -> None:
         now = time.time()
-        pause = None
-        if not (self._meant_to_end or self._leaving):
-            pause = self._restarts.next(code, now - self._state.started_at)
-        if pause is not None:
-            self._restart = self._loop.call_at(time.monotonic() + pause, self._start_again)
+        ran = now - self._state.started_at
+        goes_on = not (self._meant_to_end or self._leaving) and self._restarts.schedule(code, ran)
         self._change(
-            status="exited" if pause is None else "restarting",
+            status="restarting" if goes_on else "exited",
             pid=0,
             finished_at=now,
             exit_code=code,
@@ -235,7 +231,7 @@ class _Monitor:
     def _start_again(self) -> None:
         """A further run in the same root, network and cgroup, with the log going on."""
         assert self._description is not None
-        self._forget_restart()
+        self._restarts.cancel()
         self._meant_to_end = False
         self._out_of_memory_kills = cgroups.out_of_memory_kills(self._place.cgroup)
         ours, theirs = socket.socketpair()
@@ -307,8 +303,7 @@ class _Monitor:
             messages.tell(answer, messages.Done())
         elif isinstance(request, messages.Signal):
             self._meant_to_end |= request.ends
-            if request.ends and self._restart is not None:
-                self._forget_restart()
+            if request.ends and self._restarts.cancel():
                 self._change(status="exited")
             messages.tell(answer, messages.Done() if self._signal(request.number) else _not_possible("is not running"))
 
@@ -354,12 +349,12 @@ class _Monitor:
         """The container has to go; but its owner is there, reads the log, and removes it."""
         self._loop.unwatch(descriptor)
         self._meant_to_end = True
-        self._forget_restart()
+        self._restarts.cancel()
         self._kill()
 
     def _end(self) -> None:
         self._leaving = True
-        self._forget_restart()
+        self._restarts.cancel()
         if self._init is None:
             self._leave()
         else:
@@ -371,11 +366,6 @@ class _Monitor:
                 signal.pidfd_send_signal(self._init.pidfd, signal.SIGKILL)
             with suppress(OSError):
                 cgroups.thaw(self._place.cgroup)  # version 1: what is frozen does not die
-
-    def _forget_restart(self) -> None:
-        if self._restart is not None:
-            self._restart.cancel()
-            self._restart = None
 
     def _leave(self) -> None:
         self._loop.stop()
