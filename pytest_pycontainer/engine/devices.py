@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.engine.privileges import parse_names
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.kernel.bpf import DeviceRule
-from pytest_pycontainer.runtime.spec import DeviceNode
+from pytest_pycontainer.runtime.spec import BindMount, DeviceNode
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.limit_options import Texts
@@ -25,27 +25,35 @@ _DEV = "/dev/"
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Nodes to be made in a container, and what its cgroup may use besides what every container may."""
+    """Nodes to be made in a container's /dev, those that it shows elsewhere, and what its cgroup may use besides what
+    every container may.
+    """
 
     nodes: tuple[DeviceNode, ...] = ()
+    mounts: tuple[BindMount, ...] = ()
     rules: tuple[DeviceRule, ...] = ()
 
 
 def parse_devices(devices: Texts | None, rules: Texts | None) -> Devices:
     """What docker's options for devices stand for. Raises InvalidSpecError."""
     nodes: dict[str, DeviceNode] = {}
+    mounts: dict[str, BindMount] = {}
     allowed: dict[DeviceRule, None] = {}
     for text in parse_names("devices", devices):
-        for node, access in _nodes(text):
-            nodes[node.path] = node
-            kind = _KINDS[stat.S_IFMT(node.mode)]
-            allowed[DeviceRule(kind, os.major(node.device), os.minor(node.device), access)] = None
+        for source, target, status, access in _found(text):
+            if target.startswith(_DEV):
+                nodes[target] = DeviceNode(target, status.st_mode, status.st_rdev, status.st_uid, status.st_gid)
+            else:
+                mounts[target] = BindMount(str(source), target)
+            kind = _KINDS[stat.S_IFMT(status.st_mode)]
+            allowed[DeviceRule(kind, os.major(status.st_rdev), os.minor(status.st_rdev), access)] = None
     for text in parse_names("device_cgroup_rules", rules):
         allowed[_rule(text)] = None
-    return Devices(tuple(nodes.values()), tuple(allowed))
+    return Devices(tuple(nodes.values()), tuple(mounts.values()), tuple(allowed))
 
 
-def _nodes(text: str) -> Iterator[tuple[DeviceNode, str]]:
+def _found(text: str) -> Iterator[tuple[Path, str, os.stat_result, str]]:
+    """The devices that one text stands for: each with its place in the container and the access to it."""
     source, target, access = _split(text)
     try:
         place = Path(source).resolve(strict=True)
@@ -55,7 +63,7 @@ def _nodes(text: str) -> Iterator[tuple[DeviceNode, str]]:
                 status = path.lstat()
                 if stat.S_IFMT(status.st_mode) in _KINDS:
                     found = True
-                    yield _node(f"{target}/{path.relative_to(place)}", status), access
+                    yield path, f"{target}/{path.relative_to(place)}", status, access
             if found:
                 return
             raise InvalidSpecError("devices", text, "a device of this machine: there is none in this directory")
@@ -67,12 +75,12 @@ def _nodes(text: str) -> Iterator[tuple[DeviceNode, str]]:
         ) from error
     if stat.S_IFMT(status.st_mode) not in _KINDS:
         raise InvalidSpecError("devices", text, "a device of this machine, and this is none")
-    yield _node(target, status), access
+    yield place, target, status, access
 
 
 def _split(text: str) -> tuple[str, str, str]:
     """``SOURCE[:TARGET][:ACCESS]``."""
-    wanted = "SOURCE[:TARGET][:ACCESS], absolute paths, TARGET below /dev, and of r, w and m each once at most"
+    wanted = "SOURCE[:TARGET][:ACCESS], absolute paths, and of r, w and m each once at most"
     parts = text.split(":")
     source = target = parts[0]
     access = "rwm"
@@ -83,17 +91,13 @@ def _split(text: str) -> tuple[str, str, str]:
     elif len(parts) > 3:
         raise InvalidSpecError("devices", text, wanted)
     target = os.path.normpath(target)
-    if not source.startswith("/") or not target.startswith(_DEV) or not _is_access(access) or "\0" in text:
+    if not source.startswith("/") or not target.startswith("/") or not _is_access(access) or "\0" in text:
         raise InvalidSpecError("devices", text, wanted)
     return source, target, access
 
 
 def _is_access(text: str) -> bool:
     return bool(text) and len(set(text)) == len(text) and set(text) <= set("rwm")
-
-
-def _node(path: str, status: os.stat_result) -> DeviceNode:
-    return DeviceNode(path, status.st_mode, status.st_rdev, status.st_uid, status.st_gid)
 
 
 def _rule(text: str) -> DeviceRule:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_pycontainer.engine import arguments, defaults
+from pytest_pycontainer.engine.devices import Devices, parse_devices
 from pytest_pycontainer.engine.health_options import HealthOptions
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
@@ -39,6 +40,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
     user = arguments.parse_user(options.get("user"))
     hostname = arguments.parse_host_name(options.get("hostname"))
     modes = _namespace_modes(options, hostname)
+    devices = _devices(options)
     return Plan(
         image=image,
         layers=store.layer_directories(config),
@@ -46,7 +48,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         command=_command(image, arguments.parse_command(command), options),
         environment=tuple(environment.items()),
         working_directory=arguments.parse_text("workdir", options.get("workdir")) or config.working_directory or "/",
-        mounts=_mounts(config.volumes, options),
+        mounts=(*_mounts(config.volumes, options), *devices.mounts),
         user=config.user if user is None else user,
         name=arguments.parse_name(options.get("name")),
         hostname=hostname,
@@ -54,7 +56,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         **_limits(options, modes, own_network=True),
         network=network,
         reaper=options.get("init", False),
-        privileges=_privileges(options, has_shm=modes.ipc != "none"),
+        privileges=_privileges(options, devices, has_shm=modes.ipc != "none"),
         namespaces=modes,
         groups=parse_groups(options.get("group_add")),
         restart=arguments.parse_restart(options.get("restart")),
@@ -82,24 +84,26 @@ def _health(image: Image, options: ContainerOptions) -> HealthCheck | None:
     return parse_health_check(image, options)
 
 
-def _privileges(options: ContainerOptions, *, has_shm: bool) -> Privileges:
+def _devices(options: ContainerOptions) -> Devices:
+    devices, rules = options.get("devices"), options.get("device_cgroup_rules")
+    return parse_devices(devices, rules) if devices or rules else Devices()
+
+
+def _privileges(options: ContainerOptions, devices: Devices, *, has_shm: bool) -> Privileges:
     privileges = parse_privileges(
         arguments.parse_flag("privileged", options.get("privileged")),
         options.get("cap_add"),
         options.get("cap_drop"),
         options.get("security_opt"),
     )
+    # Most have what is made ahead.
+    system = replace(privileges.system, devices=devices.nodes, device_rules=devices.rules)
     if not has_shm:
-        privileges = replace(privileges, system=replace(privileges.system, shm_bytes=None))
-    if not options.keys() & {"devices", "device_cgroup_rules", "shm_size"}:
-        return privileges
-    from pytest_pycontainer.engine.devices import parse_devices
-    from pytest_pycontainer.engine.limits import parse_shm_size
+        system = replace(system, shm_bytes=None)
+    elif options.get("shm_size"):
+        from pytest_pycontainer.engine.limits import parse_shm_size
 
-    devices = parse_devices(options.get("devices"), options.get("device_cgroup_rules"))
-    shm_bytes = parse_shm_size(options.get("shm_size")) if has_shm else None
-    shm_bytes = shm_bytes or privileges.system.shm_bytes
-    system = replace(privileges.system, shm_bytes=shm_bytes, devices=devices.nodes, device_rules=devices.rules)
+        system = replace(system, shm_bytes=parse_shm_size(options.get("shm_size")) or system.shm_bytes)
     return replace(privileges, system=system)
 
 

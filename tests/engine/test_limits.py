@@ -226,6 +226,13 @@ def test_a_device_is_there_and_can_be_used(engine: Engine, node: Path) -> None:
     ]
 
 
+def test_a_device_can_be_elsewhere_than_in_dev(engine: Engine, node: Path) -> None:
+    kind = "character" if node.is_char_device() else "block"
+    script = "exec 2>&1; stat -c %F /opt/a/x; (: < /opt/a/x) && echo read"
+    shown = output_of(engine, script, devices=f"{node}:/opt/a/x").splitlines()
+    assert shown == [f"{kind} special file", "read"]
+
+
 def test_without_a_rule_a_node_can_be_made_and_not_opened(engine: Engine, node: Path) -> None:
     kind = "c" if node.is_char_device() else "b"
     major, minor = os.major(node.stat().st_rdev), os.minor(node.stat().st_rdev)
