@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from pytest_pycontainer.errors import InvalidSpecError
@@ -18,12 +17,6 @@ Command: TypeAlias = str | Sequence[str]
 Environment: TypeAlias = Mapping[str, str] | Iterable[str]
 """Names and values, or ``NAME=value`` texts."""
 
-Port: TypeAlias = int | str
-"""A container port, or docker's text: ``[[HOST-ADDRESS:]HOST-PORT:]PORT[/tcp|/udp]``."""
-
-Ports: TypeAlias = Iterable[Port] | Mapping[Port, int | None]
-"""Ports to publish, or container ports with the host port of each (None: a free one)."""
-
 BOOLEANS: Final = {"": True, "true": True, "1": True, "false": False, "0": False}
 """What a switch says in docker's texts; without a value it is on."""
 
@@ -33,23 +26,7 @@ _MOST_BYTES = 2**63 - 1  # as the kernel counts
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_PORT = re.compile(
-    r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[^:\[\]]*):)?(?P<host>\d*):)?(?P<port>\d+)(?:/(?P<protocol>tcp|udp))?",
-    re.ASCII | re.IGNORECASE,
-)
 _REAL_TIME = re.compile(r"(?:SIG)?(RTMIN|RTMAX)([+-]\d+)?", re.ASCII)
-_HIGHEST_PORT = 65535
-_LOOPBACK = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class PortMapping:
-    """A container port to publish; without ``host_port`` on one that is free."""
-
-    container_port: int
-    protocol: str = "tcp"
-    host_address: str = _LOOPBACK
-    host_port: int | None = None
 
 
 def check_names(options: Mapping[str, object], known: type) -> None:
@@ -170,43 +147,3 @@ def parse_name(name: str | None) -> str | None:
     if _NAME.fullmatch(name) is None:
         raise InvalidSpecError("name", name, "letters, digits, and then also '_', '.' and '-', two characters or more")
     return name
-
-
-def parse_ports(ports: Ports | None) -> tuple[PortMapping, ...]:
-    """The ports to publish. Raises InvalidSpecError for text that is no port, and for a host port given twice."""
-    if isinstance(ports, int | str):
-        ports = (ports,)
-    if not isinstance(ports, Iterable):
-        if ports is None:
-            return ()
-        raise InvalidSpecError("ports", repr(ports), "a sequence of ports, or host ports by container port")
-    if isinstance(ports, Mapping):
-        mappings = [_parse_port(port, host) for port, host in ports.items()]
-    else:
-        mappings = [_parse_port(port, None) for port in ports]
-    seen: set[tuple[str, str, int]] = set()
-    for mapping in mappings:
-        if mapping.host_port is not None:
-            place = (mapping.protocol, mapping.host_address, mapping.host_port)
-            if place in seen:
-                raise InvalidSpecError("ports", str(mapping.host_port), "each host port once")
-            seen.add(place)
-    return tuple(dict.fromkeys(mappings))
-
-
-def _parse_port(port: Port, host_port: int | None) -> PortMapping:
-    wanted = "[[HOST-ADDRESS:]HOST-PORT:]PORT[/tcp|/udp], ports from 1 to 65535"
-    match = _PORT.fullmatch(str(port))
-    if match is None:
-        raise InvalidSpecError("ports", str(port), wanted)
-    if match["host"]:
-        host_port = int(match["host"])
-    if host_port is not None and not isinstance(host_port, int):
-        raise InvalidSpecError("ports", f"{port}: {host_port!r}", "a number for the host port")
-    mapping = PortMapping(
-        int(match["port"]), (match["protocol"] or "tcp").lower(), (match["address"] or _LOOPBACK).strip("[]"), host_port
-    )
-    for number in (mapping.container_port, mapping.host_port):
-        if number is not None and not 0 < number <= _HIGHEST_PORT:
-            raise InvalidSpecError("ports", str(port), wanted)
-    return mapping

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
-from pytest_pycontainer.engine.arguments import PortMapping
+from pytest_pycontainer.engine.port_arguments import PortMapping
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort

@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connection import Connection, MonitorConnection
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import (
@@ -23,6 +23,8 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.spec import ContainerDescription, ContainerSpec
 from pytest_pycontainer.runtime.state import ContainerState
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class ContainerHandle:
@@ -148,18 +150,18 @@ class ContainerHandle:
         """The address in its network, reachable from this machine; empty without a network."""
         return self._description.address
 
-    def port(self, port: arguments.Port) -> int:
+    def port(self, port: Port) -> int:
         """The host port of a published container port (``6379``, ``"53/udp"``). Raises PortNotPublishedError."""
         return self.address(port)[1]
 
-    def address(self, port: arguments.Port) -> tuple[str, int]:
+    def address(self, port: Port) -> tuple[str, int]:
         """Where a container port is reached from this machine: host and port. Raises PortNotPublishedError."""
         self._require_present()
-        (wanted,) = arguments.parse_ports([port])
+        wanted = parse_port("port", port)
         published = self._published()
         for host_address, host_port, container_port, protocol in published:
             if (container_port, protocol) == (wanted.container_port, wanted.protocol):
-                return "127.0.0.1" if host_address == "0.0.0.0" else host_address, host_port  # noqa: S104
+                return _ANYWHERE.get(host_address, host_address), host_port
         raise PortNotPublishedError(
             self.name, str(port), tuple(f"{container_port}/{protocol}" for _, _, container_port, protocol in published)
         )

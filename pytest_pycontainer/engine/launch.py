@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pytest_pycontainer.engine.arguments import PortMapping
 from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, namespaces_of
+from pytest_pycontainer.engine.port_arguments import PortMapping
 from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.privileges import Privileges
 from pytest_pycontainer.engine.records import ContainerRecord

@@ -13,6 +13,7 @@ from pytest_pycontainer.engine.namespace_options import NamespaceOptions
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.image_sources import PullPolicy
     from pytest_pycontainer.engine.mount_arguments import TmpfsArguments, VolumeArguments
+    from pytest_pycontainer.engine.port_arguments import Ports
     from pytest_pycontainer.engine.privileges import Names
 
 
@@ -21,8 +22,8 @@ class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=Fals
 
     What it may use is limited by ``LimitOptions``; which namespaces it shares, ``NamespaceOptions`` say; whether
     somebody looks how well it is, ``HealthOptions``. ``ports`` are
-    published on 127.0.0.1, on free host ports unless they are named; ``network`` is ``bridge``, the engine's own, or
-    ``none``; with ``init`` PID 1 is a reaper.
+    published on 127.0.0.1, on free host ports unless they are named, and with ``publish_all`` what the image exposes
+    too; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
     ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
 
     ``volumes`` are directories or files of this machine, or volumes, by their places in the container
@@ -42,7 +43,8 @@ class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=Fals
 
     name: str | None
     env: arguments.Environment | None
-    ports: arguments.Ports | None
+    ports: Ports | None
+    publish_all: bool
     user: str | int | None
     workdir: str | None
     entrypoint: arguments.Command | None

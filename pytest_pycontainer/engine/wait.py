@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_pycontainer.engine.arguments import Port, parse_ports
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import (
     ContainerExitedError,
     ContainerNotReadyError,
@@ -71,8 +71,7 @@ class PortWait:
         except PortNotPublishedError:
             if not container.ip_address:
                 raise
-            (mapping,) = parse_ports([self.port])
-            return container.ip_address, mapping.container_port
+            return container.ip_address, parse_port("port", self.port).container_port
 
 
 def _accepts(address: tuple[str, int], deadline: float) -> bool:
@@ -139,7 +138,7 @@ class HealthWait:
 
 def port(port: Port, *, timeout: float | None = None) -> Wait:
     """Waits until ``port`` accepts a TCP connection, for ``timeout`` seconds (by default those of the call)."""
-    (mapping,) = parse_ports([port])
+    mapping = parse_port("port to wait for", port)
     if mapping.protocol != "tcp":
         raise InvalidSpecError("port to wait for", str(port), "a TCP port: UDP has no connections to accept")
     return PortWait(port, timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,27 @@ def test_what_can_never_be_waited_for_is_said_at_once() -> None:
         wait.log("(")
     with pytest.raises(InvalidSpecError, match="UDP"):
         wait.port("53/udp")
+
+
+def test_ranges_of_ports(engine: Engine) -> None:
+    with engine.run("host", SERVER, ports=["7900-7901:8000", "7910-7911:8001-8002"], wait=wait.port(8000)) as one:
+        with engine.run("host", SERVER, ports={8000: "7900-7901"}, wait=wait.port(8000)) as other:
+            assert {one.port(8000), other.port(8000)} == {7900, 7901}
+            assert "doc/" in get(other.address(8000))
+            with pytest.raises(PortInUseError, match="all ports from 7900 to 7901") as raised:
+                engine.run("host", SERVER, ports=["7900-7901:8000"])
+            assert (raised.value.port, raised.value.last) == (7900, 7901)
+        assert (one.port(8001), one.port(8002)) == (7910, 7911)
+
+
+def test_what_an_image_exposes_is_published_on_request(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM host\nEXPOSE 8000 5353/udp 7000-7001\n")
+    image = engine.build(tmp_path)
+    with engine.run(image, SERVER, ports=["7900:7000"], publish_all=True, wait=wait.port(8000)) as c:
+        assert "doc/" in get(c.address(8000))
+        assert c.port(7000) == 7900
+        assert c.port(7001)
+        assert c.port("5353/udp")
+    with engine.run(image, SERVER) as c, pytest.raises(PortNotPublishedError):
+        c.address(8000)
+    engine.run(image, ["true"], publish_all=True, network="none").remove(force=True)

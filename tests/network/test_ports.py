@@ -143,3 +143,50 @@ def _reserve_as_nobody(port: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.syscall(ctypes.c_long(number), *(ctypes.c_long(value) for value in (65534, 65534, 65534))) == 0
     ports.reserve("127.0.0.1", port, "tcp")
+
+
+def test_a_free_one_of_a_range(here: Namespace) -> None:
+    with ExitStack() as stack:
+        taken = stack.enter_context(here.run(ports.reserve, "127.0.0.1", 7000, "tcp"))
+        second = stack.enter_context(here.run(ports.reserve, "127.0.0.1", range(7000, 7002), "tcp"))
+        assert second.getsockname()[1] == 7001
+        with pytest.raises(PortInUseError, match=r"all ports from 7000 to 7001 on 127.0.0.1 are in use, the first by"):
+            here.run(ports.reserve, "127.0.0.1", range(7000, 7002), "tcp")
+        taken.close()
+        third = stack.enter_context(here.run(ports.reserve, "127.0.0.1", range(7000, 7002), "tcp"))
+        assert third.getsockname()[1] == 7000
+
+
+_TAKE_FREE_PORTS = """
+import sys
+from ipaddress import IPv4Address
+from pytest_pycontainer.kernel import namespaces
+from pytest_pycontainer.network import ports
+
+namespaces.enter(int(sys.argv[1]), namespaces.NETWORK)
+print(flush=True)
+sys.stdin.readline()
+taken = [ports.reserve("127.0.0.1", range(7000, 7100), "udp") for _ in range(25)]
+print(*(one.getsockname()[1] for one in taken), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_four_processes_that_take_a_hundred_ports_get_a_hundred(here: Namespace, resources: ExitStack) -> None:
+    descriptor = here.value.descriptor
+    command = [sys.executable, "-c", _TAKE_FREE_PORTS, str(descriptor)]
+    processes = [
+        resources.enter_context(
+            subprocess.Popen(
+                command, pass_fds=[descriptor], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            )
+        )
+        for _ in range(4)
+    ]
+    lines = []
+    for _ in range(2):  # all are ready, and then all go
+        lines = [process.stdout.readline() for process in processes if process.stdout]
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("\n")
+    assert sorted(int(port) for line in lines for port in line.split()) == list(range(7000, 7100))
