@@ -117,19 +117,20 @@ class HealthChecks:
         result = probe.finish(code)
         if code == _KILLED and not probe.failure and _is_ending(self._init):
             return  # the kernel ends all others before PID 1
-        self._judge(result, counts=not self._is_in_start_period(probe.begun))
+        self._state = judge(self._check, self._state, result, excused=self._is_in_start_period(probe.begun))
         self._await_next()
         self._tell(self._state)
 
-    def _judge(self, result: ProbeResult, *, counts: bool) -> None:
-        state = replace(self._state, log=(*self._state.log, result)[-_PROBES_KEPT:])
-        if result.exit_code == 0:
-            state = replace(state, status="healthy", failing_streak=0)
-        elif counts or state.status != "starting":
-            streak = state.failing_streak + 1
-            status = "unhealthy" if streak >= self._check.retries else state.status
-            state = replace(state, status=status, failing_streak=streak)
-        self._state = state
+
+def judge(check: HealthCheck, state: HealthState, result: ProbeResult, *, excused: bool) -> HealthState:
+    """How a container is after a probe; while it is starting, one that is ``excused`` does not count as a failure."""
+    state = replace(state, log=(*state.log, result)[-_PROBES_KEPT:])
+    if result.exit_code == 0:
+        return replace(state, status="healthy", failing_streak=0)
+    if excused and state.status == "starting":
+        return state
+    streak = state.failing_streak + 1
+    return replace(state, status="unhealthy" if streak >= check.retries else state.status, failing_streak=streak)
 
 
 class _Probe:
