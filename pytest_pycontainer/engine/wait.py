@@ -127,13 +127,13 @@ class HealthWait:
         what = "its health check succeeds"
         health = container.await_health(limit)
         if health is None:
-            probes = str(container.health) or "none has ended: see health_interval and health_start_interval"
+            probes = container.health.log_text or "none has ended: see health_interval and health_start_interval"
             raise ContainerNotReadyError(container.name, what, limit, container.log_tail(), probes)
         if health.status == "healthy":
             return
         if container.status == "exited":
             raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
-        raise ContainerUnhealthyError(container.name, health.failing_streak, str(health), container.log_tail())
+        raise ContainerUnhealthyError(container.name, health.failing_streak, health.log_text, container.log_tail())
 
 
 def port(port: Port, *, timeout: float | None = None) -> Wait:
