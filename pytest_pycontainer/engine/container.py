@@ -17,6 +17,7 @@ from pytest_pycontainer.engine.container_changes import ContainerChanges
 from pytest_pycontainer.engine.container_health import ContainerHealth
 from pytest_pycontainer.engine.container_output import ContainerOutput
 from pytest_pycontainer.engine.container_processes import ContainerProcesses
+from pytest_pycontainer.engine.container_sockets import ContainerSockets
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.files import ContainerFiles, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
@@ -38,7 +39,16 @@ _REMOVAL_SECONDS = 30.0
 _ACTIVE: Final = ("running", "paused", "restarting")
 
 
-class Container(ContainerProcesses, ContainerOutput, ContainerChanges, ContainerMeasurements, ContainerIsolation, ContainerHealth, ContainerFiles):
+class Container(
+    ContainerProcesses,
+    ContainerOutput,
+    ContainerChanges,
+    ContainerMeasurements,
+    ContainerIsolation,
+    ContainerHealth,
+    ContainerSockets,
+    ContainerFiles,
+):
     """One container, from its making to its removal.
 
     A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a
