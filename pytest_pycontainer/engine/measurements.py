@@ -90,7 +90,7 @@ class ContainerMeasurements(ContainerHandle):
                 self._connection.ask(self.name, messages.ChangeRestartPolicy(policy))
 
     def _updated(self, options: UpdateOptions) -> Limits:
-        """The limits to be written, in the order that their files want."""
+        """What to write: what is asked for, and what shares a file with it as it is now."""
         from pytest_pycontainer.engine.limits import parse_limits
 
         now = self.limits()
@@ -98,6 +98,8 @@ class ContainerMeasurements(ContainerHandle):
         if options.get("memory_swap") and not options.get("memory"):
             asked["memory"] = now.memory  # it is memory and swap together
         limits = parse_limits(asked)
+        if limits.cpu_period is not None and limits.cpu_quota is None:
+            limits = replace(limits, cpu_quota=now.cpu_quota)
         if limits.memory is None or limits.memory_swap is not None:
             return limits
         if now.memory_swap is not None and limits.memory > now.memory_swap:

@@ -226,6 +226,8 @@ def test_a_running_container_gets_other_limits(engine: Engine) -> None:
         c.update(cpus=0.25, pids_limit=20)
         limits = c.limits()
         assert (limits.cpus, limits.pids_limit, limits.memory) == (0.25, 20, 64 << 20)
+        c.update(cpu_period=50_000)
+        assert (c.limits().cpu_period, c.limits().cpu_quota) == (50_000, 25_000)
         c.update(memory="32m")
         assert c.limits().memory == 32 << 20
         c.update(memory="512m", memory_swap="600m")
