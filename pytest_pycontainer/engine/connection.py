@@ -217,12 +217,12 @@ class MonitorConnection:
         with self._sending:
             return messages.tell(self._control, request, descriptors or ())
 
-    def ask(self, container: str, request: messages.Message) -> messages.Message:
+    def ask(self, container: str, request: messages.Message, descriptors: Sequence[int] = ()) -> messages.Message:
         """Sends a request and returns the answer. Raises ContainerNotFoundError if the monitor has ended."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                sent = self.send(request, [theirs.fileno()])
+                sent = self.send(request, [theirs.fileno(), *descriptors])
             ours.settimeout(_STEP_SECONDS)
             try:
                 received = messages.receive(ours) if sent else None

@@ -34,9 +34,8 @@ class Health:
     failing_streak: int = 0
     log: tuple[Probe, ...] = ()
 
-    @property
-    def log_text(self) -> str:
-        """The log as text, a line or more for each probe."""
+    def __str__(self) -> str:
+        """A line or more for each probe."""
         return "\n".join(
             f"{probe.started_at:%H:%M:%S}, exit code {probe.exit_code}: {probe.output.strip() or '(no output)'}"
             for probe in self.log

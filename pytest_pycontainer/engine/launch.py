@@ -37,7 +37,9 @@ from pytest_pycontainer.runtime.spec import (
     ProcessSpec,
     ResourceLimit,
     RestartPolicy,
+    TerminalSize,
 )
+from pytest_pycontainer.runtime.terminal import KIND as TERMINAL_KIND
 
 _SHORT = 12
 _LOOPBACK = "127.0.0.1"
@@ -80,6 +82,9 @@ class Plan:
     health: HealthCheck | None = None
     namespaces: NamespaceModes = field(default_factory=NamespaceModes)
     log: LogLimits = field(default_factory=LogLimits)
+    stdin_open: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
@@ -114,12 +119,21 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             host_network=plan.network == "host",
             one_output=plan.is_build_step,
             read_only=plan.read_only,
+            stdin_open=plan.stdin_open,
+            terminal=TerminalSize() if plan.tty else None,
             sysctls=plan.sysctls,
             init_layer=not plan.is_build_step,
         )
         address = "" if attachment is None else str(attachment.address)
         description = ContainerDescription(
-            spec, plan.stop_signal, address, restart=plan.restart, health=plan.health, log=plan.log, namespaces=namespaces
+            spec,
+            plan.stop_signal,
+            address,
+            restart=plan.restart,
+            health=plan.health,
+            log=plan.log,
+            stdin_once=plan.stdin_once,
+            namespaces=namespaces,
         )
         _launch(prepared.connection, description, name, settings, attachment)
         undone.pop_all()
@@ -158,7 +172,7 @@ def _launch(
 
 def _process(plan: Plan, hostname: str) -> ProcessSpec:
     always = {"PATH": DEFAULT_PATH} if plan.is_build_step else {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
-    environment = always | dict(plan.environment)
+    environment = always | ({"TERM": TERMINAL_KIND} if plan.tty else {}) | dict(plan.environment)
     privileges = plan.privileges
     return ProcessSpec(
         plan.command,

@@ -38,6 +38,10 @@ class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=Fals
 
     ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``; it counts while the owner lives.
 
+    With ``stdin_open`` it has a standard input that can be attached to, and keeps that open; with ``stdin_once`` until
+    the first that could write has gone. With ``tty`` its streams are a terminal, of 80 columns and 24 lines until
+    ``resize``; what it prints there is logged as standard output.
+
     ``log_opt`` bounds the log: ``max-size`` of a file (``20m``, ``-1`` for any) and ``max-file``, how many are kept (5).
     """
 
@@ -63,4 +67,7 @@ class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=Fals
     group_add: Iterable[str | int] | None
     restart: str | None
     log_opt: arguments.Environment | None
+    stdin_open: bool
+    stdin_once: bool
+    tty: bool
     pull: PullPolicy

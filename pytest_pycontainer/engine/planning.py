@@ -14,6 +14,7 @@ from pytest_pycontainer.engine.limit_options import LimitOptions
 from pytest_pycontainer.engine.log_selection import parse_log_options
 from pytest_pycontainer.engine.namespace_modes import NamespaceModes, parse_namespace_modes
 from pytest_pycontainer.engine.namespace_options import NamespaceOptions
+from pytest_pycontainer.engine.port_arguments import parse_ports
 from pytest_pycontainer.engine.privileges import Privileges, parse_groups, parse_privileges
 from pytest_pycontainer.errors import InvalidSpecError
 
@@ -31,7 +32,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
     network = options.get("network", "bridge")
     if network not in ("bridge", "none"):
         raise InvalidSpecError("network", str(network), "'bridge' or 'none'")
-    ports = arguments.parse_ports(options.get("ports"))
+    ports = parse_ports(options.get("ports"))
     if ports and network == "none":
         raise InvalidSpecError("ports", str(options.get("ports")), "a network: with 'none' nothing can be reached")
     stop_signal = options.get("stop_signal")
@@ -62,6 +63,9 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         restart=arguments.parse_restart(options.get("restart")),
         health=_health(image, options),
         log=parse_log_options(options.get("log_opt")),
+        stdin_open=arguments.parse_flag("stdin_open", options.get("stdin_open")),
+        stdin_once=arguments.parse_flag("stdin_once", options.get("stdin_once")),
+        tty=arguments.parse_flag("tty", options.get("tty")),
         read_only=arguments.parse_flag("read_only", options.get("read_only")),
         stop_signal=arguments.parse_signal(
             (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal

@@ -25,6 +25,7 @@ from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.root import mount_whole_root
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import IdMap, Namespaces
+from pytest_pycontainer.runtime.streams import open_streams
 
 _OWN_NAMESPACES = namespaces.ALL & ~(namespaces.PID | namespaces.USER)
 _SIOCSIFFLAGS = 0x8914
@@ -88,17 +89,15 @@ def run_init(
             with step("take docker-init's name"):
                 rename_process("docker-init", ("/sbin/docker-init", "--", *spec.process.command))
         _enter_root(root, read_only=spec.read_only)
-        terminal = open_streams(spec, report)
+        open_streams(spec, report)
         _await(channel, messages.Start)
         _set_sysctls(spec.sysctls, parameters)
-        close_all_but([channel.fileno(), report.fileno(), *([] if terminal is None else [terminal])])
+        close_all_but([channel.fileno(), report.fileno()])
         if spec.one_output:
             os.dup2(1, 2)
         environment = become(spec.process, makes_directory=True)
         if spec.reaper:
             run_as_child(channel, report)
-        if terminal is not None:
-            take_terminal(terminal)
         execute(spec.process.command, environment)
     except StepFailed as failure:
         _tell_both(channel, report, failure.failed)

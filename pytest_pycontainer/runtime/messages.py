@@ -12,6 +12,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_pycontainer.runtime.logs import LogPosition
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
     ContainerDescription,
@@ -265,6 +266,10 @@ Message = (
     | Describe
     | StateChanged
     | StartContainer
+    | StreamsOpened
+    | Attach
+    | Attached
+    | Resize
     | Signal
     | Rename
     | Remove

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from pytest_pycontainer.kernel import namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
-from pytest_pycontainer.runtime import cgroups, logs, messages
+from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.clients import Clients
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.executions import Executions
@@ -31,13 +31,13 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.health import HealthChecks
 from pytest_pycontainer.runtime.init import run_init
 from pytest_pycontainer.runtime.init_forking import InitForker
-from pytest_pycontainer.runtime.output import Output
 from pytest_pycontainer.runtime.process import close_all_but, failed_exit_code, pid_on_this_machine
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.restarting import Restarts
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import ContainerDescription
 from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState
+from pytest_pycontainer.runtime.streams import Streams
 
 _FAILED = 125
 
@@ -120,7 +120,7 @@ class _Monitor:
             system = request.system
             cgroups.make(self._place.cgroup, all_devices=system.privileged, device_rules=system.device_rules)
         with step("open the log"):
-            self._output = Output(self._loop, self._place.directory)
+            self._streams = Streams(self._loop, self._place.directory)
         with step("listen for requests"):
             self._clients = Clients(self._loop, control, self._place.directory, self._serve, self._end_without_owner)
         self._executions = Executions(self._loop, self._place.cgroup, self._own_pids, request.namespaces.ids)
@@ -158,15 +158,17 @@ class _Monitor:
             for descriptor in (output_end, errors_end):
                 os.close(descriptor)
             init = _Init(pid, os.pidfd_open(pid), report)
-        self._output.follow(output, logs.STDOUT)
-        self._output.follow(errors, logs.STDERR)
+        self._streams.begin_run(output, errors)
         self._loop.watch(report.fileno(), lambda: self._hear_report(init))
         self._loop.watch(init.pidfd, lambda: self._finish_run(init))
         return init
 
     def _hear_report(self, init: _Init) -> None:
-        self._loop.unwatch(init.report.fileno())
         received = messages.receive(init.report)
+        if received is not None and isinstance(received[0], messages.StreamsOpened):
+            self._streams.open(received[1])
+            return
+        self._loop.unwatch(init.report.fileno())
         init.report.close()
         if self._channel is not None:
             self._channel.close()
@@ -188,7 +190,7 @@ class _Monitor:
 
     def _finish_run(self, init: _Init) -> None:
         self._loop.unwatch(init.pidfd)
-        if self._state.status != "running" and self._failed is None and init.report.fileno() >= 0:
+        while init.report.fileno() >= 0:
             self._hear_report(init)
         _, status = os.waitpid(init.pid, 0)
         os.close(init.pidfd)
@@ -196,7 +198,7 @@ class _Monitor:
         if self._forker.shares_processes:
             with suppress(OSError):  # they are ended with the cgroup, at the latest
                 cgroups.end(self._place.cgroup)
-        self._output.finish_run()
+        self._streams.finish_run()
         failed, self._failed = self._failed, None
         if failed is not None:
             self._fail_run(failed)
@@ -254,7 +256,7 @@ class _Monitor:
     # What is asked of it
 
     def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
-        if self._init is not None and self._state.status != "running" and _is_readable(self._init.report):
+        while self._init is not None and _is_readable(self._init.report):
             self._hear_report(self._init)  # who asks may know already that the command runs
         if isinstance(request, messages.Remember):
             self._remember(request.description)
@@ -296,6 +298,10 @@ class _Monitor:
             self._description = replace(self._description, restart=request.policy)
             self._restarts.policy = request.policy
             messages.tell(answer, messages.Done())
+        elif isinstance(request, messages.Resize) and self._description is not None:
+            if has_terminal := self._description.spec.terminal is not None:
+                self._streams.resize(request.size)
+            messages.tell(answer, messages.Done() if has_terminal else _not_possible("has no terminal"))
         elif isinstance(request, messages.StartContainer):
             self._start(answer)
         elif isinstance(request, messages.Rename):
@@ -375,9 +381,11 @@ class _Monitor:
 
 
 def _is_readable(channel: socket.socket) -> bool:
+    if channel.fileno() < 0:
+        return False
     poll = select.poll()
     poll.register(channel, select.POLLIN)
-    return channel.fileno() >= 0 and bool(poll.poll(0))
+    return bool(poll.poll(0))
 
 
 def _not_possible(why: str) -> messages.Failed:

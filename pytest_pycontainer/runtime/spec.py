@@ -213,7 +213,8 @@ class ContainerSpec:
     ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output``
     standard error is standard output, and both are logged in the order in which they are written. With ``read_only``
     its root can't be written to, unlike what is mounted in it. ``sysctls`` are paths below /proc/sys and values.
-    With ``init_layer`` it has what Docker adds to every image.
+    With ``init_layer`` it has what Docker adds to every image. With ``stdin_open`` its standard input is a pipe, or its
+    ``terminal``, which then is output and error, too.
     """
 
     hostname: str
@@ -226,6 +227,8 @@ class ContainerSpec:
     read_only: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()
     init_layer: bool = False
+    stdin_open: bool = False
+    terminal: TerminalSize | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,7 @@ class ContainerDescription:
     restart: RestartPolicy = RestartPolicy()
     health: HealthCheck | None = None
     log: LogLimits = LogLimits()
+    stdin_once: bool = False
     namespaces: Namespaces = OWN_NAMESPACES
 
 

@@ -16,16 +16,15 @@ from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.output import Output
 from pytest_pycontainer.runtime.spec import ContainerDescription, ContainerSpec, TerminalSize
-from pytest_pycontainer.runtime.terminal import open_terminal, resize_terminal
+from pytest_pycontainer.runtime.terminal import open_terminal, resize_terminal, take_terminal
 
 _CONSOLE = "/dev/console"
 
 
-def open_streams(spec: ContainerSpec, report: socket.socket) -> int | None:
+def open_streams(spec: ContainerSpec, report: socket.socket) -> None:
     """Makes, in init, the pipe or the terminal that the command is to have, and hands its other end to the monitor.
 
-    Called in the container's root. Returns the terminal, which the command's process has yet to take. Raises
-    StepFailed.
+    Called in the container's root by the leader of a session. Raises StepFailed.
     """
     if spec.terminal is not None:
         outer, inner = open_terminal(spec.terminal)
@@ -34,15 +33,14 @@ def open_streams(spec: ContainerSpec, report: socket.socket) -> int | None:
         # With both ends: a terminal that no program has open would be at its end, though one may open it again.
         messages.send(report, messages.StreamsOpened(), [outer, inner])
         os.close(outer)
-        return inner
-    if spec.stdin_open:
+        take_terminal(inner)
+    elif spec.stdin_open:
         with step("make standard input"):
             reading, writing = os.pipe()
             os.dup2(reading, 0)
         messages.send(report, messages.StreamsOpened(), [writing])
         os.close(reading)
         os.close(writing)
-    return None
 
 
 def _show_at(descriptor: int, path: str) -> None:

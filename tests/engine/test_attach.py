@@ -1,0 +1,425 @@
+"""Being attached to containers: standard input, output as it comes, terminals."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pytest_pycontainer import Container, Engine
+from pytest_pycontainer.engine.attached import AttachedSession
+from pytest_pycontainer.errors import (
+    ContainerHasNoTerminalError,
+    ContainerInputClosedError,
+    ContainerNotFoundError,
+    InvalidSpecError,
+    WaitTimeoutError,
+)
+from pytest_pycontainer.runtime.logs import STDERR, STDOUT
+
+SOON = 30.0
+PROMPT = "ready> "
+
+
+def _at_prompt(session: AttachedSession, command: str = "") -> str:
+    """What a shell on a terminal prints, up to its next prompt."""
+    if command:
+        session.write(f"{command}\n")
+    return session.read_until(PROMPT, timeout=SOON).removesuffix(PROMPT).partition("\r\n")[2]
+
+
+@pytest.fixture
+def shell(engine: Engine) -> Container:
+    """Options for a shell before a terminal."""
+    return engine.run(
+        "host", ["bash", "--norc", "--noediting"], env={"PS1": PROMPT, "HISTFILE": ""}, stdin_open=True, tty=True
+    )
+
+
+def _write_all(session: AttachedSession, data: bytes) -> None:
+    session.write(data)
+    session.close_stdin()
+
+
+# Standard input
+
+
+def test_what_is_written_is_read_and_answered(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c, c.attach() as session:
+        session.write("text\n")
+        assert session.readline(timeout=SOON) == "text\n"
+        session.write(b"\xff\x00bytes\r\n")
+        assert session.readline_bytes(timeout=SOON) == b"\xff\x00bytes\r\n"
+        session.close_stdin()
+        assert c.wait(timeout=SOON) == 0
+        assert session.read(timeout=SOON) == ""
+        assert c.logs_bytes() == b"text\n\xff\x00bytes\r\n"
+
+
+def test_without_an_open_standard_input_there_is_nothing_to_read(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "readlink /proc/self/fd/0; cat"]) as c:
+        assert c.wait(timeout=SOON) == 0
+        assert c.logs() == "/dev/null\n"
+
+
+def test_what_is_written_before_the_start_waits_for_it(engine: Engine) -> None:
+    with engine.create("host", ["cat"], stdin_open=True) as c, c.attach() as session:
+        session.write("early\n")
+        session.close_stdin()
+        c.start()
+        assert session.read(timeout=SOON) == "early\n"
+        assert c.wait(timeout=SOON) == 0
+
+
+def test_much_is_written_in_both_directions(engine: Engine) -> None:
+    data = os.urandom(1 << 20) * 32
+    with engine.run("host", ["cat"], stdin_open=True) as c, c.attach() as session:
+        writer = threading.Thread(target=_write_all, args=(session, data))
+        writer.start()
+        assert session.read_bytes(timeout=60) == data
+        writer.join()
+        assert c.wait(timeout=SOON) == 0
+
+
+def test_who_writes_faster_than_is_read_waits(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], stdin_open=True) as c, c.attach() as session:
+        with pytest.raises(WaitTimeoutError, match="writing to the standard input"):
+            session.write(bytes(10 << 20), timeout=0.2)
+        # Nothing has piled up in the monitor, and it is there for others.
+        assert c.exec(["true"]).exit_code == 0
+        with c.attach(stdin=False) as other, pytest.raises(WaitTimeoutError):
+            other.read(timeout=0.05)
+
+
+def test_writing_what_nobody_reads_any_more(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "exec <&-; echo closed; sleep 1000"], stdin_open=True) as c:
+        with c.attach(logs=True) as session:
+            session.read_until("closed", timeout=SOON)
+            with pytest.raises(ContainerInputClosedError, match="nobody reads"):
+                session.write(bytes(100 << 20), timeout=SOON)
+        with c.attach() as late, pytest.raises(ContainerInputClosedError):
+            late.write("x")
+
+
+def test_a_writer_that_waits_is_told_when_the_container_ends(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], stdin_open=True) as c, c.attach() as session:
+        threading.Timer(0.2, c.kill).start()
+        with pytest.raises(ContainerInputClosedError):
+            session.write(bytes(10 << 20), timeout=SOON)
+        assert session.read(timeout=SOON) == ""
+
+
+def test_a_container_without_standard_input_takes_nothing(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"]) as c, c.attach() as session:
+        with pytest.raises(ContainerInputClosedError, match="stdin_open=True"):
+            session.write("x")
+        session.close_stdin()
+
+
+def test_standard_input_stays_open_when_who_was_attached_goes(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c:
+        with c.attach() as first:
+            first.write("one\n")
+            assert first.readline(timeout=SOON) == "one\n"
+        with c.attach() as second:
+            second.write("two\n")
+            assert second.readline(timeout=SOON) == "two\n"
+        assert c.status == "running"
+
+
+def test_standard_input_ends_with_the_first_that_could_write(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True, stdin_once=True) as c:
+        with c.attach(stdin=False) as only_reads:
+            only_reads.detach()
+        with c.attach() as first:
+            first.write("one\n")
+        assert c.wait(timeout=SOON) == 0
+        assert c.logs() == "one\n"
+
+
+def test_a_restart_gives_a_new_standard_input(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c:
+        for text in ("one\n", "two\n"):
+            with c.attach() as session:
+                session.write(text)
+                session.close_stdin()
+                assert session.read(timeout=SOON) == text
+            assert c.wait(timeout=SOON) == 0
+            c.start()
+        assert c.logs() == "one\ntwo\n"
+
+
+# Output
+
+
+def test_output_is_that_from_now_on_or_all(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "echo before; read line; echo after"], stdin_open=True) as c:
+        for line in c.follow(SOON):
+            assert line == "before\n"
+            break
+        with c.attach() as now, c.attach(logs=True) as whole:
+            now.write("go\n")
+            assert list(now.lines(SOON)) == ["after\n"]
+            assert list(whole.lines(SOON)) == ["before\n", "after\n"]
+
+
+def test_streams_are_told_apart(engine: Engine) -> None:
+    script = "read go; echo out; echo err >&2"
+    with engine.run("host", ["sh", "-c", script], stdin_open=True) as c:
+        with c.attach() as both, c.attach(stderr=False) as out, c.attach(stdout=False) as err:
+            both.write("go\n")
+            assert sorted(both.lines(SOON)) == ["err\n", "out\n"]
+            assert out.read(timeout=SOON) == "out\n"
+            assert err.read(timeout=SOON) == "err\n"
+        with c.attach(logs=True) as raw:
+            c.start()
+            raw.write("go\n")
+            entries = []
+            while piece := raw.read_entries(timeout=SOON):
+                entries += piece
+            assert {(entry.stream, entry.data) for entry in entries} == {(STDOUT, b"out\n"), (STDERR, b"err\n")}
+            assert len(entries) == 4
+
+
+def test_a_session_is_for_one_run(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "read go; echo run; exit 1"], stdin_open=True, restart="always") as c:
+        for _ in range(2):
+            with c.attach() as session:
+                session.write("go\n")
+                assert session.read(timeout=SOON) == "run\n"
+
+
+def test_every_session_gets_all_of_the_output(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "read go; seq 50000"], stdin_open=True) as c:
+        sessions = [c.attach() for _ in range(5)]
+        sessions[0].write("go\n")
+        for session in sessions:
+            with session:
+                assert session.read(timeout=SOON) == "".join(f"{number}\n" for number in range(1, 50001))
+
+
+def test_who_does_not_read_holds_nobody_up(engine: Engine) -> None:
+    script = "read go; head -c 50000000 /dev/zero"
+    with engine.run("host", ["sh", "-c", script], stdin_open=True) as c, c.attach() as slow:
+        slow.write("go\n")
+        assert c.wait(timeout=SOON) == 0
+        assert len(slow.read_bytes(timeout=SOON)) == 50_000_000
+
+
+def test_a_descriptor_tells_when_there_is_something(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c, c.attach() as session:
+        assert select.select([session], [], [], 0.05)[0] == []
+        session.write("x")
+        assert select.select([session], [], [], SOON)[0] == [session]
+        assert [entry.data for entry in session.read_entries(timeout=SOON)] == [b"x"]
+        session.close_stdin()
+        assert select.select([session], [], [], SOON)[0] == [session]
+        assert session.read_entries(timeout=SOON) == []
+
+
+def test_what_is_expected_does_not_come(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "echo this; read go"], stdin_open=True) as c, c.attach(logs=True) as session:
+        with pytest.raises(WaitTimeoutError):
+            session.read_until("that", timeout=0.1)
+        assert session.readline(timeout=SOON) == "this\n"
+        session.write("go\n")
+        with pytest.raises(EOFError):
+            session.read_until("that", timeout=SOON)
+
+
+def test_other_processes_attach(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c, Engine(engine.settings) as other:
+        with other.find(c.id).attach() as theirs, c.attach() as ours:
+            theirs.write("from theirs\n")
+            assert ours.readline(timeout=SOON) == theirs.readline(timeout=SOON) == "from theirs\n"
+        c.remove(force=True)
+    with pytest.raises(ContainerNotFoundError):
+        c.attach()
+
+
+_CLIENT = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    with engine.find(sys.argv[3]).attach() as session:
+        session.write("from a client\\n")
+        print(session.readline(timeout=30), end="", flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_the_end_of_a_client_ends_nothing_else(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c, c.attach() as session:
+        settings = engine.settings
+        command = [sys.executable, "-c", _CLIENT, str(settings.root), str(settings.state), c.id]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "from a client\n"
+            client.send_signal(signal.SIGKILL)
+        assert session.readline(timeout=SOON) == "from a client\n"
+        session.write("still here\n")
+        assert session.readline(timeout=SOON) == "still here\n"
+
+
+_OWNER = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    print(engine.run("host", ["cat"], stdin_open=True, tty=sys.argv[3] == "tty").id, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipes", "tty"])
+def test_a_session_ends_with_the_container_and_that_with_its_owner(engine: Engine, kind: str) -> None:
+    settings = engine.settings
+    command = [sys.executable, "-c", _OWNER, str(settings.root), str(settings.state), kind]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        found = engine.find(owner.stdout.readline().strip())
+        with found.attach() as session:
+            session.write("x\n")
+            assert session.readline(timeout=SOON).strip() == "x"
+            owner.send_signal(signal.SIGKILL)
+            session.read(timeout=SOON)
+            with pytest.raises(ContainerInputClosedError):
+                session.write("y\n")
+        found.remove(force=True)
+
+
+# Terminals
+
+
+def test_a_shell_before_a_terminal(shell: Container) -> None:
+    with shell, shell.attach(logs=True) as session:
+        session.read_until(PROMPT, timeout=SOON)
+        assert _at_prompt(session, "tty; stty size; echo $TERM") == "/dev/pts/0\r\n24 80\r\nxterm\r\n"
+        assert _at_prompt(session, "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all") == "all\r\n"
+        assert _at_prompt(session, "ps -o pid=,sid=,tty= -p $$ | xargs") == "1 1 pts/0\r\n"
+        assert _at_prompt(session, "echo to error >&2") == "to error\r\n"
+        session.close_stdin()
+        assert shell.wait(timeout=SOON) == 0
+        assert "to error" in shell.logs(stderr=False)
+        assert shell.logs(stdout=False) == ""
+
+
+def test_a_terminal_is_resized(shell: Container) -> None:
+    with shell, shell.attach(logs=True) as session:
+        session.read_until(PROMPT, timeout=SOON)
+        _at_prompt(session, "trap 'echo changed to $(stty size)' WINCH")
+        session.resize(132, 50)
+        session.write("\n")
+        assert "changed to 50 132\r\n" in session.read_until(r"changed to \d+ \d+\s+", timeout=SOON)
+        shell.resize(80, 24)
+        session.write("\n")
+        session.read_until(r"changed to 24 80\s+", timeout=SOON)
+        with pytest.raises(InvalidSpecError, match="columns"):
+            shell.resize(-1, 24)
+
+
+def test_a_size_is_kept_over_restarts_and_may_come_first(engine: Engine) -> None:
+    with engine.create("host", ["stty", "size"], tty=True) as c:
+        c.resize(100, 30)
+        for _ in range(2):
+            c.start()
+            assert c.wait(timeout=SOON) == 0
+        assert c.logs() == "30 100\r\n" * 2
+
+
+def test_keys_send_signals_to_what_is_in_the_foreground(shell: Container) -> None:
+    with shell, shell.attach(logs=True) as session:
+        session.read_until(PROMPT, timeout=SOON)
+        command = "sh -c 'echo begun; exec sleep 1000'\n"  # it says so when it is in the foreground
+        session.write(command)
+        session.read_until("\nbegun", timeout=SOON)
+        session.write("\x03")
+        _at_prompt(session)
+        assert _at_prompt(session, "echo $?") == "130\r\n"
+        # Job control: stopped, shown, and ended in the background.
+        session.write(command)
+        session.read_until("\nbegun", timeout=SOON)
+        session.write("\x1a")
+        assert "Stopped" in session.read_until(PROMPT, timeout=SOON)
+        assert "Stopped" in _at_prompt(session, "jobs")
+        _at_prompt(session, "bg >/dev/null; kill %1; wait")
+        assert _at_prompt(session, "jobs") == ""
+
+
+def test_the_console_is_the_terminal(shell: Container) -> None:
+    with shell, shell.attach(logs=True) as session:
+        session.read_until(PROMPT, timeout=SOON)
+        assert _at_prompt(session, "stat -c %t,%T /dev/console /dev/pts/0") == "88,0\r\n88,0\r\n"
+        assert _at_prompt(session, "echo by way of it >/dev/console") == "by way of it\r\n"
+        assert "devpts /dev/console devpts" in _at_prompt(session, "grep console /proc/mounts")
+
+
+def test_a_terminal_that_no_program_has_open_is_no_end(engine: Engine) -> None:
+    script = "exec <&- >&- 2>&-; sleep 0.2; echo again >/dev/console; exec <>/dev/console >&0 2>&0; read x; echo got $x"
+    with engine.run("host", ["sh", "-c", script], stdin_open=True, tty=True) as c, c.attach(logs=True) as session:
+        session.read_until("again", timeout=SOON)
+        session.write("word\n")
+        session.read_until("got word", timeout=SOON)
+        assert c.wait(timeout=SOON) == 0
+
+
+def test_a_terminal_that_nobody_writes_to(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "tty; read line"], tty=True) as c, c.attach(logs=True) as session:
+        session.read_until("/dev/pts/0", timeout=SOON)
+        with pytest.raises(ContainerInputClosedError):
+            session.write("x\n")
+        assert c.status == "running"
+
+
+@pytest.mark.parametrize("options", [{"user": "nobody"}, {"init": True}, {"read_only": True}, {"privileged": True}])
+def test_terminals_of_all_kinds_of_containers(engine: Engine, options: dict[str, object]) -> None:
+    script = "tty; echo to tty >/dev/tty; echo to stdout >/dev/stdout; stat -c %U /dev/pts/0"
+    with engine.run("host", ["sh", "-c", script], tty=True, **options) as c:  # type: ignore[arg-type]
+        assert c.wait(timeout=SOON) == 0, c.logs()
+        assert c.logs() == f"/dev/pts/0\r\nto tty\r\nto stdout\r\n{options.get('user', 'root')}\r\n"
+
+
+def test_whatever_a_terminal_is_written_at_the_end_is_logged(engine: Engine) -> None:
+    with engine.run("host", ["seq", "100000"], tty=True) as c:
+        assert c.wait(timeout=SOON) == 0
+        assert c.logs() == "".join(f"{number}\r\n" for number in range(1, 100_001))
+
+
+def test_pipes_belong_to_the_containers_user(engine: Engine) -> None:
+    script = "echo out >/dev/stdout; echo err >/dev/stderr; read x </dev/stdin; echo $x"
+    with engine.run("host", ["sh", "-c", script], user="nobody", stdin_open=True) as c, c.attach() as session:
+        session.write("in\n")
+        assert c.wait(timeout=SOON) == 0
+        assert sorted(c.logs().split()) == ["err", "in", "out"]
+
+
+def test_there_is_no_terminal_to_resize(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"]) as c:
+        with pytest.raises(ContainerHasNoTerminalError, match="tty=True"):
+            c.resize(80, 24)
+        with c.attach() as session, pytest.raises(ContainerHasNoTerminalError):
+            session.resize(80, 24)
+
+
+def test_nothing_of_sessions_stays_in_the_monitor(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c:
+        monitor = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{c.pid}/status").read_text())[1])  # type: ignore[index]
+        before = len(list(Path(f"/proc/{monitor}/fd").iterdir()))
+        for _ in range(50):
+            with c.attach() as session:
+                session.write("x\n")
+                session.readline(timeout=SOON)
+        with c.attach() as last:  # what it answers comes after it has seen the others go
+            last.write("x\n")
+            last.readline(timeout=SOON)
+        assert len(list(Path(f"/proc/{monitor}/fd").iterdir())) <= before + 1
