@@ -27,6 +27,7 @@ from pytest_pycontainer.runtime.spec import ProcessSpec, TerminalSize
 
 _DOING = "exec in"
 _START_SECONDS = 60.0
+_END_SECONDS = 5.0
 
 # subprocess's own values: who runs commands with it gives the same here.
 STDOUT: Final = -2
@@ -182,7 +183,7 @@ class _Hearing:
 
     def failure(self, answer: messages.Message | None) -> ContainerError:
         """The error that an answer, or none, stands for."""
-        if not isinstance(answer, messages.Failed) or self._connection.state.status != "running":
+        if not isinstance(answer, messages.Failed) or self._has_ended(answer):
             return self.not_running()
         missing = answer.errno == errno.ENOENT
         if answer.step == EXECUTE_STEP and missing:
@@ -191,6 +192,11 @@ class _Hearing:
             return CommandNotExecutableError(self._container, self._command, answer.detail, _DOING)
         code = 127 if missing and answer.step.startswith(DIRECTORY_STEP) else 126
         return ExecStartError(self._container, answer.step, answer.detail, code)
+
+    def _has_ended(self, failed: messages.Failed) -> bool:
+        """Whether it failed because the container has ended, which is about to be told."""
+        seconds = _END_SECONDS if failed.errno in (errno.ESRCH, errno.ENOMEM) else 0.0
+        return self._connection.await_state(lambda state: state.status != "running", seconds) is not None
 
     def not_running(self) -> ContainerNotRunningError:
         """The error of a container that has ended."""

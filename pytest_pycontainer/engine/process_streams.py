@@ -57,6 +57,7 @@ class ProcessStreams:
         self._unsent = memoryview(b"")
         self._source: Callable[[], bytes] | None = None
         self._closes_input = False
+        self._lost = False  # whether what was to be written last was not read
         self._exit_code: int | None = None
         self._changed = threading.Condition(threading.Lock())
         self._moving = False
@@ -92,6 +93,8 @@ class ProcessStreams:
         taken: list[bytes] = []
 
         def reached() -> bool:
+            if self._closed:
+                raise ValueError("this process's streams are closed")
             if (piece := take()) is not None:
                 taken.append(piece)
             return piece is not None
@@ -110,7 +113,7 @@ class ProcessStreams:
             self._interrupt()
             if not self._wait_until(lambda: not self._unsent, timeout):
                 return False
-            if self._input < 0:
+            if self._lost:
                 raise BrokenPipeError("the process reads no more")
             return True
 
@@ -235,6 +238,7 @@ class ProcessStreams:
             self._closes_input = True
 
     def _close_input(self) -> None:
+        self._lost = bool(self._unsent)
         self._unsent, self._source = memoryview(b""), None
         if self._input >= 0:
             os.close(self._input)

@@ -42,9 +42,13 @@ def read_processes(cgroup: tuple[str, ...], init: int) -> list[ProcessInfo]:
     """
     names = _user_names(init)
     found: dict[int, _Reading] = {}
-    for pid in _members(cgroup[0]):
+    waiting = list(_members(cgroup[0]))
+    while waiting:
+        pid = waiting.pop()
         with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            found[pid] = _Reading(pid)
+            if pid not in found:
+                found[pid] = _Reading(pid)
+                waiting += _children(pid)  # a cgroup does not show zombies
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     ticks = os.sysconf("SC_CLK_TCK")
     return [
@@ -94,6 +98,12 @@ def _members(directory: str) -> Iterator[int]:
         if entry.is_dir(follow_symlinks=False):
             with suppress(FileNotFoundError):
                 yield from _members(entry.path)
+
+
+def _children(pid: int) -> Iterator[int]:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield from map(int, (thread / "children").read_text().split())
 
 
 def _user_names(init: int) -> dict[int, str]:

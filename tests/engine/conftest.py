@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_pycontainer import Container, Engine
+
 ServeAgent = Callable[[Path, Callable[[bytes], bytes]], AbstractContextManager[None]]
 
 
@@ -19,6 +21,13 @@ def context(tmp_path: Path) -> Path:
     directory = tmp_path / "context"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture
+def sleeper(engine: Engine) -> Iterator[Container]:
+    """A container that does nothing by itself."""
+    with engine.run("host", ["sleep", "1000"], env={"COLOUR": "red"}, workdir="/var") as c:
+        yield c
 
 
 @pytest.fixture
