@@ -93,15 +93,16 @@ def _with_defaults(command: tuple[str, ...], healthcheck: Healthcheck) -> Health
 
 def _nanoseconds(field: str, duration: Duration | None) -> int:
     """0 if it is not given: what the image says then holds, or docker's default."""
+    if duration is None:
+        return 0
     wanted = "seconds, or a text such as 1m30s or 500ms; 1ms is the least"
+    if not isinstance(duration, str | int | float) or isinstance(duration, bool):
+        raise InvalidSpecError(field, repr(duration), wanted)
     try:
-        if isinstance(duration, str):
-            nanoseconds = parse_duration(duration.removeprefix("+"))
-        else:
-            nanoseconds = int((duration or 0) * _SECOND)
-    except (ValueError, TypeError, OverflowError) as error:
+        nanoseconds = parse_duration(duration) if isinstance(duration, str) else int(duration * _SECOND)
+    except (ValueError, OverflowError) as error:
         raise InvalidSpecError(field, repr(duration), wanted) from error
-    if isinstance(duration, bool) or (nanoseconds and not _SHORTEST <= nanoseconds <= _LONGEST):
+    if nanoseconds and not _SHORTEST <= nanoseconds <= _LONGEST:
         raise InvalidSpecError(field, repr(duration), wanted)
     return nanoseconds
 
