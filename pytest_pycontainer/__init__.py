@@ -16,18 +16,23 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
+    from pytest_pycontainer.engine.isolation import Capabilities as Capabilities
+    from pytest_pycontainer.engine.isolation import ProcessUser as ProcessUser
     from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
     from pytest_pycontainer.engine.process_table import ProcessInfo as ProcessInfo
     from pytest_pycontainer.engine.stats import ContainerStats as ContainerStats
+    from pytest_pycontainer.engine.networks import Network as Network
     from pytest_pycontainer.engine.volumes import Volume as Volume
     from pytest_pycontainer.errors import PycontainerError as PycontainerError
     from pytest_pycontainer.fixtures import build as build
     from pytest_pycontainer.fixtures import container as container
+    from pytest_pycontainer.runtime.spec import IdMap as IdMap
     from pytest_pycontainer.settings import Settings as Settings
     from pytest_pycontainer.store.prune import Pruned as Pruned
     from pytest_pycontainer.store.remove_image import RemovedImages as RemovedImages
 
 __all__ = [
+    "Capabilities",
     "Container",
     "ContainerLimits",
     "ContainerProcess",
@@ -35,8 +40,11 @@ __all__ = [
     "DiskUsage",
     "Engine",
     "ExecResult",
+    "IdMap",
     "Image",
+    "Network",
     "ProcessInfo",
+    "ProcessUser",
     "Pruned",
     "PycontainerError",
     "RemovedImages",
@@ -50,6 +58,7 @@ __all__ = [
 
 _MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.engine.wait"}
 _HOMES = {
+    "Capabilities": "pytest_pycontainer.engine.isolation",
     "Container": "pytest_pycontainer.engine.container",
     "ContainerLimits": "pytest_pycontainer.engine.limits_in_force",
     "ContainerProcess": "pytest_pycontainer.engine.container_process",
@@ -57,8 +66,11 @@ _HOMES = {
     "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
     "ExecResult": "pytest_pycontainer.engine.container_process",
+    "IdMap": "pytest_pycontainer.runtime.spec",
     "Image": "pytest_pycontainer.engine.image",
+    "Network": "pytest_pycontainer.engine.networks",
     "ProcessInfo": "pytest_pycontainer.engine.process_table",
+    "ProcessUser": "pytest_pycontainer.engine.isolation",
     "Pruned": "pytest_pycontainer.store.prune",
     "PycontainerError": "pytest_pycontainer.errors",
     "RemovedImages": "pytest_pycontainer.store.remove_image",

@@ -77,6 +77,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
         ├── NetworkAttachError            the kernel refused a step: which, and its answer
         ├── PortInUseError
         ├── PortNotPublishedError
+        ├── PortNotOpenError              in the container nothing listens there
         ├── NetworkNotFoundError          which networks there are
         ├── NetworkInUseError             by which containers
         ├── AddressInUseError             an address of a network that is somebody's already
@@ -993,6 +994,22 @@ class PortNotPublishedError(NetworkError):
     def __str__(self) -> str:
         have = ", ".join(self.published) or "none"
         return f"{self.container!r} does not publish port {self.port} (published: {have}); add it to ports="
+
+
+class PortNotOpenError(NetworkError):
+    """Nothing in the container listens on that port; ``others`` are the ports of that protocol that are listened on."""
+
+    def __init__(self, container: str, port: str, others: tuple[str, ...]) -> None:
+        super().__init__(container, port, others)
+        self.container = container
+        self.port = port
+        self.others = others
+
+    def __str__(self) -> str:
+        have = ", ".join(self.others) or "none"
+        wait = f"wait.port({self.port.removesuffix('/tcp')})"
+        hint = f"; {wait} waits until a server is ready" if self.port.endswith("/tcp") else ""
+        return f"nothing in {self.container!r} listens on port {self.port} (listened on: {have}){hint}"
 
 
 class NetworkNotFoundError(NetworkError):

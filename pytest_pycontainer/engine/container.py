@@ -17,10 +17,12 @@ from pytest_pycontainer.engine.container_changes import ContainerChanges
 from pytest_pycontainer.engine.container_health import ContainerHealth
 from pytest_pycontainer.engine.container_output import ContainerOutput
 from pytest_pycontainer.engine.container_processes import ContainerProcesses
+from pytest_pycontainer.engine.container_sockets import ContainerSockets
 from pytest_pycontainer.engine.container_streams import ContainerStreams
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.files import ContainerFiles, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.isolation import ContainerIsolation
 from pytest_pycontainer.engine.measurements import ContainerMeasurements
 from pytest_pycontainer.engine.records import ContainerRecord, Reservation
 from pytest_pycontainer.engine.resources import Resources
@@ -38,7 +40,17 @@ _REMOVAL_SECONDS = 30.0
 _ACTIVE: Final = ("running", "paused", "restarting")
 
 
-class Container(ContainerProcesses, ContainerStreams, ContainerOutput, ContainerChanges, ContainerMeasurements, ContainerHealth, ContainerFiles):
+class Container(
+    ContainerProcesses,
+    ContainerStreams,
+    ContainerOutput,
+    ContainerChanges,
+    ContainerMeasurements,
+    ContainerIsolation,
+    ContainerHealth,
+    ContainerSockets,
+    ContainerFiles,
+):
     """One container, from its making to its removal.
 
     A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a

@@ -34,8 +34,9 @@ class Health:
     failing_streak: int = 0
     log: tuple[Probe, ...] = ()
 
-    def __str__(self) -> str:
-        """A line or more for each probe."""
+    @property
+    def log_text(self) -> str:
+        """The log as text, a line or more for each probe."""
         return "\n".join(
             f"{probe.started_at:%H:%M:%S}, exit code {probe.exit_code}: {probe.output.strip() or '(no output)'}"
             for probe in self.log

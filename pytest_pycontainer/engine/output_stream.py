@@ -14,7 +14,7 @@ class Source(Protocol):
     """What fills an output's buffer."""
 
     def take(self, take: Callable[[], bytes | None], timeout: float | None) -> bytes | None:
-        """Fills it until ``take`` gets something out of it, which it returns; None after ``timeout`` seconds."""
+        """What ``take`` gives, once it gives anything; None after ``timeout`` seconds."""
 
 
 class OutputStream:

@@ -20,9 +20,12 @@ from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import (
     ContainerExitedError,
     ContainerNotReadyError,
+    ContainerNotRunningError,
     ContainerUnhealthyError,
     InvalidSpecError,
+    PortNotOpenError,
     PortNotPublishedError,
+    WaitTimeoutError,
 )
 from pytest_pycontainer.runtime.logs import STDERR, STDOUT
 
@@ -46,7 +49,7 @@ class Wait(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PortWait:
-    """Waits until a container port accepts a TCP connection: through its published port, else at its own address."""
+    """Waits until a container port accepts a TCP connection: through its published port, else inside the container."""
 
     port: Port
     timeout: float | None = None
@@ -56,31 +59,31 @@ class PortWait:
         limit = timeout if self.timeout is None else self.timeout
         begin = time.monotonic()
         deadline = begin + limit
-        address = self._address(container)
+        address = self._published_address(container)
         what = f"port {self.port} accepts a connection"
-        while not _accepts(address, deadline):
+        while not self._accepts(container, address, deadline):
             pause = min(max((time.monotonic() - begin) / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             if container.exited_within(pause):
                 raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
             if time.monotonic() > deadline:
                 raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
 
-    def _address(self, container: Container) -> tuple[str, int]:
+    def _published_address(self, container: Container) -> tuple[str, int] | None:
         try:
             return container.address(self.port)
         except PortNotPublishedError:
-            if not container.ip_address:
-                raise
-            return container.ip_address, parse_port("port", self.port).container_port
+            return None
 
-
-def _accepts(address: tuple[str, int], deadline: float) -> bool:
-    limit = min(_CONNECT_SECONDS, max(0.001, deadline - time.monotonic()))
-    try:
-        socket.create_connection(address, limit).close()
-    except OSError:
-        return False
-    return True
+    def _accepts(self, container: Container, address: tuple[str, int] | None, deadline: float) -> bool:
+        limit = min(_CONNECT_SECONDS, max(0.001, deadline - time.monotonic()))
+        try:
+            if address is None:
+                container.connect(self.port, timeout=limit).close()
+            else:
+                socket.create_connection(address, limit).close()
+        except (OSError, PortNotOpenError, WaitTimeoutError, ContainerNotRunningError):
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +130,13 @@ class HealthWait:
         what = "its health check succeeds"
         health = container.await_health(limit)
         if health is None:
-            probes = str(container.health) or "none has ended: see health_interval and health_start_interval"
+            probes = container.health.log_text or "none has ended: see health_interval and health_start_interval"
             raise ContainerNotReadyError(container.name, what, limit, container.log_tail(), probes)
         if health.status == "healthy":
             return
         if container.status == "exited":
             raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
-        raise ContainerUnhealthyError(container.name, health.failing_streak, str(health), container.log_tail())
+        raise ContainerUnhealthyError(container.name, health.failing_streak, health.log_text, container.log_tail())
 
 
 def port(port: Port, *, timeout: float | None = None) -> Wait:

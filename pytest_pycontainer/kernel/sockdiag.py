@@ -13,6 +13,7 @@ from typing import Final
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 
 TIME_WAIT: Final = 6  # include/net/tcp_states.h
+LISTENING: Final = 10
 
 _SOCK_DIAG = 4
 _BY_FAMILY = 20

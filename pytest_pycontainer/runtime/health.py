@@ -19,7 +19,7 @@ from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
 from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import pid_on_this_machine
+from pytest_pycontainer.runtime.process import EXECUTE_STEP, pid_on_this_machine
 from pytest_pycontainer.runtime.spec import HealthCheck, ProcessSpec
 from pytest_pycontainer.runtime.state import HealthState, ProbeResult
 
@@ -87,12 +87,12 @@ class HealthChecks:
         if cgroups.is_frozen(self._cgroup):  # a probe would stand still too
             self._await_next()
             return
-        probe = _Probe(self._loop)
+        probe = _Probe(self._loop, self._check.command[0])
         self._probe = probe
         try:
             probe.start(self._executions, self._process, self._init, partial(self._finish_probe, probe))
         except StepFailed as failure:
-            probe.failure = f"{failure.failed.step}: {failure.failed.detail}"
+            probe.fail(failure.failed)
             self._finish_probe(probe, _NOT_RUN)
         else:
             self._limit(probe)
@@ -136,8 +136,9 @@ def judge(check: HealthCheck, state: HealthState, result: ProbeResult, *, excuse
 class _Probe:
     """One execution of the check, and the beginning of what it writes."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: EventLoop, command: str) -> None:
         self._loop = loop
+        self._command = command
         self.begun = time.monotonic()
         self._started_at = time.time()
         self.failure = ""
@@ -170,6 +171,11 @@ class _Probe:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def fail(self, failed: messages.Failed) -> None:
+        """It could not be executed."""
+        step = f'exec "{self._command}"' if failed.step == EXECUTE_STEP else failed.step
+        self.failure = f"{step}: {failed.detail}"
+
     def finish(self, code: int) -> ProbeResult:
         """What came of it, now that it has ended."""
         if self._output >= 0:
@@ -177,7 +183,7 @@ class _Probe:
         if not self.failure and self._report is not None:
             received = messages.receive(self._report)  # the process, its other end, is gone
             if received is not None and isinstance(received[0], messages.Failed):
-                self.failure = f"{received[0].step}: {received[0].detail}"
+                self.fail(received[0])
         self.close()
         output = self._written[:_OUTPUT_AT_MOST].decode(errors="replace")
         if len(self._written) > _OUTPUT_AT_MOST:

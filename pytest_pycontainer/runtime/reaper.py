@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 
 from pytest_pycontainer.kernel import credentials
+from pytest_pycontainer.runtime.failure import step
 
 # What the kernel raises for the process's own faults is not a message to pass on.
 _KEPT = {signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS}
@@ -24,7 +25,8 @@ def run_as_child(*told: socket.socket) -> None:
     credentials.hide_process()
     forwarded = signal.valid_signals() - _KEPT
     signal.pthread_sigmask(signal.SIG_BLOCK, forwarded | {signal.SIGCHLD})
-    child = os.fork()
+    with step("fork the command"):
+        child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         with suppress(OSError):  # there may be no terminal

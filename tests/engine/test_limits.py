@@ -90,6 +90,15 @@ def test_a_fork_bomb_reaches_its_limit_and_nothing_else(engine: Engine, machine:
         assert "Resource temporarily unavailable" in c.logs()
 
 
+def test_a_limit_that_leaves_no_room_for_the_command_says_so(engine: Engine, machine: Cgroups) -> None:
+    needs(machine, "pids")
+    with (
+        engine.create("host", ["true"], pids_limit=1, init=True) as c,
+        pytest.raises(ContainerStartError, match="fork the command: Resource temporarily unavailable"),
+    ):
+        c.start()
+
+
 # CPUs
 
 
