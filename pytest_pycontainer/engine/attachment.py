@@ -1,42 +1,157 @@
-"""What a container holds of a network: an address, and its published ports."""
+"""What a container holds of its networks: addresses, interfaces, and its published ports."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Sequence
-from ipaddress import IPv4Address
+import ipaddress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import count
 
+from pytest_pycontainer.engine.network_modes import WantedEndpoint
+from pytest_pycontainer.engine.network_registry import NamedNetwork, NetworkRegistry
 from pytest_pycontainer.engine.port_arguments import PortMapping
+from pytest_pycontainer.errors import InvalidSpecError, NetworkAttachError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
 
+OpenNamespace = Callable[[], AbstractContextManager[NetworkNamespace]]
+"""Lends the network namespace of a container for the length of a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A container's place in one network: the interface ``eth{number}`` with ``address``."""
+
+    network: NamedNetwork
+    address: ipaddress.IPv4Address
+    number: int
+    aliases: tuple[str, ...]
+
 
 class Attachment:
-    """One container's place in a network; ``close`` gives all of it back."""
+    """One container's places in networks, in the order of its interfaces; ``close`` gives all of it back.
 
-    def __init__(self, network: Network, mappings: Sequence[PortMapping]) -> None:
-        self._network = network
-        self._mappings = mappings
+    Its ports are published, and its default route leads, through the first network that is not internal. Not
+    thread-safe.
+    """
+
+    def __init__(
+        self,
+        networks: NetworkRegistry,
+        container_id: str,
+        name: str,
+        wanted: Sequence[WantedEndpoint],
+        mappings: Sequence[PortMapping],
+    ) -> None:
+        """Takes the addresses. Raises NetworkNotFoundError, AddressInUseError, InvalidSpecError, NetworkAttachError."""
+        self._networks = networks
+        self._container_id = container_id
+        self._name = name
+        self._mappings = tuple(mappings)
         self._published: list[PublishedPort] = []
-        self.address: IPv4Address = network.allocate()
+        self._publishing: Network | None = None
+        self._endpoints: list[Endpoint] = []
+        with ExitStack() as undone:
+            undone.callback(self.close)
+            for endpoint in wanted:
+                self._join(endpoint)
+            if mappings and self._way_out() is None:
+                have = ", ".join(endpoint.network for endpoint in wanted) or "none"
+                raise InvalidSpecError("ports", f"with the networks {have}", "a network that is not internal")
+            undone.pop_all()
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Its places, in the order of the interfaces."""
+        return tuple(self._endpoints)
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """Networks' names and its address in each, in the order of the interfaces."""
+        return tuple((endpoint.network.name, str(endpoint.address)) for endpoint in self._endpoints)
 
     @property
     def published(self) -> tuple[PublishedPort, ...]:
         """The ports that lead into the container now."""
         return tuple(self._published)
 
-    def attach(self, namespace: int, route_socket: socket.socket) -> None:
-        """Gives the container its interface. Raises NetworkAttachError."""
-        self._network.attach(self.address, NetworkNamespace(namespace, route_socket))
+    def attach(self, namespace: NetworkNamespace) -> None:
+        """Gives the container its interfaces. Raises NetworkAttachError."""
+        way_out = self._way_out()
+        for endpoint in self._endpoints:
+            self._attach(endpoint, namespace, default_route=endpoint is way_out)
+
+    def connect(self, wanted: WantedEndpoint, open_namespace: OpenNamespace) -> Endpoint:
+        """Gives a container a further interface. Raises what the constructor raises; then nothing has changed."""
+        for endpoint in self._endpoints:
+            if endpoint.network.name == wanted.network:
+                raise NetworkAttachError(f"connect {self._name} to {wanted.network}", "it is connected already")
+        before = self._way_out()
+        endpoint = self._join(wanted)
+        try:
+            with open_namespace() as namespace:
+                self._attach(endpoint, namespace, default_route=before is None and self._way_out() is endpoint)
+        except BaseException:
+            endpoint.network.bridge.detach(endpoint.address)
+            self._leave(endpoint)
+            raise
+        return endpoint
+
+    def disconnect(self, network: NamedNetwork, open_namespace: OpenNamespace) -> Endpoint:
+        """Takes an interface away; ports and the default route go to another network, if there is one for them.
+
+        Raises NetworkAttachError if the container is not in the network, and what ``publish`` raises.
+        """
+        endpoint = next((endpoint for endpoint in self._endpoints if endpoint.network is network), None)
+        if endpoint is None:
+            raise NetworkAttachError(f"disconnect {self._name} from {network.name}", "it is not connected to it")
+        was_way_out = endpoint is self._way_out()
+        published = self.published
+        if was_way_out:
+            self.unpublish()
+        network.bridge.detach(endpoint.address)
+        self._leave(endpoint)
+        if was_way_out and (way_out := self._way_out()) is not None:
+            with open_namespace() as namespace:
+                way_out.network.bridge.route_through(way_out.address, namespace, number=way_out.number)
+            self._publish(
+                PortMapping(port.container_port, port.protocol, port.host_address, port.host_port) for port in published
+            )
+        return endpoint
 
     def publish(self) -> None:
         """Publishes the ports. Raises PortInUseError and other NetworkErrors, with nothing left published."""
+        self._publish(self._mappings)
+
+    def unpublish(self) -> None:
+        """Takes the published ports back."""
+        while self._published and self._publishing is not None:
+            self._publishing.unpublish(self._published.pop())
+
+    def rename(self, name: str) -> None:
+        """Has it called by another name."""
+        self._name = name
+        for endpoint in self._endpoints:
+            endpoint.network.members[self._container_id] = name
+
+    def close(self) -> None:
+        """Gives back ports and addresses; the kernel removes the interfaces with their namespace."""
+        self.unpublish()
+        for endpoint in self.endpoints:
+            self._leave(endpoint)
+
+    def _publish(self, mappings: Sequence[PortMapping] | Iterator[PortMapping]) -> None:
+        endpoint = self._way_out()
+        if endpoint is None:
+            return
+        self._publishing = endpoint.network.bridge
         try:
-            for mapping in self._mappings:
+            for mapping in mappings:
                 self._published.append(
-                    self._network.publish(
-                        self.address,
+                    self._publishing.publish(
+                        endpoint.address,
                         mapping.container_port,
                         host_address=mapping.host_address,
                         host_port=mapping.host_port,
@@ -47,12 +162,21 @@ class Attachment:
             self.unpublish()
             raise
 
-    def unpublish(self) -> None:
-        """Takes the published ports back."""
-        while self._published:
-            self._network.unpublish(self._published.pop())
+    def _way_out(self) -> Endpoint | None:
+        return next((endpoint for endpoint in self._endpoints if not endpoint.network.bridge.internal), None)
 
-    def close(self) -> None:
-        """Gives back ports and address; the kernel removes the interface with its namespace."""
-        self.unpublish()
-        self._network.release(self.address)
+    def _join(self, wanted: WantedEndpoint) -> Endpoint:
+        network, address = self._networks.join(wanted.network, self._container_id, self._name, wanted.ip)
+        taken = {endpoint.number for endpoint in self._endpoints}
+        number = next(number for number in count() if number not in taken)
+        endpoint = Endpoint(network, address, number, wanted.aliases)
+        self._endpoints.append(endpoint)
+        return endpoint
+
+    def _leave(self, endpoint: Endpoint) -> None:
+        self._endpoints.remove(endpoint)
+        self._networks.leave(endpoint.network, self._container_id, endpoint.address)
+
+    @staticmethod
+    def _attach(endpoint: Endpoint, namespace: NetworkNamespace, *, default_route: bool) -> None:
+        endpoint.network.bridge.attach(endpoint.address, namespace, number=endpoint.number, default_route=default_route)

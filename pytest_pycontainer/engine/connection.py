@@ -219,6 +219,11 @@ class MonitorConnection:
 
     def ask(self, container: str, request: messages.Message, descriptors: Sequence[int] = ()) -> messages.Message:
         """Sends a request and returns the answer. Raises ContainerNotFoundError if the monitor has ended."""
+        return self._ask(container, request, descriptors)[0]
+
+    def _ask(
+        self, container: str, request: messages.Message, descriptors: Sequence[int]
+    ) -> tuple[messages.Message, list[int]]:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -231,8 +236,18 @@ class MonitorConnection:
                 raise SpawnerError(f"ask the monitor of {container!r}", detail) from error
         if received is None:
             raise ContainerNotFoundError(container)
-        answer, _ = received
-        return answer
+        return received
+
+    def open_network(self, container: str) -> tuple[int, int]:
+        """The container's network namespace, and a route socket inside it: descriptors that are the caller's.
+
+        Raises ContainerNotFoundError, and ContainerStartError (the step that failed).
+        """
+        answer, descriptors = self._ask(container, messages.OpenNetwork(), ())
+        if isinstance(answer, messages.Failed):
+            raise_failed(container, "", answer)
+        namespace, route = descriptors
+        return namespace, route
 
     def describe(self, container: str) -> ContainerDescription:
         """What the monitor knows of its container. Raises ContainerNotFoundError if it has ended."""

@@ -15,6 +15,7 @@ from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection, MonitorConnection
 from pytest_pycontainer.engine.container_changes import ContainerChanges
 from pytest_pycontainer.engine.container_health import ContainerHealth
+from pytest_pycontainer.engine.container_networks import ContainerNetworks
 from pytest_pycontainer.engine.container_output import ContainerOutput
 from pytest_pycontainer.engine.container_processes import ContainerProcesses
 from pytest_pycontainer.engine.container_sockets import ContainerSockets
@@ -33,7 +34,7 @@ from pytest_pycontainer.errors import (
     WaitTimeoutError,
 )
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.spec import ContainerDescription
+from pytest_pycontainer.runtime.spec import ContainerDescription, IdMap
 from pytest_pycontainer.runtime.state import ContainerState
 
 _REMOVAL_SECONDS = 30.0
@@ -48,6 +49,7 @@ class Container(
     ContainerMeasurements,
     ContainerIsolation,
     ContainerHealth,
+    ContainerNetworks,
     ContainerSockets,
     ContainerFiles,
 ):
@@ -187,6 +189,8 @@ class Container(
             self._require_present()
             self._resources.records.rename(replace(self._record, name=self.name), wanted)
             self._connection.tell_name(self.name, wanted)
+            if self._attachment is not None:
+                self._attachment.rename(wanted)
 
     def remove(self, force: bool = False) -> None:
         """Removes it with all it wrote, anonymous volumes too.
@@ -244,15 +248,16 @@ class Container(
         )
 
     @contextmanager
-    def _open_root(self) -> Iterator[int]:
+    def _open_root(self) -> Iterator[tuple[int, IdMap | None]]:
         with self._lock:  # its files must not be removed meanwhile, nor two mount what it has left
             self._require_present()
             self._await_root_if_waiting()
-            root = open_running_root(self._connection)
+            root, ids = open_running_root(self._connection), self.id_map()
             if root is None:
+                ids = None  # what is on disk has the container's own numbers
                 root = open_left_root(self._connection, self._resources.spawner, self._spec, self._directory, self.name)
             try:
-                yield root
+                yield root, ids
             finally:
                 os.close(root)
 

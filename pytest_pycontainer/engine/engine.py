@@ -15,6 +15,7 @@ from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import launch
+from pytest_pycontainer.engine.networks import NetworkOperations
 from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
 from pytest_pycontainer.engine.resources import Resources
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 _READY_SECONDS = 60.0
 
 
-class Engine(ImageOperations, VolumeOperations):
-    """Builds images, runs containers, keeps volumes.
+class Engine(ImageOperations, VolumeOperations, NetworkOperations):
+    """Builds images, runs containers, keeps volumes and networks.
 
     A context manager: leaving it removes every container that it made. Nothing is started before it is needed. Safe to
     use from several threads; any number of engines, in any number of processes, share one store.
@@ -113,13 +114,16 @@ class Engine(ImageOperations, VolumeOperations):
         With ``others`` also those of all other engines on the same store, of any process. Raises StoreError.
         """
         if not others:
-            with self._lock:
-                return list(self._containers.values())
+            return self._own_containers()
         found = []
         for record, _ in sorted(self._resources.records.live(), key=lambda entry: entry[0].created_at):
             with suppress(ContainerNotFoundError):  # it was removed in this moment
                 found.append(self._handle(record.id))
         return found
+
+    def _own_containers(self) -> list[Container]:
+        with self._lock:
+            return list(self._containers.values())
 
     def find(self, name: str) -> Container:
         """The container of that name, or whose id begins so, of any process on this machine that uses the same store.

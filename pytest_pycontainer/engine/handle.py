@@ -145,11 +145,6 @@ class ContainerHandle:
 
     # Where it is reached
 
-    @property
-    def ip_address(self) -> str:
-        """The address in its network, reachable from this machine; empty without a network."""
-        return self._description.address
-
     def port(self, port: Port) -> int:
         """The host port of a published container port (``6379``, ``"53/udp"``). Raises PortNotPublishedError."""
         return self.address(port)[1]

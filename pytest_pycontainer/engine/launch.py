@@ -7,17 +7,27 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from pytest_pycontainer.engine import network_modes
 from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, namespaces_of
+from pytest_pycontainer.engine.network_files import (
+    HOSTNAME as HOSTNAME_FILE,
+)
+from pytest_pycontainer.engine.network_files import (
+    machine_hosts,
+    machine_resolv_conf,
+    mount_network_files,
+    write_network_files,
+)
+from pytest_pycontainer.engine.network_modes import NetworkModes
 from pytest_pycontainer.engine.port_arguments import PortMapping
 from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.privileges import Privileges
@@ -25,6 +35,7 @@ from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
+from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroup_limits import Limits, Setting, apply, settings_of
 from pytest_pycontainer.runtime.spec import (
@@ -44,15 +55,12 @@ from pytest_pycontainer.runtime.terminal import KIND as TERMINAL_KIND
 _SHORT = 12
 _LOOPBACK = "127.0.0.1"
 
-ContainerNetwork = Literal["bridge", "none", "host"]
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A container as it is wanted, everything resolved: what ``launch`` makes.
 
-    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has; with ``bridge`` as
-    ``network`` it gets an interface, with ``host`` it has this machine's. A build's step, as in BuildKit, has no
+    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has. A build's step, as in BuildKit, has no
     HOSTNAME in its environment and can't change its /etc/hosts and the like; what it prints is one stream.
     """
 
@@ -67,7 +75,7 @@ class Plan:
     hostname: str | None = None
     ports: tuple[PortMapping, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    network: ContainerNetwork = "bridge"
+    network: NetworkModes = network_modes.BRIDGE
     reaper: bool = False
     stop_signal: int = signal.SIGTERM
     mounts: tuple[Mount | WantedMount, ...] = ()
@@ -92,7 +100,6 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
 
     The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
     """
-    network = resources.network if plan.network == "bridge" else None
     with ExitStack() as undone:
         with namespaces_of(plan.namespaces, resources.records, resources.settings.state) as (namespaces, held):
             prepared = resources.take_prepared(plan.privileges.system, namespaces, held)
@@ -107,16 +114,20 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             resources.records.add(record)
         undone.pop_all()
         undone.callback(prepared.discard, resources.records, name)
-        attachment = undone.enter_context(closing(Attachment(network, plan.ports))) if network is not None else None
-        own_hostname = plan.hostname or container_id[:_SHORT]
-        hostname = socket.gethostname() if plan.namespaces.uts == HOST else own_hostname
+        attachment = None
+        if plan.network.mode in ("bridge", "none"):
+            endpoints = plan.network.endpoints
+            attachment = Attachment(resources.networks, container_id, name, endpoints, plan.ports)
+            undone.callback(attachment.close)
+        addresses = () if attachment is None else attachment.addresses
+        hostname, files = _network_files(resources, plan, directory, container_id, addresses)
         spec = ContainerSpec(
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
             process=_process(plan, hostname),
-            mounts=in_order((*_write_files(directory, hostname, attachment, resources, plan), *mounts)),
+            mounts=in_order((*files, *mounts)),
             reaper=plan.reaper,
-            host_network=plan.network == "host",
+            host_network=plan.network.mode == "host",
             one_output=plan.is_build_step,
             read_only=plan.read_only,
             stdin_open=plan.stdin_open,
@@ -124,11 +135,10 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             sysctls=plan.sysctls,
             init_layer=not plan.is_build_step,
         )
-        address = "" if attachment is None else str(attachment.address)
         description = ContainerDescription(
             spec,
             plan.stop_signal,
-            address,
+            addresses,
             restart=plan.restart,
             health=plan.health,
             log=plan.log,
@@ -164,7 +174,7 @@ def _launch(
             raise ContainerStartError(name, "limit its cgroup", error.strerror or str(error)) from error
         connection.launch(description, name, namespace)
         if attachment is not None:
-            attachment.attach(namespace, route_socket)
+            attachment.attach(NetworkNamespace(namespace, route_socket))
     finally:
         route_socket.close()
         os.close(namespace)
@@ -188,23 +198,28 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
     )
 
 
-def _write_files(
-    directory: Path, hostname: str, attachment: Attachment | None, resources: Resources, plan: Plan
-) -> tuple[BindMount, ...]:
-    """Writes the files that Docker shows in every container; those of a build's step are the same in every one."""
-    own = _LOOPBACK if plan.is_build_step else attachment.address if attachment is not None else None
-    contents = {
-        "/etc/resolv.conf": resources.resolv_conf,
-        "/etc/hostname": f"{hostname}\n",
-        "/etc/hosts": hosts_file(hostname, own),
-    }
-    files = []
-    for path, content in contents.items():
-        file = directory / path.rpartition("/")[2]
-        file.write_text(content)
-        file.chmod(0o644)
-        files.append(BindMount(str(file), path, plan.is_build_step or plan.read_only))
-    return tuple(files)
+def _network_files(
+    resources: Resources,
+    plan: Plan,
+    directory: Path,
+    container_id: str,
+    addresses: tuple[tuple[str, str], ...],
+) -> tuple[str, tuple[BindMount, ...]]:
+    """The host name, and the files that Docker shows in every container; a build step's are the same in every one."""
+    read_only = plan.is_build_step or plan.read_only
+    if plan.network.mode == "container":
+        # As Docker has it: the name and the files of whom it shares the network with.
+        _, other, _ = resources.records.find(plan.network.other)
+        return (other / HOSTNAME_FILE).read_text().strip(), mount_network_files(other, read_only=read_only)
+    of_machine = plan.network.mode == "host" or plan.namespaces.uts == HOST
+    hostname = plan.hostname or (socket.gethostname() if of_machine else container_id[:_SHORT])
+    own = (_LOOPBACK,) if plan.is_build_step else tuple(address for _, address in addresses)
+    hosts, resolv_conf = hosts_file(hostname, own), resources.resolv_conf
+    if plan.network.mode == "host" and not plan.is_build_step:
+        hosts, resolv_conf = machine_hosts(), machine_resolv_conf()
+    return hostname, write_network_files(
+        directory, hostname=hostname, hosts=hosts, resolv_conf=resolv_conf, read_only=read_only
+    )
 
 
 def _plain_name(image: str) -> str:

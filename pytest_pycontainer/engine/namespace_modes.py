@@ -31,22 +31,29 @@ _MODES = {
     "cgroupns": (PRIVATE, HOST),
     "userns": (HOST, "auto"),
 }
-_KINDS = {"pid": namespaces.PID, "ipc": namespaces.IPC, "uts": namespaces.UTS, "cgroupns": namespaces.CGROUP}
+_KINDS = {
+    "pid": namespaces.PID,
+    "ipc": namespaces.IPC,
+    "uts": namespaces.UTS,
+    "cgroupns": namespaces.CGROUP,
+    "network": namespaces.NETWORK,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class NamespaceModes:
-    """Docker's modes, checked; ``container:NAME`` is not looked up yet."""
+    """Docker's modes, checked; ``container:NAME`` is not looked up yet. ``network`` may be such a one, too."""
 
     pid: str = PRIVATE
     ipc: str = PRIVATE
     uts: str = PRIVATE
     cgroupns: str = PRIVATE
     userns: str = HOST
+    network: str = PRIVATE
 
     def _of_another(self) -> dict[str, str]:
         """The options by which a namespace is another container's, and its name."""
-        given = {"pid": self.pid, "ipc": self.ipc}
+        given = {"pid": self.pid, "ipc": self.ipc, "network": self.network}
         return {field: mode.removeprefix(_CONTAINER) for field, mode in given.items() if mode.startswith(_CONTAINER)}
 
 

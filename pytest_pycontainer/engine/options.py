@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.health_options import HealthOptions
 from pytest_pycontainer.engine.limit_options import LimitOptions
 from pytest_pycontainer.engine.namespace_options import NamespaceOptions
+from pytest_pycontainer.engine.network_options import NetworkOptions
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.image_sources import PullPolicy
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.privileges import Names
 
 
-class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=False):
+class ContainerOptions(LimitOptions, NamespaceOptions, NetworkOptions, HealthOptions, total=False):
     """What ``create`` and ``run`` take beside image and command, with docker's names and meanings.
 
     What it may use is limited by ``LimitOptions``; which namespaces it shares, ``NamespaceOptions`` say; whether
     somebody looks how well it is, ``HealthOptions``. ``ports`` are
     published on 127.0.0.1, on free host ports unless they are named, and with ``publish_all`` what the image exposes
-    too; ``network`` is ``bridge``, the engine's own, or ``none``; with ``init`` PID 1 is a reaper.
+    too; with ``init`` PID 1 is a reaper.
     ``pull`` says when an image's registry is asked: when it is ``missing`` here, ``always``, or ``never``.
 
     ``volumes`` are directories or files of this machine, or volumes, by their places in the container
@@ -54,7 +55,6 @@ class ContainerOptions(LimitOptions, NamespaceOptions, HealthOptions, total=Fals
     entrypoint: arguments.Command | None
     hostname: str | None
     init: bool
-    network: Literal["bridge", "none"]
     stop_signal: str | None
     volumes: VolumeArguments | None
     tmpfs: TmpfsArguments | None

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
-from pytest_pycontainer.engine import arguments, defaults
+from pytest_pycontainer.engine import arguments, defaults, network_modes
 from pytest_pycontainer.engine.devices import Devices, parse_devices
 from pytest_pycontainer.engine.health_options import HealthOptions
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.launch import Plan
 from pytest_pycontainer.engine.limit_options import LimitOptions
 from pytest_pycontainer.engine.log_selection import parse_log_options
-from pytest_pycontainer.engine.namespace_modes import NamespaceModes, parse_namespace_modes
+from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, parse_namespace_modes
 from pytest_pycontainer.engine.namespace_options import NamespaceOptions
-from pytest_pycontainer.engine.port_arguments import parse_ports
+from pytest_pycontainer.engine.network_modes import NetworkModes
+from pytest_pycontainer.engine.network_options import NetworkOptions
+from pytest_pycontainer.engine.port_arguments import parse_ports, with_exposed
 from pytest_pycontainer.engine.privileges import Privileges, parse_groups, parse_privileges
 from pytest_pycontainer.errors import InvalidSpecError
 
@@ -29,18 +31,19 @@ if TYPE_CHECKING:
 def plan_container(store: Store, image: Image, command: arguments.Command | None, options: ContainerOptions) -> Plan:
     """What ``launch`` is to make. Raises InvalidSpecError for an argument that makes no sense."""
     config = image.config
-    network = options.get("network", "bridge")
-    if network not in ("bridge", "none"):
-        raise InvalidSpecError("network", str(network), "'bridge' or 'none'")
+    network = _network(options)
     ports = parse_ports(options.get("ports"))
-    if ports and network == "none":
-        raise InvalidSpecError("ports", str(options.get("ports")), "a network: with 'none' nothing can be reached")
+    if ports and network.mode != "bridge":
+        wanted = f"none: with network={options.get('network')!r} it has no network of its own to publish ports from"
+        raise InvalidSpecError("ports", str(options.get("ports")), wanted)
+    if arguments.parse_flag("publish_all", options.get("publish_all")) and network.mode == "bridge":
+        ports = with_exposed(ports, config.exposed_ports)
     stop_signal = options.get("stop_signal")
     environment = dict(entry.partition("=")[::2] for entry in config.env)
     environment |= arguments.parse_environment(options.get("env"))
     user = arguments.parse_user(options.get("user"))
     hostname = arguments.parse_host_name(options.get("hostname"))
-    modes = _namespace_modes(options, hostname)
+    modes = _namespace_modes(options, network, hostname)
     devices = _devices(options)
     return Plan(
         image=image,
@@ -54,7 +57,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         name=arguments.parse_name(options.get("name")),
         hostname=hostname,
         ports=ports,
-        **_limits(options, modes, own_network=True),
+        **_limits(options, modes, own_network=network.mode in ("bridge", "none")),
         network=network,
         reaper=options.get("init", False),
         privileges=_privileges(options, devices, has_shm=modes.ipc != "none"),
@@ -73,11 +76,27 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
     )
 
 
-def _namespace_modes(options: ContainerOptions, hostname: str | None) -> NamespaceModes:
-    if not options.keys() & NamespaceOptions.__annotations__.keys():
+def _network(options: ContainerOptions) -> NetworkModes:
+    """Where it is connected; most containers say nothing of that."""
+    if not options.keys() & NetworkOptions.__annotations__.keys():
+        return network_modes.BRIDGE
+    return network_modes.parse_network_modes(options)
+
+
+def _namespace_modes(options: ContainerOptions, network: NetworkModes, hostname: str | None) -> NamespaceModes:
+    shares_network = network.mode in ("host", "container")
+    if not options.keys() & NamespaceOptions.__annotations__.keys() and not shares_network:
         return NamespaceModes()
     privileged = arguments.parse_flag("privileged", options.get("privileged"))
-    return parse_namespace_modes(options, privileged=privileged, hostname=hostname)
+    modes = parse_namespace_modes(options, privileged=privileged, hostname=hostname)
+    if shares_network and modes.userns != HOST:
+        wanted = "a network of its own: with userns='auto' it has no rights in another one"
+        raise InvalidSpecError("network", str(options.get("network")), wanted)
+    if network.mode != "container":
+        return modes
+    if hostname is not None:
+        raise InvalidSpecError("hostname", hostname, "none: it has the name of whom it shares the network with")
+    return replace(modes, network=f"container:{network.other}")
 
 
 def _health(image: Image, options: ContainerOptions) -> HealthCheck | None:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.engine.network_registry import NetworkRegistry
 from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
@@ -44,7 +46,7 @@ class Resources:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
-        self._network: Network | None = None
+        self.networks = NetworkRegistry(self._lock, self._open_network)
         self._spare: PreparedContainer | None = None
         self._registries: Registries | None = None
         self._own_volumes: dict[str, int] = {}
@@ -198,14 +200,10 @@ class Resources:
                 self._registries = Registries(options)
             return self._registries
 
-    @property
-    def network(self) -> Network:
-        """The engine's default network. Raises NetworkError."""
-        with self._lock:
-            if self._network is None:
-                namespace = NetworkNamespace(*self.spawner.open_network_namespace())
-                self._network = Network.open(self.settings.state, namespace)
-            return self._network
+    def _open_network(self, *, subnet: IPv4Network | None = None, internal: bool = False) -> Network:
+        self.require_open()
+        namespace = NetworkNamespace(*self.spawner.open_network_namespace())
+        return Network.open(self.settings.state, namespace, subnet=subnet, internal=internal)
 
     def close(self) -> None:
         """Lets go of everything. Containers have to be removed before."""
@@ -216,8 +214,7 @@ class Resources:
                     closing.callback(self._spawner.close)
                 if self._registries is not None:
                     closing.callback(self._registries.close)
-                if self._network is not None:
-                    closing.callback(self._network.close)
+                closing.callback(self.networks.close)
                 closing.callback(self._let_go_of_volumes)
                 closing.callback(self.discard_next)
 

@@ -13,7 +13,8 @@ from pytest_pycontainer.build.graph import BuildStopped
 from pytest_pycontainer.build.steps import Base, CopyStep, Network, RunStep, SourceMissing, StepResult
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.launch import ContainerNetwork, Plan, launch
+from pytest_pycontainer.engine.launch import Plan, launch
+from pytest_pycontainer.engine.network_modes import BRIDGE, HOST, NONE, NetworkModes
 from pytest_pycontainer.engine.prepared import make_upper, new_id, read_only_root, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.step_mounts import open_mounts
@@ -27,7 +28,7 @@ from pytest_pycontainer.store.files import storing
 
 _COPY_SECONDS = 3600.0
 _HOST_NAME = "buildkitsandbox"  # a name that is always the same: what a command makes of it is to be the same too
-_NETWORKS: Mapping[Network, ContainerNetwork] = {"default": "bridge", "none": "none", "host": "host"}
+_NETWORKS: Mapping[Network, NetworkModes] = {"default": BRIDGE, "none": NONE, "host": HOST}
 
 
 class RuntimeSteps:

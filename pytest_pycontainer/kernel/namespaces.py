@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from pytest_pycontainer.kernel import libc
@@ -36,6 +38,20 @@ def enter(descriptor: int, kinds: int) -> None:
 def open_own(kind: int) -> int:
     """A descriptor that keeps this process's namespace of that kind alive, and lets others enter it."""
     return os.open(f"/proc/self/ns/{NAMES[kind]}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextmanager
+def inside(descriptor: int, kind: int) -> Iterator[None]:
+    """Has the calling thread in the namespace open as ``descriptor``, of that kind, for the length of a block."""
+    own = os.open(f"/proc/thread-self/ns/{NAMES[kind]}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(descriptor, kind)
+        try:
+            yield
+        finally:
+            enter(own, kind)
+    finally:
+        os.close(own)
 
 
 def open_of(process: int, kind: int) -> int:

@@ -23,19 +23,28 @@ ff02::2\tip6-allrouters
 """
 
 
-def hosts_file(
-    hostname: str, address: ipaddress.IPv4Address | str | None, extra: Iterable[tuple[str, str]] = ()
-) -> str:
+def hosts_file(hostname: str, addresses: Iterable[str] = (), extra: Iterable[tuple[str, str]] = ()) -> str:
     """/etc/hosts as Docker writes it.
 
-    ``extra`` holds pairs of a name and its address, the order of docker's ``--add-host``. A container without a network
-    has no ``address`` and no line of its own.
+    ``addresses`` are the container's own, one for each network. ``extra`` holds pairs of a name and its address, the
+    order of docker's ``--add-host``.
     """
-    lines = [f"{other}\t{name}\n" for name, other in extra]
-    if address is not None:
-        short, dot, _ = hostname.partition(".")
-        lines.append(f"{address}\t{hostname}{f' {short}' if dot else ''}\n")
-    return _LOCALHOST + "".join(lines)
+    hosts = _LOCALHOST + "".join(f"{other}\t{name}\n" for name, other in extra)
+    for address in addresses:
+        hosts = with_host(hosts, hostname, address)
+    return hosts
+
+
+def with_host(hosts: str, hostname: str, address: ipaddress.IPv4Address | str) -> str:
+    """``hosts``, the text of an /etc/hosts, with one more address of the container itself."""
+    short, dot, _ = hostname.partition(".")
+    end = "" if hosts.endswith("\n") or not hosts else "\n"
+    return f"{hosts}{end}{address}\t{hostname}{f' {short}' if dot else ''}\n"
+
+
+def without_host(hosts: str, address: ipaddress.IPv4Address | str) -> str:
+    """``hosts``, the text of an /etc/hosts, without the lines of ``address``; all others stay as they are."""
+    return "".join(line for line in hosts.splitlines(keepends=True) if line.split()[:1] != [str(address)])
 
 
 def resolv_conf(machines: str) -> str:

@@ -136,9 +136,9 @@ def _make_namespaces(
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES & ~others)
         credentials.join_new_keyring()
-    if network is None:
+    if network is None and namespaces.NETWORK not in joined:
         _prepare_network(shared.ids)
-    else:
+    elif network is not None:
         with step("join the container's network"):
             namespaces.enter(network, namespaces.NETWORK)
     with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:

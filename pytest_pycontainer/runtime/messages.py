@@ -155,6 +155,21 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Connected:
+    """Engine → monitor: the container's addresses and the ports that lead into it from now on."""
+
+    addresses: tuple[tuple[str, str], ...]
+    ports: tuple[tuple[str, int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNetwork:
+    """Anybody → monitor, with a socket for the answer: ``Done`` with the container's network namespace and a route
+    socket inside it, or ``Failed``.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeRestartPolicy:
     """Anybody → monitor, with a socket for the answer: the policy from the container's next exit on. ``Done``."""
 
@@ -262,6 +277,8 @@ Message = (
     | Exited
     | Remember
     | Publish
+    | Connected
+    | OpenNetwork
     | ChangeRestartPolicy
     | Describe
     | StateChanged

@@ -264,6 +264,8 @@ class _Monitor:
             self._channel = socket.socket(fileno=os.dup(descriptors[1]))
         elif isinstance(request, messages.Publish) and self._description is not None:
             self._description = replace(self._description, ports=request.ports)
+        elif isinstance(request, messages.Connected) and self._description is not None:
+            self._description = replace(self._description, addresses=request.addresses, ports=request.ports)
         elif isinstance(request, messages.Remove):
             self._end()
         elif isinstance(request, messages.Execute):
@@ -294,14 +296,16 @@ class _Monitor:
     def _answer(self, request: messages.Message, answer: socket.socket) -> None:
         if isinstance(request, messages.Describe) and self._description is not None:
             messages.tell(answer, messages.Remember(self._description))
-        elif isinstance(request, messages.ChangeRestartPolicy) and self._description is not None:
-            self._description = replace(self._description, restart=request.policy)
-            self._restarts.policy = request.policy
-            messages.tell(answer, messages.Done())
+        elif isinstance(request, messages.OpenNetwork):
+            self._open_network(answer)
         elif isinstance(request, messages.Resize) and self._description is not None:
             if has_terminal := self._description.spec.terminal is not None:
                 self._streams.resize(request.size)
             messages.tell(answer, messages.Done() if has_terminal else _not_possible("has no terminal"))
+        elif isinstance(request, messages.ChangeRestartPolicy) and self._description is not None:
+            self._description = replace(self._description, restart=request.policy)
+            self._restarts.policy = request.policy
+            messages.tell(answer, messages.Done())
         elif isinstance(request, messages.StartContainer):
             self._start(answer)
         elif isinstance(request, messages.Rename):
@@ -323,6 +327,19 @@ class _Monitor:
             self._start_again()
         elif self._channel is not None:
             messages.tell(self._channel, messages.Start())
+
+    def _open_network(self, answer: socket.socket) -> None:
+        if self._network is None:
+            messages.tell(answer, _not_possible("has no network yet"))
+            return
+        try:
+            with step("open a route socket in the container's network"), namespaces.inside(self._network, namespaces.NETWORK):
+                route_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+        except StepFailed as failure:
+            messages.tell(answer, failure.failed)
+            return
+        with route_socket:
+            messages.tell(answer, messages.Done(), [self._network, route_socket.fileno()])
 
     def _answer_starters(self, message: messages.Message) -> None:
         for answer in self._starters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,7 +43,10 @@ class IdMap:
     count: int
 
     def of_machine(self, uid: int, gid: int) -> tuple[int, int]:
-        """What this machine calls a user and a group of the container."""
+        """What this machine calls a user and a group of the container. Raises OSError (EINVAL) if it has no such."""
+        for number in (uid, gid):
+            if not 0 <= number < self.count:
+                raise OSError(errno.EINVAL, f"its user namespace has no {number}, but 0 to {self.count - 1}")
         return self.uid + uid, self.gid + gid
 
     def of_container(self, uid: int, gid: int) -> tuple[int, int]:
@@ -273,13 +277,13 @@ class LogLimits:
 class ContainerDescription:
     """What the monitor keeps of a container: how to start it again, and what other processes need to use it.
 
-    ``address`` is its own in its network, empty without one; ``ports`` are those published: host address, host port,
+    ``addresses`` are the names of its networks, and its own address in each; ``ports`` are those published: host address, host port,
     container port, protocol. Without ``health`` nobody looks whether it is well.
     """
 
     spec: ContainerSpec
     stop_signal: int
-    address: str = ""
+    addresses: tuple[tuple[str, str], ...] = ()
     ports: tuple[tuple[str, int, int, str], ...] = ()
     restart: RestartPolicy = RestartPolicy()
     health: HealthCheck | None = None

@@ -11,14 +11,14 @@ from pytest_pycontainer.network.names import hosts_file, machine_resolv_conf, re
 
 
 def test_hosts_names_loopback_extras_and_the_container() -> None:
-    lines = hosts_file("web", "10.213.0.2", [("database", "10.213.0.3")]).splitlines()
+    lines = hosts_file("web", ["10.213.0.2"], [("database", "10.213.0.3")]).splitlines()
     assert lines[0] == "127.0.0.1\tlocalhost"
     assert lines[1] == "::1\tlocalhost ip6-localhost ip6-loopback"
     assert lines[-2:] == ["10.213.0.3\tdatabase", "10.213.0.2\tweb"]
 
 
 def test_hosts_of_a_container_without_network_has_no_line_of_its_own() -> None:
-    assert "web" not in hosts_file("web", None)
+    assert "web" not in hosts_file("web")
 
 
 def test_resolv_conf_drops_only_servers_that_a_container_cannot_reach() -> None:

@@ -1,0 +1,40 @@
+"""The options that say which networks a container is in, as callers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.networks import Network
+
+
+class EndpointOptions(TypedDict, total=False):
+    """How a container is in one network: further names for it, and its address, if that is to be a certain one."""
+
+    aliases: Iterable[str] | None
+    ip: str | None
+
+
+NetworkName: TypeAlias = "Network | str"
+"""A network of the engine, or its name."""
+
+Networks: TypeAlias = "Iterable[NetworkName] | Mapping[NetworkName, EndpointOptions | None]"
+"""Networks, or networks with how the container is in each."""
+
+
+class NetworkOptions(TypedDict, total=False):
+    """Which networks a container is in, with docker's names and meanings.
+
+    ``network`` is one that ``Engine.network`` gave, its name, ``bridge`` (the engine's own, and the default), ``none``,
+    ``host`` (this machine's, all of it), or ``container:NAME`` (another one's, while it runs). ``network_aliases`` are
+    further names by which others in it find the container, and ``ip`` its address there. ``networks`` are several, each
+    perhaps with its own ``aliases`` and ``ip``: ``{"front": {"aliases": ["web"]}, "back": None}``; those of both options
+    are interfaces eth0, eth1 and so on, in their order. Ports are published, and the outside is reached, through the
+    first that is not internal.
+    """
+
+    network: NetworkName | None
+    networks: Networks | None
+    network_aliases: Iterable[str] | None
+    ip: str | None

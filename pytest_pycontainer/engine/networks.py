@@ -1,0 +1,150 @@
+"""``Network``: the handle on one network, and what an engine does with networks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, parse_endpoint, parse_network_name
+from pytest_pycontainer.errors import InvalidSpecError, NetworkNotFoundError
+from pytest_pycontainer.network.addresses import parse_subnet
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.network_registry import NamedNetwork, NetworkRegistry
+    from pytest_pycontainer.engine.resources import Resources
+
+
+class Network:
+    """A network of one engine: its containers reach each other, and are out of reach for those of other networks.
+
+    A context manager: leaving it disconnects all containers and removes the network, which ends with the engine at the
+    latest. Safe to use from several threads. Two handles on one network are equal.
+    """
+
+    def __init__(
+        self, network: NamedNetwork, registry: NetworkRegistry, list_containers: Callable[[], list[Container]]
+    ) -> None:
+        self._network = network
+        self._registry = registry
+        self._list_containers = list_containers
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}, {self.subnet}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and self._network is other._network
+
+    def __hash__(self) -> int:
+        return hash(self._network)
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove(force=True)
+
+    @property
+    def name(self) -> str:
+        """The name, given or made up."""
+        return self._network.name
+
+    @property
+    def subnet(self) -> str:
+        """Such as ``10.213.7.0/24``."""
+        return str(self._network.bridge.subnet)
+
+    @property
+    def gateway(self) -> str:
+        """The machine's address, as its containers see it."""
+        return str(self._network.bridge.gateway)
+
+    @property
+    def internal(self) -> bool:
+        """Whether its containers reach this machine alone, and nothing beyond."""
+        return self._network.bridge.internal
+
+    @property
+    def containers(self) -> list[Container]:
+        """Those that are in it, running or not, oldest first."""
+        return [container for container in self._list_containers() if container.id in self._network.members]
+
+    def connect(self, container: Container, *, aliases: Iterable[str] = (), ip: str | None = None) -> None:
+        """Gives a container an interface in it, running or not; it keeps that when it starts again.
+
+        ``aliases`` are further names by which others find it. Raises InvalidSpecError (also for a container of another
+        engine), NetworkNotFoundError if the network was removed, AddressInUseError, NetworkAttachError, and
+        ContainerNotFoundError.
+        """
+        if container not in self._list_containers():
+            raise InvalidSpecError("container", repr(container), "a container that this engine has made")
+        self._require_open()
+        container._connect(parse_endpoint(self.name, {"aliases": aliases, "ip": ip}))
+
+    def disconnect(self, container: Container) -> None:
+        """Takes the container's interface in it away, with all connections through that.
+
+        Ports that are published through it, and the way out, go to another network of the container, if it has one that
+        is not internal. Raises NetworkAttachError if it is not in it, and PortInUseError.
+        """
+        container._disconnect(self._network)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Removes it. Removing it again is no error.
+
+        Raises NetworkInUseError if it has containers, unless with ``force``, which disconnects them; InvalidSpecError
+        for the engine's default network.
+        """
+        if self.name == DEFAULT_NETWORK:
+            raise InvalidSpecError("network", self.name, "one that was made: the engine's own goes with the engine")
+        if force:
+            for container in self.containers:
+                container._disconnect(self._network)
+        self._registry.remove(self._network)
+
+    def _require_open(self) -> None:
+        if not self._registry.is_open(self._network):
+            raise NetworkNotFoundError(self.name, self._registry.names())
+
+
+class NetworkOperations:
+    """The part of ``Engine`` that makes and lists networks. Safe to use from several threads."""
+
+    _resources: Resources
+
+    def network(self, name: str | None = None, *, subnet: str | None = None, internal: bool = False) -> Network:
+        """The engine's network of that name, made if it is not there; without a name a new one.
+
+        ``bridge`` is the one that containers are in if nothing else is said. Without ``subnet`` it gets a /24 that
+        nobody on this machine has; a given one is of /16 to /29. An ``internal`` network has no way out: its containers
+        reach each other and this machine alone. Raises InvalidSpecError, also for a network that is there and is
+        another than asked for; SubnetInUseError, NoFreeSubnetError, NetworkAttachError, and what starting the engine
+        raises.
+        """
+        self._resources.require_machine()
+        registry = self._resources.networks
+        if name in (DEFAULT_NETWORK, "default"):
+            name = DEFAULT_NETWORK
+        else:
+            name = f"network-{secrets.token_hex(6)}" if name is None else parse_network_name(name)
+        wanted = None if subnet is None else parse_subnet(subnet)
+        network = registry.ensure(name, subnet=wanted, internal=internal)
+        bridge = network.bridge
+        if bridge.internal != internal or wanted not in (None, bridge.subnet):
+            have = f"what it is: subnet {bridge.subnet}, {'' if bridge.internal else 'not '}internal"
+            raise InvalidSpecError(f"network {name}", f"subnet={subnet!r}, internal={internal!r}", have)
+        return self._handle_on_network(network)
+
+    def networks(self) -> list[Network]:
+        """The engine's networks, the oldest first; the default one is there once a container is in it."""
+        return [self._handle_on_network(network) for network in self._resources.networks.listed()]
+
+    def _own_containers(self) -> list[Container]:
+        raise NotImplementedError
+
+    def _handle_on_network(self, network: NamedNetwork) -> Network:
+        return Network(network, self._resources.networks, self._own_containers)

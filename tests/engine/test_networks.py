@@ -1,0 +1,333 @@
+"""Named networks, and containers that are in several, or in another's."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pytest_pycontainer import Container, Engine, Network
+from pytest_pycontainer.errors import (
+    AddressInUseError,
+    ContainerNotFoundError,
+    ContainerNotRunningError,
+    InvalidSpecError,
+    NetworkAttachError,
+    NetworkInUseError,
+    NetworkNotFoundError,
+    SubnetInUseError,
+)
+
+SLEEP = ["sleep", "1000"]
+ASK = "import socket, sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5).recv(100).decode())"
+SERVE = """
+import socket
+server = socket.create_server(("", 80))
+print("ready", flush=True)
+while True:
+    connection, peer = server.accept()
+    connection.sendall(peer[0].encode())
+    connection.close()
+"""
+
+
+def run_server(engine: Engine, **options: object) -> Container:
+    from pytest_pycontainer import wait
+
+    return engine.run("host", ["python3", "-c", SERVE], wait=wait.log("ready"), **options)  # type: ignore[arg-type]
+
+
+def ask(container: Container, host: str, port: int = 80) -> str:
+    """The address that a server sees, or the exception."""
+    result = container.exec(["python3", "-c", ASK, host, str(port)])
+    return (result.stdout if result.exit_code == 0 else result.stderr).strip().splitlines()[-1]
+
+
+def routes(container: Container) -> list[list[str]]:
+    """Interface and hexadecimal gateway of each default route."""
+    lines = [line.split() for line in container.exec(["cat", "/proc/net/route"]).stdout.splitlines()[1:]]
+    return [[line[0], line[2]] for line in lines if line[1] == "00000000"]
+
+
+def hexadecimal(address: str) -> str:
+    return ipaddress.IPv4Address(address).packed[::-1].hex().upper()
+
+
+def test_a_network_is_there_for_the_length_of_a_block(engine: Engine) -> None:
+    with engine.network("front") as network:
+        assert network == engine.network("front")
+        assert network in engine.networks()
+        assert network.name == "front"
+        assert not network.internal
+        assert ipaddress.IPv4Address(network.gateway) in ipaddress.IPv4Network(network.subnet)
+        with engine.run("host", SLEEP, network=network) as c:
+            assert network.containers == [c]
+            assert c.networks == {"front": c.ip_address}
+            with pytest.raises(NetworkInUseError, match=c.name):
+                network.remove()
+    assert network not in engine.networks()
+    network.remove()
+    with pytest.raises(NetworkNotFoundError, match="no network 'front'"):
+        engine.create("host", SLEEP, network="front")
+    with pytest.raises(NetworkNotFoundError, match=r"it has: bridge"):
+        engine.create("host", SLEEP, network=network)
+
+
+def test_a_network_without_a_name_is_a_new_one(engine: Engine) -> None:
+    with engine.network() as one, engine.network() as other:
+        assert one != other
+        assert one.name != other.name
+        assert one.subnet != other.subnet
+
+
+def test_leaving_a_network_disconnects_who_is_in_it(engine: Engine) -> None:
+    with engine.network() as network:
+        c = engine.run("host", SLEEP, network=network)
+    with c:
+        assert c.status == "running"
+        assert c.networks == {}
+        assert c.ip_address == ""
+
+
+def test_networks_are_apart(engine: Engine) -> None:
+    with (
+        engine.network() as front,
+        engine.network() as back,
+        run_server(engine, network=front) as server,
+        engine.run("host", SLEEP, network=front) as near,
+        engine.run("host", SLEEP, network=back) as far,
+        engine.run("host", SLEEP) as elsewhere,
+    ):
+        assert ask(near, server.ip_address) == near.ip_address
+        assert "timed out" in ask(far, server.ip_address)
+        assert "timed out" in ask(elsewhere, server.ip_address)
+        with socket.create_connection((server.ip_address, 80), 5) as connection:
+            assert connection.recv(100).decode() == front.gateway
+
+
+def test_a_subnet_and_addresses_of_ones_own(engine: Engine) -> None:
+    with engine.network("own", subnet="10.77.5.0/26") as network:
+        assert network.subnet == "10.77.5.0/26"
+        assert network.gateway == "10.77.5.1"
+        assert engine.network("own", subnet="10.77.5.0/26") == network
+        for wrong in ({"subnet": "10.78.5.0/26"}, {"internal": True}):
+            with pytest.raises(InvalidSpecError, match=r"what it is: subnet 10\.77\.5\.0/26, not internal"):
+                engine.network("own", **wrong)  # type: ignore[arg-type]
+        with pytest.raises(SubnetInUseError, match=r"10\.77\.5\.0/24 overlaps 10\.77\.5\."):
+            engine.network(subnet="10.77.5.0/24")
+        with engine.create("host", SLEEP, network=network, ip="10.77.5.50") as c:
+            assert c.ip_address == "10.77.5.50"
+            for taken, owner in (("10.77.5.50", "another container"), ("10.77.5.1", "gateway")):
+                with pytest.raises(AddressInUseError, match=owner):
+                    engine.create("host", SLEEP, network=network, ip=taken)
+            with pytest.raises(InvalidSpecError, match=r"in 10\.77\.5\.0/26"):
+                engine.create("host", SLEEP, network=network, ip="10.77.6.1")
+            assert network.containers == [c]
+
+
+def test_an_internal_network_has_no_way_out(engine: Engine) -> None:
+    with (
+        engine.network(internal=True) as internal,
+        run_server(engine, network=internal) as server,
+        engine.run("host", SLEEP, network=internal) as c,
+    ):
+        assert routes(c) == []
+        assert ask(c, server.ip_address) == c.ip_address
+        assert "unreachable" in ask(c, "192.0.2.1")
+        with socket.create_connection((server.ip_address, 80), 5) as connection:
+            assert connection.recv(100).decode() == internal.gateway
+        with pytest.raises(InvalidSpecError, match="a network that is not internal"):
+            engine.create("host", SLEEP, network=internal, ports=[80])
+
+
+def test_a_container_in_several_networks(engine: Engine) -> None:
+    with (
+        engine.network("inside", internal=True) as inside,
+        engine.network("outside") as outside,
+        run_server(engine, networks=["inside", outside], ports=[80], hostname="box") as c,
+        engine.run("host", SLEEP, network=inside) as near,
+        engine.run("host", SLEEP, network=outside) as beside,
+    ):
+        assert list(c.networks) == ["inside", "outside"]
+        assert ask(near, c.networks["inside"]) == near.ip_address
+        assert ask(beside, c.networks["outside"]) == beside.ip_address
+        assert "unreachable" in ask(near, c.networks["outside"])
+        assert routes(c) == [["eth1", hexadecimal(outside.gateway)]]
+        with socket.create_connection(c.address(80), 5) as connection:
+            assert connection.recv(100).decode() == outside.gateway
+        hosts = c.exec(["cat", "/etc/hosts"]).stdout.splitlines()
+        assert hosts[-2:] == [f"{address}\tbox" for address in c.networks.values()]
+        assert engine.find(c.id).networks == c.networks
+        with Engine(engine.settings) as other:
+            assert other.find(c.id).networks == c.networks
+
+
+def test_connecting_and_disconnecting_what_runs(engine: Engine) -> None:
+    with (
+        engine.network("one") as one,
+        engine.network("two") as two,
+        run_server(engine, network=one, ports=[80], hostname="box") as c,
+        engine.run("host", SLEEP, network=two) as client,
+        Engine(engine.settings) as other,
+    ):
+        theirs = other.find(c.id)
+        port = c.port(80)
+        two.connect(c, ip=str(ipaddress.IPv4Network(two.subnet)[20]))
+        assert list(c.networks) == ["one", "two"] == list(theirs.networks)
+        assert ask(client, c.networks["two"]) == client.ip_address
+        assert routes(c) == [["eth0", hexadecimal(one.gateway)]]
+        with pytest.raises(NetworkAttachError, match="it is connected already"):
+            two.connect(c)
+
+        # Ports and the way out move to the network that is left.
+        one.disconnect(c)
+        assert list(c.networks) == ["two"] == list(theirs.networks)
+        assert routes(c) == [["eth1", hexadecimal(two.gateway)]]
+        assert c.port(80) == port == theirs.port(80)
+        with socket.create_connection(c.address(80), 5) as connection:
+            assert connection.recv(100).decode() == two.gateway
+        with pytest.raises(NetworkAttachError, match="not connected"):
+            one.disconnect(c)
+        assert f"{c.ip_address}\tbox" in c.exec(["cat", "/etc/hosts"]).stdout
+
+        c.restart(timeout=0)
+        assert list(c.networks) == ["two"]
+        assert c.exec(["ls", "/sys/class/net"]).stdout.split() == ["eth1", "lo"]
+
+        two.disconnect(c)
+        assert c.exec(["ls", "/sys/class/net"]).stdout.split() == ["lo"]
+        assert "\tbox" not in c.exec(["cat", "/etc/hosts"]).stdout
+        one.connect(c)
+        assert routes(c) == [["eth0", hexadecimal(one.gateway)]]
+
+
+def test_connecting_what_does_not_run_yet_or_any_more(engine: Engine) -> None:
+    with engine.network() as network, engine.create("host", ["ls", "/sys/class/net"], network="none") as c:
+        assert c.networks == {}
+        network.connect(c)
+        c.start()
+        assert c.wait(timeout=30) == 0
+        assert c.logs().split() == ["eth0", "lo"]
+        network.disconnect(c)
+        c.start()
+        assert c.wait(timeout=30) == 0
+        assert c.logs().split() == ["eth0", "lo", "lo"]
+    with pytest.raises((ContainerNotFoundError, InvalidSpecError)):
+        network.connect(c)
+
+
+def test_a_removed_container_gives_its_address_back(engine: Engine) -> None:
+    with engine.network() as network:
+        first = engine.create("host", SLEEP, network=network)
+        address = first.ip_address
+        first.remove()
+        assert network.containers == []
+        with engine.create("host", SLEEP, network=network, ip=address) as c:
+            assert c.ip_address == address
+
+
+def test_what_fails_leaves_the_network_as_it_was(engine: Engine) -> None:
+    with engine.network("good") as good:
+        for networks in (["good", "unknown"], ["good", "good"]):
+            with pytest.raises((NetworkNotFoundError, InvalidSpecError)):
+                engine.create("host", SLEEP, networks=networks)
+        with pytest.raises(AddressInUseError):
+            engine.create("host", SLEEP, networks={"bridge": None, "good": {"ip": good.gateway}})
+        assert good.containers == []
+        with engine.run("host", SLEEP, network="none") as c, pytest.raises(AddressInUseError):
+            good.connect(c, ip=good.gateway)
+        assert good.containers == []
+    with Engine(engine.settings) as other, engine.network() as network, engine.create("host", SLEEP) as c:
+        with pytest.raises(InvalidSpecError, match="a container that this engine has made"):
+            network.connect(other.find(c.id))
+        with pytest.raises(NetworkNotFoundError):
+            other.create("host", SLEEP, network=network)
+
+
+def test_this_machines_network(engine: Engine) -> None:
+    script = "hostname; ls /sys/class/net | wc -l; cat /proc/net/dev | wc -l; cat /etc/hosts"
+    with engine.run("host", ["sh", "-c", script], network="host") as c:
+        assert c.wait(timeout=30) == 0
+        name, _, devices, *hosts = c.logs().splitlines()
+        assert name == socket.gethostname()
+        assert int(devices) == 2 + len(socket.if_nameindex())
+        assert hosts == Path("/etc/hosts").read_text().splitlines()
+        assert c.networks == {}
+        with engine.network() as network, pytest.raises(NetworkAttachError, match="it has this machine's network"):
+            network.connect(c)
+
+
+def test_another_containers_network(engine: Engine) -> None:
+    with run_server(engine, hostname="shared", name="owner") as owner:
+        with engine.run("host", SLEEP, network="container:owner") as guest:
+            assert ask(guest, "127.0.0.1") == "127.0.0.1"
+            assert guest.exec(["hostname"]).stdout == "shared\n"
+            assert guest.exec(["cat", "/etc/hosts"]).stdout == owner.exec(["cat", "/etc/hosts"]).stdout
+            for file in ("hosts", "resolv.conf", "hostname"):
+                assert guest.exec(["cat", f"/etc/{file}"]).exit_code == 0
+            assert owner.exec(["readlink", "/proc/self/ns/net"]).stdout == (
+                guest.exec(["readlink", "/proc/self/ns/net"]).stdout
+            )
+        owner.kill()
+        owner.wait(timeout=30)
+        with pytest.raises(ContainerNotRunningError, match="share the network namespace"):
+            engine.create("host", SLEEP, network="container:owner")
+    with pytest.raises(ContainerNotFoundError):
+        engine.create("host", SLEEP, network="container:owner")
+
+
+def test_threads_that_connect_at_once(engine: Engine) -> None:
+    with engine.network() as network, ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: engine.create("host", SLEEP, network="none"), range(8)))
+        list(threads.map(network.connect, made))
+        assert len({c.networks[network.name] for c in made}) == 8
+        list(threads.map(network.disconnect, made))
+        assert network.containers == []
+        for c in made:
+            c.remove()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "container:"}, "container:NAME"),
+        ({"network": "none", "networks": ["a"]}, "it has no others"),
+        ({"network": "host", "ip": "10.0.0.1"}, "it has neither"),
+        ({"network": "none", "ports": [80]}, "no network of its own"),
+        ({"network": "host", "ports": [80]}, "no network of its own"),
+        ({"network": "container:x", "hostname": "y"}, "shares the network"),
+        ({"network": "host", "userns": "auto"}, "no rights"),
+        ({"network": 5}, "a Network, or the name of one"),
+        ({"networks": "bridge"}, "a sequence of networks"),
+        ({"networks": ["none"]}, "beside others"),
+        ({"networks": {"bridge": {"alias": "x"}}}, "a mapping with aliases, ip"),
+        ({"network_aliases": "web"}, "a sequence of names"),
+        ({"network_aliases": ["we b"]}, "a host name"),
+        ({"network_aliases": ["a..b"]}, "a host name"),
+        ({"ip": "fd00::1"}, "an IPv4 address"),
+        ({"ip": "nonsense"}, "an IPv4 address"),
+    ],
+)
+def test_options_that_make_no_sense(engine: Engine, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSpecError, match=re.escape(message)):
+        engine.create("host", SLEEP, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "x", "none", "host", "a/b", "-a", "container", "bridge "])
+def test_names_that_no_network_has(engine: Engine, name: str) -> None:
+    with pytest.raises(InvalidSpecError):
+        engine.network(name)
+
+
+def test_the_default_network_stays(engine: Engine) -> None:
+    default = engine.network("bridge")
+    assert default == engine.network("default")
+    assert isinstance(default, Network)
+    with pytest.raises(InvalidSpecError, match="the engine's own"):
+        default.remove()
+    with engine.create("host", SLEEP, network="default") as c:
+        assert c in default.containers
