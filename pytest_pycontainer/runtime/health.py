@@ -101,8 +101,10 @@ class HealthChecks:
         self._timer = self._loop.call_at(time.monotonic() + self._check.timeout, partial(self._expire, probe))
 
     def _expire(self, probe: _Probe) -> None:
-        if cgroups.is_frozen(self._cgroup):
-            self._limit(probe)  # it had no chance
+        frozen = cgroups.is_frozen(self._cgroup)
+        if frozen or probe.stood_still:
+            probe.stood_still = frozen
+            self._limit(probe)  # from when it goes on it has the whole time again
         else:
             probe.failure = f"the probe took longer than {self._check.timeout:g} s"
             probe.kill()
@@ -142,6 +144,7 @@ class _Probe:
         self.begun = time.monotonic()
         self._started_at = time.time()
         self.failure = ""
+        self.stood_still = False
         self._pidfd = -1
         self._written = bytearray()
         self._report: socket.socket | None = None
