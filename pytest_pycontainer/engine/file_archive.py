@@ -24,6 +24,7 @@ from pytest_pycontainer.engine.file_transfer import (
     write_all,
 )
 from pytest_pycontainer.kernel.mount import open_in_root
+from pytest_pycontainer.runtime.spec import IdMap
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,10 +32,11 @@ _PATH = os.O_PATH | os.O_NOFOLLOW
 _PIECE = 1 << 20
 
 
-def write_archive(root: int, path: str, file: BinaryIO) -> None:
+def write_archive(root: int, path: str, file: BinaryIO, ids: IdMap | None = None) -> None:
     """Writes the thing at ``path``, with all below it under its own name, to ``file``. Raises OSError.
 
-    A file that becomes shorter meanwhile is filled up with zeros; what is gone is left out.
+    A file that becomes shorter meanwhile is filled up with zeros; what is gone is left out. With
+    ``ids`` the files' owners have the numbers that this machine knows these users by.
     """
     name = posixpath.basename(path.rstrip("/")) or "."
     with (
@@ -44,15 +46,15 @@ def write_archive(root: int, path: str, file: BinaryIO) -> None:
         status = os.fstat(thing)
         if stat.S_ISDIR(status.st_mode):
             with opened(os.open(f"/proc/self/fd/{thing}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as top:
-                tar.addfile(_member(name, status))
-                _write_tree(tar, name, top)
+                tar.addfile(_member(name, status, ids))
+                _write_tree(tar, name, top, ids)
         else:
             directory, base = posixpath.split(path)
             with opened(open_in_root(root, directory or "/", os.O_PATH | os.O_DIRECTORY)) as parent:
-                _write_entry(tar, name, base, parent)
+                _write_entry(tar, name, base, parent, ids)
 
 
-def _write_tree(tar: tarfile.TarFile, prefix: str, top: int) -> None:
+def _write_tree(tar: tarfile.TarFile, prefix: str, top: int, ids: IdMap | None) -> None:
     waiting = [""]
     while waiting:
         path = waiting.pop()
@@ -63,32 +65,34 @@ def _write_tree(tar: tarfile.TarFile, prefix: str, top: int) -> None:
             for name in sorted(os.listdir(directory)):  # noqa: PTH208  (Path knows no descriptors)
                 whole = posixpath.join(path, name)
                 with suppress(FileNotFoundError):
-                    if _write_entry(tar, f"{prefix}/{whole}", name, directory):
+                    if _write_entry(tar, f"{prefix}/{whole}", name, directory, ids):
                         waiting.append(whole)
 
 
-def _write_entry(tar: tarfile.TarFile, shown: str, name: str, parent: int) -> bool:
+def _write_entry(tar: tarfile.TarFile, shown: str, name: str, parent: int, ids: IdMap | None) -> bool:
     """Writes one entry; whether it is a directory."""
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if stat.S_ISREG(status.st_mode):
         with opened(os.open(name, _READ, dir_fd=parent)) as source:
             status = os.fstat(source)
             if stat.S_ISREG(status.st_mode):
-                tar.addfile(_member(shown, status), _Padded(source))
+                tar.addfile(_member(shown, status, ids), _Padded(source))
     elif stat.S_ISLNK(status.st_mode):
-        member = _member(shown, status)
+        member = _member(shown, status, ids)
         member.type, member.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
         tar.addfile(member)
     elif stat.S_ISDIR(status.st_mode):
-        tar.addfile(_member(shown, status))
+        tar.addfile(_member(shown, status, ids))
         return True
     return False
 
 
-def _member(name: str, status: os.stat_result) -> tarfile.TarInfo:
+def _member(name: str, status: os.stat_result, ids: IdMap | None) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.mode = stat.S_IMODE(status.st_mode)
-    member.uid, member.gid, member.mtime = status.st_uid, status.st_gid, status.st_mtime_ns // 1_000_000_000
+    owner = status.st_uid, status.st_gid
+    member.uid, member.gid = owner if ids is None else ids.of_container(*owner)
+    member.mtime = status.st_mtime_ns // 1_000_000_000
     if stat.S_ISDIR(status.st_mode):
         member.type = tarfile.DIRTYPE
     elif stat.S_ISREG(status.st_mode):
@@ -109,7 +113,7 @@ class _Padded:
         return bytes(data) + bytes(size - len(data))
 
 
-def extract_archive(root: int, path: str, file: BinaryIO) -> None:
+def extract_archive(root: int, path: str, file: BinaryIO, ids: IdMap | None = None) -> None:
     """Extracts an archive, plain or compressed, into the directory ``path``, with the owners and modes that it says.
 
     What is in the way of a file makes room; directories that are there stay as they are. Devices and FIFOs are left
@@ -120,6 +124,8 @@ def extract_archive(root: int, path: str, file: BinaryIO) -> None:
     made: list[tuple[str, tarfile.TarInfo]] = []
     with tarfile.open(fileobj=file, mode="r|*") as tar:
         for member in tar:
+            if ids is not None:
+                member.uid, member.gid = ids.of_machine(member.uid, member.gid)
             name = posixpath.normpath(member.name.lstrip("/"))
             if name == ".." or name.startswith("../"):
                 raise ValueError(f"its entry {member.name!r} leads out of the directory")

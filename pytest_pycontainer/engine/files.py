@@ -7,7 +7,7 @@ import posixpath
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,10 +15,11 @@ from typing import BinaryIO
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
 from pytest_pycontainer.errors import ContainerFileError, SpawnerError, WaitTimeoutError
+from pytest_pycontainer.kernel.credentials import files_made_as
 from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.spawner import Spawner
-from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, VolumeMount
+from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, IdMap, VolumeMount
 
 _END_SECONDS = 30.0
 _READ = os.O_RDONLY | os.O_NONBLOCK
@@ -39,13 +40,16 @@ class ContainerFiles(ABC):
         """The name, given or made up."""
 
     @abstractmethod
-    def _open_root(self) -> AbstractContextManager[int]:
-        """A descriptor of the container's root, for a block in which the container is not removed."""
+    def _open_root(self) -> AbstractContextManager[tuple[int, IdMap | None]]:
+        """A descriptor of the container's root, for a block in which the container is not removed.
+
+        And its users' numbers, if its files have them there as this machine calls them.
+        """
 
     def read(self, path: str) -> bytes:
         """The content of a file."""
         with (
-            self._at("read", path) as root,
+            self._at("read", path) as (root, _),
             opened(open_in_root(root, _inside(path), os.O_PATH)) as found,
         ):
             if not stat.S_ISREG(os.fstat(found).st_mode):
@@ -57,12 +61,12 @@ class ContainerFiles(ABC):
         """Makes or replaces a file; its directory has to be there. ``owner`` is a user's and a group's number."""
         data = content.encode() if isinstance(content, str) else content
         with (
-            self._at("write", path) as root,
+            self._at("write", path, writes=True) as (root, ids),
             parent_of(root, _inside(path)) as (parent, name),
             opened(replace_file(parent, name)) as file,
         ):
             write_all(file, data)
-            os.fchown(file, *owner)
+            os.fchown(file, *(owner if ids is None else ids.of_machine(*owner)))
             os.fchmod(file, mode)
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
@@ -72,8 +76,9 @@ class ContainerFiles(ABC):
         with ``/.`` stands for what is in it. Files are replaced; directories that are there stay, with their owners and
         modes. A link is copied as a link.
         """
-        with self._at("copy to", path) as root, opened(_this_machine()) as machine:
-            Copier(machine, root, (0, 0), keeps_set_ids=True).copy(_absolute(source), _inside(path))
+        with self._at("copy to", path, writes=True) as (root, ids), opened(_this_machine()) as machine:
+            owner = (0, 0) if ids is None else ids.of_machine(0, 0)
+            Copier(machine, root, owner, keeps_set_ids=True).copy(_absolute(source), _inside(path))
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
         """Copies a file or directory of the container to this machine, where it is the caller's.
@@ -82,15 +87,15 @@ class ContainerFiles(ABC):
         set-gid bits are not kept.
         """
         owner = os.geteuid(), os.getegid()
-        with self._at("copy from", path) as root, opened(_this_machine()) as machine:
+        with self._at("copy from", path) as (root, _), opened(_this_machine()) as machine:
             Copier(root, machine, owner, keeps_set_ids=False).copy(_inside(path), _absolute(destination))
 
     def get_archive(self, path: str, file: BinaryIO) -> None:
         """Writes a file or directory, under its own name, to ``file`` as a tar archive, with owners and modes."""
         from pytest_pycontainer.engine.file_archive import write_archive
 
-        with self._at("archive", path) as root:
-            write_archive(root, _inside(path), file)
+        with self._at("archive", path) as (root, ids):
+            write_archive(root, _inside(path), file, ids)
 
     def put_archive(self, path: str, file: BinaryIO) -> None:
         """Extracts a tar archive, plain or compressed, into the directory ``path``, with the owners and modes in it."""
@@ -98,17 +103,19 @@ class ContainerFiles(ABC):
 
         from pytest_pycontainer.engine.file_archive import extract_archive
 
-        with self._at("extract into", path) as root:
+        with self._at("extract into", path, writes=True) as (root, ids):
             try:
-                extract_archive(root, _inside(path), file)
+                extract_archive(root, _inside(path), file, ids)
             except (ValueError, tarfile.TarError) as problem:
                 raise ContainerFileError(self.name, "extract into", path, str(problem)) from problem
 
     @contextmanager
-    def _at(self, doing: str, path: str) -> Iterator[int]:
-        with self._open_root() as root:
+    def _at(self, doing: str, path: str, *, writes: bool = False) -> Iterator[tuple[int, IdMap | None]]:
+        with self._open_root() as (root, ids):
             try:
-                yield root
+                # Who is no user of the container can make nothing that is its user's.
+                with nullcontext() if ids is None or not writes else files_made_as(ids.uid, ids.gid):
+                    yield root, ids
             except OSError as problem:
                 detail = problem.strerror or str(problem)
                 if problem.filename not in (None, path):

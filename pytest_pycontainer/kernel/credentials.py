@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from pytest_pycontainer.kernel import libc
@@ -62,23 +64,34 @@ def set_capabilities(mask: int) -> None:
     libc.syscall("capset", ctypes.byref(header), ctypes.byref(data))
 
 
-def held_capabilities() -> int:
-    """The permitted set of this thread."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)()
-    libc.syscall("capget", ctypes.byref(header), ctypes.byref(data))
-    return data[1] | data[4] << 32
-
-
 def make_files_as(uid: int, gid: int) -> None:
     """Has this thread make files as another user and group (``man 2 setfsuid``), with the capabilities that it has.
 
     The kernel takes some of them from who stops being root so: they are taken back.
     """
-    held = held_capabilities()
+    header, data = _capability_sets()
     libc.call("setfsgid", gid)
     libc.call("setfsuid", uid)
-    set_capabilities(held)
+    libc.syscall("capset", ctypes.byref(header), ctypes.byref(data))
+
+
+@contextmanager
+def files_made_as(uid: int, gid: int) -> Iterator[None]:
+    """As ``make_files_as``, for the length of a block."""
+    own_uid, own_gid = os.geteuid(), os.getegid()
+    make_files_as(uid, gid)
+    try:
+        yield
+    finally:
+        make_files_as(own_uid, own_gid)
+
+
+def _capability_sets() -> tuple[ctypes.Array[ctypes.c_uint32], ctypes.Array[ctypes.c_uint32]]:
+    """The calling thread's effective, permitted and inheritable sets, as capget(2) and capset(2) take them."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    libc.syscall("capget", ctypes.byref(header), ctypes.byref(data))
+    return header, data
 
 
 def keep_capabilities() -> None:

@@ -281,7 +281,9 @@ def copy_tree(source: int, target: str) -> None:
 
     Owners, modes, attributes, times and links between files are kept; no link is followed. Raises OSError.
     """
-    _Copier(SourceRoot(source), (0, 0), keeps_owner=True, mode=None).copy_directory(CopySource("."), target)
+    status = os.fstat(source)
+    owner = status.st_uid, status.st_gid
+    _Copier(SourceRoot(source), owner, keeps_owner=True, mode=None).copy_directory(CopySource("."), target)
 
 
 def changed_mode(mode: int, clauses: Iterable[ModeClause], is_directory: bool) -> int:
