@@ -10,7 +10,7 @@ from functools import partial
 
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.event_loop import EventLoop
-from pytest_pycontainer.runtime.state import SOCKET_NAME
+from pytest_pycontainer.runtime.state import SOCKET_NAME, ContainerState
 
 _WAITING_AT_MOST = 128
 # Who sends a message at all sends the whole of it at once.
@@ -37,7 +37,7 @@ class Clients:
         self._serve = serve
         self._owner_gone = owner_gone
         self._clients: set[socket.socket] = set()
-        self._last: tuple[messages.StateChanged, tuple[int, ...]] | None = None
+        self._last: tuple[messages.StateChanged, tuple[int, ...]] = messages.StateChanged(ContainerState()), ()
         self._listener = _listen(directory)
         self._add(owner)
         loop.watch(self._listener.fileno(), self._accept)
@@ -90,8 +90,6 @@ class Clients:
             client.close()
 
     def _tell(self, client: socket.socket) -> None:
-        if self._last is None:
-            return
         state, descriptors = self._last
         try:
             # Far smaller than the socket's buffer: it goes whole or not at all.
