@@ -22,6 +22,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 _ABOVE_ANY_DESCRIPTOR = 2**31 - 1
 _UMASK = 0o022
+_NULL_DEVICE = os.makedev(1, 3)
 
 EXECUTE_STEP = "exec"
 """The name of the step whose failure means: the command is missing (ENOENT) or can't be executed."""
@@ -72,6 +73,26 @@ def own_stream(descriptor: int, uid: int, gid: int) -> None:
         os.fchown(descriptor, uid, gid)
 
 
+def take_own_null_device() -> None:
+    """Replaces this machine's null device, where it is a standard stream, by the container's: its root could change the
+    mode of the one that everybody here has. Raises StepFailed if it has put something else in its place.
+    """
+    for stream in range(3):
+        if not _is_null_device(stream):
+            continue
+        with step(f"open {os.devnull}"):
+            own = os.open(os.devnull, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            if not _is_null_device(own):  # CVE-2025-31133
+                raise StepFailed(Failed(f"open {os.devnull}", 0, "the container has put something else there"))
+            os.dup2(own, stream)
+            os.close(own)
+
+
+def _is_null_device(descriptor: int) -> bool:
+    status = os.fstat(descriptor)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE
+
+
 def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
     """Says how soon this process, or that with a number, is ended when the machine has no memory left.
 
@@ -92,6 +113,7 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
     user = users.look_up(process.user)
     groups = users.look_up_groups(process.groups)
     environment.setdefault("HOME", user.home)
+    take_own_null_device()
     os.umask(_UMASK)
     directory = process.working_directory or "/"
     with step(f"{DIRECTORY_STEP} {directory}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import re
 import signal
@@ -88,6 +89,25 @@ def test_without_input_there_is_nothing_to_read(sleeper: Container) -> None:
     result = sleeper.exec(["sh", "-c", "readlink /proc/self/fd/0; cat"])
     assert result.exit_code == 0
     assert "pipe" not in result.stdout
+
+
+def test_what_it_can_not_read_or_write_is_the_containers_null_device(engine: Engine) -> None:
+    look = "stat -L -c %d:%i /proc/self/fd/0 /dev/null"
+    with engine.run("host", ["sh", "-c", f"{look}; exec sleep 1000"]) as c:
+        while c.logs().count("\n") < 2:
+            assert not c.exited_within(0.01)
+        of_init, own = c.logs().split()
+        assert c.exec(look).stdout.split() == [of_init, of_init]
+        assert of_init == own
+        ours = Path(os.devnull).stat()
+        assert own != f"{ours.st_dev}:{ours.st_ino}"
+        look = "streams=$(stat -L -c %d:%i /proc/$$/fd/1 /proc/$$/fd/2); echo $streams > /streams"
+        with c.popen(["sh", "-c", look], detach=True) as process:
+            assert process.wait(timeout=60) == 0
+        assert c.exec("cat /streams").stdout.split() == [own, own]
+        c.exec(["sh", "-c", "rm /dev/null; mkfifo /dev/null"])
+        with pytest.raises(ExecStartError, match="open /dev/null: the container has put something else there"):
+            c.exec("true")
 
 
 def test_both_outputs_can_be_one_in_the_order_of_writing(sleeper: Container) -> None:
