@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pytest_pycontainer.engine import network_modes
@@ -16,6 +17,7 @@ from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
+from pytest_pycontainer.engine.devices import Devices
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, namespaces_of
 from pytest_pycontainer.engine.network_files import (
@@ -35,8 +37,10 @@ from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
+from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.names import hosts_file
+from pytest_pycontainer.runtime.cgroup_devices import allow_devices
 from pytest_pycontainer.runtime.cgroup_limits import Limits, Setting, apply, settings_of
 from pytest_pycontainer.runtime.spec import (
     BindMount,
@@ -86,6 +90,8 @@ class Plan:
     resource_limits: tuple[ResourceLimit, ...] = ()
     oom_score_adj: int | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
+    devices: Devices = field(default_factory=Devices)
+    shm_bytes: int | None = None
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     health: HealthCheck | None = None
     namespaces: NamespaceModes = field(default_factory=NamespaceModes)
@@ -133,6 +139,8 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             stdin_open=plan.stdin_open,
             terminal=TerminalSize() if plan.tty else None,
             sysctls=plan.sysctls,
+            devices=plan.devices.nodes,
+            shm_bytes=plan.shm_bytes,
             init_layer=not plan.is_build_step,
         )
         description = ContainerDescription(
@@ -145,7 +153,9 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             stdin_once=plan.stdin_once,
             namespaces=namespaces,
         )
-        _launch(prepared.connection, description, name, settings, attachment)
+        rules = () if plan.privileges.system.privileged else plan.devices.rules
+        limit = partial(_limit, name, settings, prepared.reservation.cgroup, rules)
+        _launch(prepared.connection, description, name, limit, attachment)
         undone.pop_all()
     return Container(
         record,
@@ -163,21 +173,29 @@ def _launch(
     connection: Connection,
     description: ContainerDescription,
     name: str,
-    settings: tuple[Setting, ...],
+    limit: Callable[[], None],
     attachment: Attachment | None,
 ) -> None:
     namespace, route_socket = connection.await_created()
     try:
-        try:
-            apply(settings)
-        except OSError as error:
-            raise ContainerStartError(name, "limit its cgroup", error.strerror or str(error)) from error
+        limit()
         connection.launch(description, name, namespace)
         if attachment is not None:
             attachment.attach(NetworkNamespace(namespace, route_socket))
     finally:
         route_socket.close()
         os.close(namespace)
+
+
+def _limit(
+    name: str, settings: tuple[Setting, ...], cgroup: tuple[str, ...], device_rules: tuple[DeviceRule, ...]
+) -> None:
+    try:
+        apply(settings)
+        if device_rules:
+            allow_devices(cgroup, device_rules)
+    except OSError as error:
+        raise ContainerStartError(name, "limit its cgroup", error.strerror or str(error)) from error
 
 
 def _process(plan: Plan, hostname: str) -> ProcessSpec:

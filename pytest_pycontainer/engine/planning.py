@@ -60,7 +60,9 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         **_limits(options, modes, own_network=network.mode in ("bridge", "none")),
         network=network,
         reaper=options.get("init", False),
-        privileges=_privileges(options, devices, has_shm=modes.ipc != "none"),
+        devices=devices,
+        shm_bytes=_shm_bytes(options, modes),
+        privileges=_privileges(options, has_shm=modes.ipc != "none"),
         namespaces=modes,
         groups=parse_groups(options.get("group_add")),
         restart=arguments.parse_restart(options.get("restart")),
@@ -112,22 +114,24 @@ def _devices(options: ContainerOptions) -> Devices:
     return parse_devices(devices, rules) if devices or rules else Devices()
 
 
-def _privileges(options: ContainerOptions, devices: Devices, *, has_shm: bool) -> Privileges:
+def _shm_bytes(options: ContainerOptions, modes: NamespaceModes) -> int | None:
+    """The size of /dev/shm, if it is the container's own and another one than most have."""
+    if not options.get("shm_size"):
+        return None
+    from pytest_pycontainer.engine.limits import parse_shm_size
+
+    size = parse_shm_size(options.get("shm_size"))
+    return size if modes.ipc in ("private", "shareable") else None
+
+
+def _privileges(options: ContainerOptions, *, has_shm: bool) -> Privileges:
     privileges = parse_privileges(
         arguments.parse_flag("privileged", options.get("privileged")),
         options.get("cap_add"),
         options.get("cap_drop"),
         options.get("security_opt"),
     )
-    # Most have what is made ahead.
-    system = replace(privileges.system, devices=devices.nodes, device_rules=devices.rules)
-    if not has_shm:
-        system = replace(system, shm_bytes=None)
-    elif options.get("shm_size"):
-        from pytest_pycontainer.engine.limits import parse_shm_size
-
-        system = replace(system, shm_bytes=parse_shm_size(options.get("shm_size")) or system.shm_bytes)
-    return replace(privileges, system=system)
+    return privileges if has_shm else replace(privileges, system=replace(privileges.system, shm_bytes=None))
 
 
 def _limits(options: ContainerOptions, modes: NamespaceModes, *, own_network: bool) -> _Limits:

@@ -12,9 +12,13 @@ from pytest_pycontainer.kernel import libc
 
 _PROG_LOAD = 5
 _PROG_ATTACH = 8
+_PROG_DETACH = 9
+_PROG_GET_FD_BY_ID = 13
+_PROG_QUERY = 16
 _PROG_TYPE_CGROUP_DEVICE = 15
 _ATTACH_TYPE_CGROUP_DEVICE = 6
 _ALLOW_MULTI = 2  # a container in the container may add rules of its own
+_PROGRAMS_AT_MOST = 64  # as many as the kernel takes for one cgroup
 
 _ACCESS_BITS = {"m": 1, "r": 2, "w": 4}
 _ANY_ACCESS = 7
@@ -49,16 +53,39 @@ class DeviceRule:
 def allow_only(cgroup: str, rules: Sequence[DeviceRule]) -> None:
     """Lets processes in the version 2 cgroup directory use devices as ``rules`` say, and no others.
 
-    They go when the directory does. Raises OSError.
+    They take the place of those that it had; until that is so, both hold. They go when the directory does. Raises
+    OSError.
     """
     program = _load(_program(rules))
     try:
         directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            earlier = _attached(directory)
             attributes = struct.pack("=IIII", directory, program, _ATTACH_TYPE_CGROUP_DEVICE, _ALLOW_MULTI)
             _bpf(_PROG_ATTACH, attributes)
+            for identifier in earlier:
+                _detach(directory, identifier)
         finally:
             os.close(directory)
+    finally:
+        os.close(program)
+
+
+def _attached(directory: int) -> list[int]:
+    """The identifiers of the programs that the cgroup itself has."""
+    found = (ctypes.c_uint32 * _PROGRAMS_AT_MOST)()
+    place = ctypes.addressof(found)
+    query = struct.pack("=IIIIQII", directory, _ATTACH_TYPE_CGROUP_DEVICE, 0, 0, place, len(found), 0)
+    attributes = ctypes.create_string_buffer(query, len(query))
+    libc.syscall("bpf", _PROG_QUERY, attributes, len(query))
+    (count,) = struct.unpack_from("=I", attributes, 24)
+    return list(found[:count])
+
+
+def _detach(directory: int, identifier: int) -> None:
+    program = _bpf(_PROG_GET_FD_BY_ID, struct.pack("=III", identifier, 0, 0))
+    try:
+        _bpf(_PROG_DETACH, struct.pack("=III", directory, program, _ATTACH_TYPE_CGROUP_DEVICE))
     finally:
         os.close(program)
 

@@ -18,23 +18,32 @@ DEFAULT_RULES: Final = (
 """Docker's: any node may be made, but only null, zero, full, random, urandom, tty, console, ptmx and pts be used."""
 
 
-def restrict_devices(directories: Sequence[str], rules: Sequence[DeviceRule] = ()) -> None:
-    """Leaves a new cgroup the devices of ``DEFAULT_RULES`` and ``rules``, and no others. Raises OSError."""
-    rules = (*DEFAULT_RULES, *rules)
-    for directory in directories:
-        if os.path.exists(denied := os.path.join(directory, "devices.deny")):
-            _write(denied, "a")
-            for rule in rules:
-                _write(os.path.join(directory, "devices.allow"), _version_1_rule(rule))
-            return
-    for directory in directories:
-        if os.path.exists(os.path.join(directory, "cgroup.controllers")):
-            allow_only(directory, rules)
+def restrict_devices(directories: Sequence[str]) -> None:
+    """Leaves a new cgroup the devices of ``DEFAULT_RULES``, and no others. Raises OSError."""
+    if version_1 := _having(directories, "devices.deny"):
+        _write(os.path.join(version_1, "devices.deny"), "a")
+        _allow_in_version_1(version_1, DEFAULT_RULES)
+    elif version_2 := _having(directories, "cgroup.controllers"):
+        allow_only(version_2, DEFAULT_RULES)
 
 
-def _version_1_rule(rule: DeviceRule) -> str:
-    major, minor = ("*" if number is None else number for number in (rule.major, rule.minor))
-    return f"{rule.kind} {major}:{minor} {rule.access}"
+def allow_devices(directories: Sequence[str], rules: Sequence[DeviceRule]) -> None:
+    """Allows a cgroup that has been restricted these devices too. Raises OSError."""
+    if version_1 := _having(directories, "devices.deny"):
+        _allow_in_version_1(version_1, rules)
+    elif version_2 := _having(directories, "cgroup.controllers"):
+        allow_only(version_2, (*DEFAULT_RULES, *rules))
+
+
+def _having(directories: Sequence[str], name: str) -> str:
+    """The directory that has a file of that name, empty if none has."""
+    return next((directory for directory in directories if os.path.exists(os.path.join(directory, name))), "")
+
+
+def _allow_in_version_1(directory: str, rules: Sequence[DeviceRule]) -> None:
+    for rule in rules:
+        major, minor = ("*" if number is None else number for number in (rule.major, rule.minor))
+        _write(os.path.join(directory, "devices.allow"), f"{rule.kind} {major}:{minor} {rule.access}")
 
 
 def _write(path: str, value: str) -> None:

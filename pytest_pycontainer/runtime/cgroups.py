@@ -11,11 +11,9 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.fork import fork_into_cgroup
 from pytest_pycontainer.runtime.cgroup_devices import restrict_devices
 
@@ -26,16 +24,13 @@ _REMOVAL_SECONDS = 1.0
 _PAUSE_SECONDS = 0.001
 
 
-def make(directories: tuple[str, ...], *, all_devices: bool = False, device_rules: Sequence[DeviceRule] = ()) -> None:
-    """Makes a container's directories. Raises OSError.
-
-    Unless ``all_devices`` are open, only Docker's and those of ``device_rules`` can be used.
-    """
+def make(directories: tuple[str, ...], *, all_devices: bool = False) -> None:
+    """Makes a container's directories, with Docker's device rules unless ``all_devices`` are open. Raises OSError."""
     for directory in directories:
         os.mkdir(directory)
     _inherit_cpus(directories)
     if not all_devices:
-        restrict_devices(directories, device_rules)
+        restrict_devices(directories)
 
 
 def _inherit_cpus(directories: tuple[str, ...]) -> None:

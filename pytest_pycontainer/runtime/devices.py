@@ -10,7 +10,14 @@ from contextlib import suppress
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.rootfs import open_mount_target
-from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, DeviceNode, IdMap, Namespaces, SystemDirectories
+from pytest_pycontainer.runtime.spec import (
+    OWN_NAMESPACES,
+    ContainerSpec,
+    DeviceNode,
+    IdMap,
+    Namespaces,
+    SystemDirectories,
+)
 
 _TOP = ("proc", "sys", "dev")
 _PLAIN = mount.NOSUID | mount.NODEV | mount.NOEXEC
@@ -58,10 +65,21 @@ def prepare_system_directories(
     if system.privileged:
         with step("copy this machine's device nodes"):
             _copy_devices("/dev", os.path.join(staging, "dev"))
-    for device in system.devices:
-        with step(f"make {device.path}"):
-            _make_device(staging, device, shared.ids)
     _mask(staging, system.masked_paths, system.read_only_paths)
+
+
+def complete_system_directories(staging: str, spec: ContainerSpec, ids: IdMap | None) -> None:
+    """Adds to what was prepared in ``staging`` what few containers have: further devices, another size of /dev/shm.
+
+    ``ids`` say what this machine calls the container's users. Raises StepFailed.
+    """
+    for device in spec.devices:
+        with step(f"make {device.path}"):
+            _make_device(staging, device, ids)
+    if spec.shm_bytes is not None:
+        with step("set the size of /dev/shm"):
+            flags = mount.REMOUNT | _PLAIN
+            mount.mount("none", os.path.join(staging, "dev/shm"), None, flags, f"size={spec.shm_bytes}")
 
 
 def move_system_directories(staging: str, root: int) -> None:

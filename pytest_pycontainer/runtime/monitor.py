@@ -117,8 +117,7 @@ class _Monitor:
         self._leaving = False
         self._own_pids = namespaces.open_own(namespaces.PID)
         with step("make the cgroup"):
-            system = request.system
-            cgroups.make(self._place.cgroup, all_devices=system.privileged, device_rules=system.device_rules)
+            cgroups.make(self._place.cgroup, all_devices=request.system.privileged)
         with step("open the log"):
             self._streams = Streams(self._loop, self._place.directory)
         with step("listen for requests"):

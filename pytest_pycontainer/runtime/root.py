@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pytest_pycontainer.runtime.devices import move_system_directories
+from pytest_pycontainer.runtime.devices import complete_system_directories, move_system_directories
 from pytest_pycontainer.runtime.failure import step
 from pytest_pycontainer.runtime.init_layer import add_init_layer
 from pytest_pycontainer.runtime.mount_points import record_mount_points
@@ -21,6 +21,7 @@ def mount_whole_root(spec: ContainerSpec, points: MountPoints, *, ids: IdMap | N
     """
     with step("mount the root file system"):
         root = mount_root(spec.rootfs, points, points.root)
+    complete_system_directories(points.system, spec, ids)
     move_system_directories(points.system, root)
     if spec.init_layer and not again:
         with step("add what Docker adds to every image"):

@@ -6,7 +6,6 @@ import errno
 from dataclasses import dataclass, field
 from typing import Final
 
-from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.mount import NODEV, NOSUID
 
 _NOBODY = 65534
@@ -88,17 +87,14 @@ class DeviceNode:
 @dataclass(frozen=True, slots=True)
 class SystemDirectories:
     """What of /proc, /sys and /dev a container gets: paths covered with nothing, paths made read-only (both absolute,
-    below /proc or /sys), and the size of /dev/shm, None for none. ``devices``, below /dev, are made besides Docker's,
-    and ``device_rules`` say what else may be used. A ``privileged`` one gets all of this machine's devices, and may
-    write to /sys.
+    below /proc or /sys), and the size of /dev/shm, None for none. A ``privileged`` one gets all of this machine's
+    devices, and may write to /sys.
     """
 
     masked_paths: tuple[str, ...]
     read_only_paths: tuple[str, ...]
     shm_bytes: int | None
     privileged: bool = False
-    devices: tuple[DeviceNode, ...] = ()
-    device_rules: tuple[DeviceRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +212,8 @@ class ContainerSpec:
     is ours and runs the command as its child. With
     ``host_network`` it leaves its own network namespace for the one that the spawner is in. With ``one_output``
     standard error is standard output, and both are logged in the order in which they are written. With ``read_only``
-    its root can't be written to, unlike what is mounted in it. ``sysctls`` are paths below /proc/sys and values.
+    its root can't be written to, unlike what is mounted in it. ``sysctls`` are paths below /proc/sys and values;
+    ``devices``, below /dev, are made besides Docker's; ``shm_bytes`` is the size of its own /dev/shm, if another one.
     With ``init_layer`` it has what Docker adds to every image. With ``stdin_open`` its standard input is a pipe, or its
     ``terminal``, which then is output and error, too.
     """
@@ -230,6 +227,8 @@ class ContainerSpec:
     one_output: bool = False
     read_only: bool = False
     sysctls: tuple[tuple[str, str], ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
+    shm_bytes: int | None = None
     init_layer: bool = False
     stdin_open: bool = False
     terminal: TerminalSize | None = None

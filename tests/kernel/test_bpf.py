@@ -77,6 +77,15 @@ def test_access_can_be_allowed_in_part(cgroup: Path) -> None:
     assert not opens(cgroup, "/dev/null", os.O_RDWR)
 
 
+def test_later_rules_take_the_place_of_earlier_ones(cgroup: Path) -> None:
+    allow_only(str(cgroup), [DeviceRule("c", 1, 3)])
+    allow_only(str(cgroup), [DeviceRule("c", 1, 5), DeviceRule("b", 1, 3)])
+    assert opens(cgroup, "/dev/zero")
+    assert not opens(cgroup, "/dev/null")
+    allow_only(str(cgroup), [DeviceRule("a")])
+    assert opens(cgroup, "/dev/full")
+
+
 def test_a_kind_that_is_not_named_is_any(cgroup: Path) -> None:
     allow_only(str(cgroup), [DeviceRule("b", 1, 5), DeviceRule("a", 1, 7)])
     assert opens(cgroup, "/dev/full")
