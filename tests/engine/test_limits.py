@@ -258,6 +258,24 @@ def test_a_directory_of_devices(engine: Engine, tmp_path: Path) -> None:
     assert output_of(engine, script, devices=f"{tmp_path}:/dev/more") == " 00\n1:7\n"
 
 
+def test_a_container_that_starts_again_has_the_same_limits(engine: Engine, node: Path) -> None:
+    show = "ulimit -n; stat -c %t /dev/x; (: < /dev/x) && echo read; cat /proc/sys/net/core/somaxconn; stat -fc %b /dev/shm"
+    with engine.run(
+        "host",
+        ["sh", "-c", f"exec 2>&1; {show}"],
+        ulimits="nofile=64",
+        devices=f"{node}:/dev/x:r",
+        sysctls="net.core.somaxconn=77",
+        shm_size="1m",
+    ) as c:
+        c.wait(timeout=TIMEOUT)
+        first = c.logs()
+        assert "read\n77\n256\n" in first
+        c.start()
+        c.wait(timeout=TIMEOUT)
+        assert c.logs() == first * 2
+
+
 # Parameters of the kernel
 
 
