@@ -198,7 +198,12 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True)
 class StreamsOpened:
-    """Init → monitor, before the command runs: its standard input's other end, or both ends of its terminal."""
+    """Init → monitor, before the command runs: its standard input's other end, or both ends of its terminal.
+
+    It waits for ``Done``. ``reads`` says whether somebody may write to it.
+    """
+
+    reads: bool
 
 
 @dataclass(frozen=True, slots=True)

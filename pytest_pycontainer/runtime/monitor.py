@@ -164,16 +164,17 @@ class _Monitor:
 
     def _hear_report(self, init: _Init) -> None:
         received = messages.receive(init.report)
-        if received is not None and isinstance(received[0], messages.StreamsOpened):
-            self._streams.open(received[1])
+        message, descriptors = received or (None, [])
+        if isinstance(message, messages.StreamsOpened):
+            self._streams.open(message, descriptors)
+            messages.tell(init.report, messages.Done())
             return
         self._loop.unwatch(init.report.fileno())
         init.report.close()
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        if received is not None:
-            message, _ = received
+        if message is not None:
             assert isinstance(message, messages.Failed)
             self._failed = message
             return

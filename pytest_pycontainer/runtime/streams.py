@@ -31,16 +31,22 @@ def open_streams(spec: ContainerSpec, report: socket.socket) -> None:
         with step(f"make it {_CONSOLE}"):
             _show_at(inner, _CONSOLE)
         # With both ends: a terminal that no program has open would be at its end, though one may open it again.
-        messages.send(report, messages.StreamsOpened(), [outer, inner])
+        _hand_over(report, messages.StreamsOpened(spec.stdin_open), [outer, inner])
         os.close(outer)
         take_terminal(inner)
     elif spec.stdin_open:
         with step("make standard input"):
             reading, writing = os.pipe()
             os.dup2(reading, 0)
-        messages.send(report, messages.StreamsOpened(), [writing])
+        _hand_over(report, messages.StreamsOpened(True), [writing])
         os.close(reading)
         os.close(writing)
+
+
+def _hand_over(report: socket.socket, message: messages.StreamsOpened, descriptors: list[int]) -> None:
+    # The command is to see the terminal as it was last resized.
+    messages.send(report, message, descriptors)
+    messages.receive(report)
 
 
 def _show_at(descriptor: int, path: str) -> None:
@@ -72,14 +78,14 @@ class Streams:
         self._output.follow(output, logs.STDOUT)
         self._output.follow(errors, logs.STDERR)
 
-    def open(self, descriptors: list[int]) -> None:
-        """What came with ``StreamsOpened``; the descriptors are this object's now."""
+    def open(self, message: messages.StreamsOpened, descriptors: list[int]) -> None:
+        """What init has opened; the descriptors are this object's now."""
         if len(descriptors) == 1:
             self._attachments.open_input(descriptors[0], terminal=False)
             return
         outer, inner = descriptors
         self._terminal = outer, inner
-        if self._attachments.expected:
+        if message.reads:
             self._attachments.open_input(os.dup(outer), terminal=True)
         self._output.follow(outer, logs.STDOUT)
         if self._size is not None:
