@@ -213,6 +213,7 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
         privileges.system_call_filter,
         plan.resource_limits,
         plan.oom_score_adj,
+        privileges.exec_label,
     )
 
 

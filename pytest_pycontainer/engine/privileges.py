@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from pytest_pycontainer.engine import defaults
 from pytest_pycontainer.engine.arguments import BOOLEANS
+from pytest_pycontainer.engine.security_labels import ExecLabel, choose_label, this_machine
 from pytest_pycontainer.engine.system_call_filter import compile_filter, default_filter
 from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.kernel.credentials import CAPABILITIES, capability_mask
@@ -22,26 +23,31 @@ _UNMASKED_SYSTEM = SystemDirectories((), (), defaults.SHM_BYTES)
 _PRIVILEGED_SYSTEM = SystemDirectories((), (), defaults.SHM_BYTES, privileged=True)
 
 _ALL = "ALL"
-# What no container of ours has, so that there is nothing to switch off.
-_ALREADY_SO = {"apparmor": "unconfined", "label": "disable"}
 _SECURITY_OPTIONS = (
-    "seccomp=unconfined, seccomp=builtin, seccomp=PROFILE (a file or JSON), no-new-privileges, systempaths=unconfined"
+    "seccomp=unconfined, seccomp=builtin, seccomp=PROFILE (a file or JSON), no-new-privileges, systempaths=unconfined, "
+    "apparmor=PROFILE, label=disable, label=type:TYPE"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Privileges:
-    """What a container may do. ``capabilities`` are in the kernel's order; the filter is None for none."""
+    """What a container may do. ``capabilities`` are in the kernel's order; the filter is None for none.
+
+    ``exec_label`` says what AppArmor or SELinux confine it by.
+    """
 
     capabilities: int
     system_call_filter: bytes | None
     no_new_privileges: bool = False
     system: SystemDirectories = DEFAULT_SYSTEM
+    exec_label: ExecLabel | None = None
 
     @classmethod
     def default(cls) -> Privileges:
         """Those of every container that was not given others."""
-        return cls(capability_mask(defaults.CAPABILITIES), default_filter(defaults.CAPABILITIES))
+        label = choose_label(None, (), privileged=False, machine=this_machine())
+        filter_ = default_filter(defaults.CAPABILITIES)
+        return cls(capability_mask(defaults.CAPABILITIES), filter_, exec_label=label)
 
 
 def parse_privileges(
@@ -62,6 +68,7 @@ def parse_privileges(
         _filter(security.seccomp or ("unconfined" if privileged else "builtin"), capabilities),
         security.no_new_privileges,
         _PRIVILEGED_SYSTEM if privileged else system,
+        choose_label(security.apparmor, security.labels, privileged=privileged, machine=this_machine()),
     )
 
 
@@ -126,10 +133,12 @@ class _SecurityOptions:
         self.seccomp: str | None = None
         self.no_new_privileges = False
         self.system_paths_unconfined = False
+        self.apparmor: str | None = None
+        self.labels: list[str] = []
         for option in options:
             if not self._take(option):
                 name = option.replace(":", "=", 1).partition("=")[0]
-                near = near_names(name, ("seccomp", "no-new-privileges", "systempaths"))
+                near = near_names(name, ("seccomp", "no-new-privileges", "systempaths", "apparmor", "label"))
                 raise InvalidSpecError("security_opt", option, f"one of {_SECURITY_OPTIONS}{near}")
 
     def _take(self, option: str) -> bool:
@@ -141,8 +150,12 @@ class _SecurityOptions:
             self.no_new_privileges = BOOLEANS[value.lower()]
         elif name == "systempaths" and value == "unconfined":
             self.system_paths_unconfined = True
+        elif name == "apparmor" and value:
+            self.apparmor = value
+        elif name == "label" and value:
+            self.labels.append(value)
         else:
-            return _ALREADY_SO.get(name) == value
+            return False
         return True
 
 

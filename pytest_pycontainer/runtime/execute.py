@@ -18,6 +18,7 @@ from pytest_pycontainer.runtime.process import (
     execute,
     own_stream,
     reset_signals,
+    set_exec_label,
 )
 from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec, TerminalSize
 from pytest_pycontainer.runtime.terminal import KIND, open_terminal, take_terminal
@@ -52,6 +53,7 @@ def run_execute(
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
         adjust_oom_score(process)
+        set_exec_label(process)
         with step("join the container"):
             cgroups.join(cgroup)
             credentials.join_new_keyring()

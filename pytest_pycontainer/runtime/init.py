@@ -20,7 +20,14 @@ from pytest_pycontainer.kernel.process_name import rename_process
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.devices import prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import adjust_oom_score, become, close_all_but, execute, reset_signals
+from pytest_pycontainer.runtime.process import (
+    adjust_oom_score,
+    become,
+    close_all_but,
+    execute,
+    reset_signals,
+    set_exec_label,
+)
 from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.root import mount_whole_root
 from pytest_pycontainer.runtime.rootfs import MountPoints
@@ -79,6 +86,7 @@ def run_init(
                 namespaces.enter(machine, namespaces.NETWORK)
         if mounter is None:
             adjust_oom_score(spec.process)
+        set_exec_label(spec.process)
         parameters = os.open("/proc/sys", os.O_PATH | os.O_DIRECTORY) if spec.sysctls else -1
         if not request.namespaces.machine & namespaces.UTS and namespaces.UTS not in joined:
             with step("set the host name"):

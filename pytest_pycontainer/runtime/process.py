@@ -103,6 +103,21 @@ def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
             file.write(str(process.oom_score_adj))
 
 
+def set_exec_label(process: ProcessSpec) -> None:
+    """Says what is to confine the program that this process, or a child, executes (AppArmor, SELinux).
+
+    Called while /proc is this machine's, as ``adjust_oom_score``.
+    """
+    if process.exec_label is not None:
+        name, text = process.exec_label
+        with step(f"write {text!r} to /proc/thread-self/attr/{name}"):
+            descriptor = os.open(f"/proc/thread-self/attr/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, text.encode())
+            finally:
+                os.close(descriptor)
+
+
 def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, str]:
     """Takes on the process's directory, user, capabilities and filter, inside the root; returns its environment.
 
@@ -138,7 +153,7 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         if process.no_new_privileges:
             credentials.refuse_new_privileges()
         elif process.system_call_filter is not None:
-            # The kernel takes a filter from nobody else. All that is left to be called is capset(2) and execve(2).
+            # The kernel takes a filter from nobody else. Little is left to be called: capset(2), execve(2), a reaper's.
             credentials.set_capabilities(capabilities | credentials.capability_mask(["SYS_ADMIN"]))
             install_filter(process.system_call_filter)
         credentials.set_capabilities(capabilities)

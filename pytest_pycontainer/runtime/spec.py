@@ -114,6 +114,7 @@ class ProcessSpec:
     ``environment`` holds ``NAME=value``; ``user`` reads as Dockerfile's USER (name or number, ``:group``), empty for
     root; ``groups`` are further ones, by name or number; ``capabilities`` is a bit set. ``system_call_filter`` is a
     program for the kernel (``seccomp_program``), None for no filter. Without ``oom_score_adj`` it is as its maker's.
+    ``exec_label`` is a file below /proc/PID/attr, and what AppArmor or SELinux is to read there.
     """
 
     command: tuple[str, ...]
@@ -126,6 +127,7 @@ class ProcessSpec:
     system_call_filter: bytes | None = field(default=None, repr=False)
     resource_limits: tuple[ResourceLimit, ...] = ()
     oom_score_adj: int | None = None
+    exec_label: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_pycontainer import Engine
-from pytest_pycontainer.engine.namespace_options import NamespaceOptions
 from pytest_pycontainer.errors import (
     ContainerNotFoundError,
     ContainerNotRunningError,
@@ -33,7 +33,7 @@ def own(kind: str) -> str:
 @pytest.mark.parametrize(("option", "kind"), _KINDS.items())
 @pytest.mark.parametrize("mode", ["host", "private"])
 def test_a_mode_says_whose_namespace_it_is(engine: Engine, option: str, kind: str, mode: str) -> None:
-    options = NamespaceOptions(**{option: mode})  # type: ignore[typeddict-item]
+    options: dict[str, Any] = {option: mode}
 
     with engine.run("host", ["readlink", f"/proc/self/ns/{kind}"], **options) as container:
         assert container.wait(_SECONDS) == 0
@@ -42,7 +42,7 @@ def test_a_mode_says_whose_namespace_it_is(engine: Engine, option: str, kind: st
 
 @pytest.mark.parametrize(("option", "kind"), _KINDS.items())
 def test_exec_shares_it_too(engine: Engine, option: str, kind: str) -> None:
-    options = NamespaceOptions(**{option: "host"})  # type: ignore[typeddict-item]
+    options: dict[str, Any] = {option: "host"}
 
     with engine.run("host", ["sleep", "60"], **options) as container:
         assert container.exec(["readlink", f"/proc/self/ns/{kind}"]).stdout.strip() == own(kind)
@@ -176,9 +176,9 @@ def test_an_ipc_namespace_has_to_be_shareable(engine: Engine, mode: str) -> None
         ({"userns": "auto", "ipc": "container:x"}, "userns='host'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(engine: Engine, options: dict[str, object], message: str) -> None:
+def test_what_makes_no_sense_is_refused(engine: Engine, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSpecError, match=message):
-        engine.run("host", ["true"], **options)  # type: ignore[arg-type]
+        engine.run("host", ["true"], **options)
 
 
 def parent_of(process: int) -> int:

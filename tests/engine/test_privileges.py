@@ -161,7 +161,7 @@ def test_a_read_only_root(engine: Engine) -> None:
         for place in ("/t", "/dev/shm", "/proc/self/oom_score_adj"):
             assert c.exec(["sh", "-c", f"[ -d {place} ] && touch {place}/x || echo 0 > {place}"]).exit_code == 0
         assert c.exec("pwd").stdout == "/made\n"
-        assert c.exec(["sh", "-c", "echo 127.0.0.1 x >> /etc/hosts"]).exit_code == 0
+        assert "Read-only file system" in c.exec(["touch", "/etc/hosts"]).stderr
     assert output(engine, "touch /x && echo written") == "written\n"
 
 
@@ -203,7 +203,7 @@ def test_what_makes_no_sense_is_refused(engine: Engine, options: dict[str, Any],
         engine.create("host", ["true"], **options)
 
 
-@pytest.mark.parametrize("option", ["apparmor=unconfined", "label=disable", "label:disable"])
+@pytest.mark.parametrize("option", ["label=disable", "label:disable"])
 def test_what_is_so_anyway_may_be_asked_for(option: str) -> None:
     assert parse_privileges(False, None, None, [option]) == parse_privileges(False, None, None, None)
 

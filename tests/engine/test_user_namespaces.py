@@ -11,6 +11,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,9 @@ _COUNT = 65536
 _NET_RAW = 13
 
 
-def run(engine: Engine, script: str, **options: object) -> str:
+def run(engine: Engine, script: str, **options: Any) -> str:
     """What a shell in a container with a user namespace says."""
-    with engine.run("host", ["sh", "-ec", script], userns="auto", **options) as container:  # type: ignore[arg-type]
+    with engine.run("host", ["sh", "-ec", script], userns="auto", **options) as container:
         assert container.wait(_SECONDS) == 0, container.logs()
         return container.logs()
 
@@ -128,19 +129,15 @@ def test_of_this_machine_it_may_only_what_everybody_may(engine: Engine, tmp_path
 
 
 def test_a_volume_has_the_containers_owners(engine: Engine) -> None:
-    volume = engine.volume()
-    volumes = {volume.name: "/var/cache/debconf"}
+    script = "stat -c '%u %g' /var/cache/debconf/*; install -o 7 /etc/passwd /var/cache/debconf/made"
 
-    said = run(
-        engine,
-        "stat -c '%u %g' /var/cache/debconf/*; install -o 7 /etc/passwd /var/cache/debconf/made",
-        volumes=volumes,
-    )
+    with engine.volume() as volume:
+        volumes = {volume.name: "/var/cache/debconf"}
+        assert set(run(engine, script, volumes=volumes).splitlines()) == {"0 0"}
 
-    assert set(said.split()) == {"0"}
-    with engine.run("host", ["stat", "-c", "%u", "/var/cache/debconf/made"], volumes=volumes) as container:
-        container.wait(_SECONDS)
-        assert container.logs() == "7\n"
+        with engine.run("host", ["stat", "-c", "%u", "/var/cache/debconf/made"], volumes=volumes) as container:
+            container.wait(_SECONDS)
+            assert container.logs() == "7\n"
 
 
 def test_memory_has_the_containers_owners(engine: Engine) -> None:
