@@ -7,6 +7,7 @@ import errno
 import os
 
 from pytest_pycontainer.kernel import libc
+from pytest_pycontainer.kernel.path_walk import walk_in_root
 
 RDONLY = 0x1
 NOSUID = 0x2
@@ -34,6 +35,7 @@ _MOUNT_ATTR_IDMAP = 0x00100000
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_IN_ROOT = 0x10
+_ATTEMPTS = 8
 _PROC_SUPER_MAGIC = 0x9FA0
 _STATFS_BYTES = 256  # more than struct statfs has
 
@@ -97,13 +99,15 @@ def open_in_root(root: int, path: str, flags: int, *, follow: bool = True) -> in
     """
     resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (0 if follow else _RESOLVE_NO_SYMLINKS)
     how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
-    while True:
+    for _ in range(_ATTEMPTS):
         try:
             return libc.syscall("openat2", root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
         except OSError as error:
-            # The kernel answers so when something was renamed anywhere while a ".." was resolved.
+            # The kernel answers so when something was renamed or mounted anywhere while a ".." was resolved; and
+            # always, when it has followed an absolute link in a mount that is in no namespace, before it.
             if error.errno != errno.EAGAIN:
                 raise
+    return walk_in_root(root, path, flags, follow=follow)
 
 
 def clone_tree(descriptor: int, flags: int = 0, propagation: int = PRIVATE) -> int:

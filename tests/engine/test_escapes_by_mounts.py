@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_pycontainer import Engine, Image
-from pytest_pycontainer.errors import ContainerStartError, PycontainerError
+from pytest_pycontainer.errors import ContainerStartError
 
 # Exchanges a directory of a volume for a link, and back, without a pause.
 SWAP = """
@@ -127,24 +127,17 @@ def test_what_is_mounted_inside_does_not_show_outside(engine: Engine, tmp_path: 
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
-@pytest.mark.parametrize("mount", ["type=bind,from=base,source=/way", "type=bind,from=base,source=/way/..",
-                                   "type=cache,from=base,source=/way"])  # fmt: skip
-def test_a_builds_mount_shows_nothing_of_this_machine(
-    engine: Engine, context: Path, tmp_path: Path, mount: str
-) -> None:
-    """CVE-2024-1753, CVE-2024-23651: a bind or a cache whose source is a link to the machine's root."""
-    (tmp_path / "secret-of-the-machine").touch()
-    (context / "way").symlink_to(tmp_path)
+@pytest.mark.parametrize("kind", ["bind", "cache"])
+@pytest.mark.parametrize("source", ["/way", "/way/../etc", "/up"])
+def test_a_builds_mount_shows_nothing_of_this_machine(engine: Engine, kind: str, source: str) -> None:
+    """CVE-2024-1753, CVE-2024-23651: a bind or a cache whose source is a link that led into the machine's root."""
     dockerfile = (
-        f"FROM scratch AS base\nCOPY way /\nFROM host\nRUN --mount={mount},target=/seen ls -R /seen > /list; exit 0\n"
+        "FROM host AS base\nRUN touch /etc/marked && ln -s /etc /way && ln -s ../../../../etc /up\n"
+        f"FROM host\nRUN --mount=type={kind},from=base,source={source},target=/seen ls /seen > /list\n"
     )
-    try:
-        image = engine.build(context, dockerfile=dockerfile)
-    except PycontainerError:
-        return  # in the stage there is no such thing
-    with engine.run(image, ["cat", "/list"]) as container:
+    with engine.run(engine.build(dockerfile=dockerfile), ["cat", "/list"]) as container:
         container.wait(30)
-        assert "secret" not in container.logs()
+        assert "marked" in container.logs().splitlines()
 
 
 def test_a_place_for_a_builds_mount_that_became_a_link_is_not_removed_through_it(
