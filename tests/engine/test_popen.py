@@ -175,7 +175,7 @@ def test_leaving_it_kills_it_and_its_group(sleeper: Container) -> None:
 
 def test_closing_it_lets_it_go_on(sleeper: Container) -> None:
     sleeper.exec("mkfifo /go /done")
-    process = sleeper.popen(["sh", "-c", "read word < /go; seq 100000; echo alive > /done"])
+    process = sleeper.popen(["sh", "-c", "read word < /go; seq 100000 && echo alive > /done || echo broken > /done"])
     process.close()
     process.close()
     sleeper.exec(["sh", "-c", "echo go > /go"], timeout=60)
@@ -186,7 +186,9 @@ def test_closing_it_lets_it_go_on(sleeper: Container) -> None:
 
 def test_a_detached_one_goes_on(sleeper: Container) -> None:
     sleeper.exec("mkfifo /go /done")
-    with sleeper.popen(["sh", "-c", "cat; seq 100000; read word < /go; echo alive > /done"], detach=True) as process:
+    with sleeper.popen(
+        ["sh", "-c", "cat && seq 100000 && read word < /go && echo alive > /done"], detach=True
+    ) as process:
         assert process.exit_code is None
     sleeper.exec(["sh", "-c", "echo go > /go"], timeout=60)
     assert sleeper.exec("cat /done", timeout=60).stdout == "alive\n"
