@@ -30,6 +30,9 @@ from pytest_pycontainer.errors import (
     WaitTimeoutError,
 )
 
+# More than a pipe holds, when nobody reads any more.
+_WRITE_ON = "seq 100000 && seq 100000 >&2 && echo alive > /done || echo broken > /done"
+
 # The other process uses the suite's engine's store, and finds its container there.
 _OTHER_PROCESS = """
 import sys
@@ -156,10 +159,7 @@ def test_an_error_in_who_takes_the_output_ends_the_command(sleeper: Container, t
 
 def test_what_goes_on_in_the_background_is_not_waited_for_and_goes_on(sleeper: Container) -> None:
     sleeper.exec(["mkfifo", "/go", "/done"])
-    # It writes more than a pipe holds when nobody reads any more.
-    script = (
-        "(read word < /go; seq 100000 && seq 100000 >&2 && echo alive > /done || echo broken > /done) & echo started"
-    )
+    script = f"(read word < /go; {_WRITE_ON}) & echo started"
     assert sleeper.exec(["sh", "-c", script], timeout=60).stdout == "started\n"
     sleeper.exec(["sh", "-c", "echo go > /go"], timeout=60)
     assert sleeper.exec("cat /done", timeout=60).stdout == "alive\n"
@@ -338,7 +338,7 @@ def test_a_handle_of_another_process_does_the_same(engine: Engine, sleeper: Cont
 
 def test_it_goes_on_when_the_process_that_asked_for_it_is_killed(engine: Engine, sleeper: Container) -> None:
     sleeper.exec("mkfifo /ready /go /done")
-    script = "echo ready > /ready; read word < /go; seq 100000 && seq 100000 >&2 && echo alive > /done || echo broken > /done"
+    script = f"echo ready > /ready; read word < /go; {_WRITE_ON}"
     with subprocess.Popen(_other(engine, sleeper, script)) as caller:
         assert sleeper.exec("cat /ready", timeout=60).stdout == "ready\n"
         caller.send_signal(signal.SIGKILL)

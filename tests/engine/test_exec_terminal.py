@@ -81,7 +81,8 @@ def test_nothing_of_much_output_is_lost(sleeper: Container) -> None:
 
 def test_it_goes_on_without_the_caller_and_gets_no_hangup(sleeper: Container) -> None:
     sleeper.exec("mkfifo /go /done")
-    script = "trap 'echo hangup > /done' HUP; echo ready; read word < /go; seq 100000 && echo alive > /done || echo broken > /done"
+    whole = "seq 100000 && echo alive > /done || echo broken > /done"
+    script = f"trap 'echo hangup > /done' HUP; echo ready; read word < /go; {whole}"
     process = sleeper.popen(["sh", "-c", script], tty=True)
     process.stdout.read_until("ready", timeout=60)
     process.close()
