@@ -111,7 +111,9 @@ def _find(cgroups: Cgroups, write: _Write) -> tuple[str, Hierarchy]:
         controller = write.controller_2 or write.controller if hierarchy.unified else write.controller
         if controller in hierarchy.controllers:
             return controller, hierarchy
-    raise UnsupportedLimitError(write.limit, str(write.value), write.controller, cgroups.controllers)
+    has_version_1 = any(not hierarchy.unified for hierarchy in cgroups.hierarchies)
+    missing = write.controller if has_version_1 else write.controller_2 or write.controller
+    raise UnsupportedLimitError(write.limit, str(write.value), missing, cgroups.controllers)
 
 
 def _setting(write: _Write, directory: str, files: _Files) -> Setting:

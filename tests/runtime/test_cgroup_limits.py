@@ -136,6 +136,10 @@ def test_a_missing_controller_is_named_with_the_limit() -> None:
     )
     with pytest.raises(UnsupportedLimitError) as refused:
         settings_of(machine, "id", Limits(memory=1 << 30))
+    with pytest.raises(UnsupportedLimitError, match=r"no controller 'blkio' \(available: pids\)"):
+        settings_of(machine, "id", Limits(blkio_weight=10))
+    with pytest.raises(UnsupportedLimitError, match=r"no controller 'io' \(available: memory\)"):
+        settings_of(Cgroups((Hierarchy("/v2", frozenset({"memory"}), unified=True),)), "id", Limits(blkio_weight=10))
     assert "cannot set memory to 1073741824" in str(refused.value)
     assert "no controller 'memory' (available: pids)" in str(refused.value)
 
