@@ -813,17 +813,24 @@ def _log_section(log_tail: str) -> str:
 
 
 class ContainerExitedError(ContainerError):
-    """The container exited while ``waited_for`` was waited for. ``log_tail`` holds its last lines."""
+    """The container exited while ``waited_for`` was waited for. ``log_tail`` holds its last lines.
 
-    def __init__(self, container: str, waited_for: str, exit_code: int, log_tail: str) -> None:
-        super().__init__(container, waited_for, exit_code, log_tail)
+    ``out_of_memory`` says whether the kernel ended a process of it for want of memory.
+    """
+
+    def __init__(
+        self, container: str, waited_for: str, exit_code: int, log_tail: str, out_of_memory: bool = False
+    ) -> None:
+        super().__init__(container, waited_for, exit_code, log_tail, out_of_memory)
         self.waited_for = waited_for
         self.container_exit_code = exit_code
         self.log_tail = log_tail
+        self.out_of_memory = out_of_memory
 
     def __str__(self) -> str:
+        reason = ", out of memory (give it more with memory=)," if self.out_of_memory else ""
         return (
-            f"{self.container!r} exited with code {self.container_exit_code} before {self.waited_for}"
+            f"{self.container!r} exited with code {self.container_exit_code}{reason} before {self.waited_for}"
             f"{_log_section(self.log_tail)}"
         )
 

@@ -64,7 +64,7 @@ class PortWait:
         while not self._accepts(container, address, deadline):
             pause = min(max((time.monotonic() - begin) / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             if container.exited_within(pause):
-                raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+                raise _exited(container, what)
             if time.monotonic() > deadline:
                 raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
 
@@ -109,7 +109,7 @@ class LogWait:
             # A last line may be a prompt that never ends: it counts too, but stays to be completed.
             if found + sum(map(self._matches, rest.values())) >= self.times:
                 return
-        raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+        raise _exited(container, what)
 
     def _matches(self, line: bytes) -> bool:
         return self.pattern.search(line.decode(errors="replace")) is not None
@@ -135,8 +135,13 @@ class HealthWait:
         if health.status == "healthy":
             return
         if container.status == "exited":
-            raise ContainerExitedError(container.name, what, container.exit_code or 0, container.log_tail())
+            raise _exited(container, what)
         raise ContainerUnhealthyError(container.name, health.failing_streak, health.log_text, container.log_tail())
+
+
+def _exited(container: Container, what: str) -> ContainerExitedError:
+    code, tail = container.exit_code or 0, container.log_tail()
+    return ContainerExitedError(container.name, what, code, tail, container.out_of_memory)
 
 
 def port(port: Port, *, timeout: float | None = None) -> Wait:

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Engine
-from pytest_pycontainer.errors import ContainerStartError, InvalidSpecError, UnsupportedLimitError
+from pytest_pycontainer import Engine, wait
+from pytest_pycontainer.errors import (
+    ContainerExitedError,
+    ContainerStartError,
+    InvalidSpecError,
+    UnsupportedLimitError,
+)
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 
 GROW = "x = []\nwhile True: x.append(b'x' * (1 << 20))"
@@ -55,6 +60,12 @@ def test_a_child_that_runs_out_of_memory_counts_while_the_first_process_lives_on
         assert c.wait(timeout=TIMEOUT) == 0
         assert c.logs(stderr=False) == "it ended with 137\n"
         assert c.out_of_memory
+
+
+def test_who_waits_for_a_container_is_told_that_it_ran_out_of_memory(engine: Engine, machine: Cgroups) -> None:
+    needs(machine, "memory")
+    with pytest.raises(ContainerExitedError, match="with code 137, out of memory .give it more with memory=., before"):
+        engine.run("host", ["python3", "-c", GROW], memory="40m", memory_swap="40m", wait=wait.log("never"))
 
 
 def test_memory_and_swap_are_limited_together(engine: Engine, machine: Cgroups) -> None:
