@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.engine import Engine as Engine
     from pytest_pycontainer.engine.image import Image as Image
     from pytest_pycontainer.engine.isolation import Capabilities as Capabilities
+    from pytest_pycontainer.engine.isolation import IdMap as IdMap
     from pytest_pycontainer.engine.isolation import ProcessUser as ProcessUser
     from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
+    from pytest_pycontainer.engine.networks import Network as Network
     from pytest_pycontainer.engine.process_table import ProcessInfo as ProcessInfo
     from pytest_pycontainer.engine.stats import ContainerStats as ContainerStats
-    from pytest_pycontainer.engine.networks import Network as Network
     from pytest_pycontainer.engine.volumes import Volume as Volume
     from pytest_pycontainer.errors import PycontainerError as PycontainerError
     from pytest_pycontainer.fixtures import build as build
     from pytest_pycontainer.fixtures import container as container
-    from pytest_pycontainer.runtime.spec import IdMap as IdMap
     from pytest_pycontainer.settings import Settings as Settings
     from pytest_pycontainer.store.prune import Pruned as Pruned
     from pytest_pycontainer.store.remove_image import RemovedImages as RemovedImages
@@ -66,7 +66,7 @@ _HOMES = {
     "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
     "ExecResult": "pytest_pycontainer.engine.container_process",
-    "IdMap": "pytest_pycontainer.runtime.spec",
+    "IdMap": "pytest_pycontainer.engine.isolation",
     "Image": "pytest_pycontainer.engine.image",
     "Network": "pytest_pycontainer.engine.networks",
     "ProcessInfo": "pytest_pycontainer.engine.process_table",

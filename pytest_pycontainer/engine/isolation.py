@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.errors import ContainerNotRunningError
 from pytest_pycontainer.kernel.credentials import CAPABILITIES
-from pytest_pycontainer.runtime.spec import IdMap
+from pytest_pycontainer.runtime.spec import IdMap as IdMap
 
 _SECCOMP_MODES = ("disabled", "strict", "filter")
 
