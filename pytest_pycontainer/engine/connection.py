@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from pytest_pycontainer.engine.news import News
 from pytest_pycontainer.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
@@ -40,24 +40,6 @@ def raise_failed(container: str, command: str, failed: messages.Failed) -> NoRet
             raise CommandNotFoundError(container, command)
         raise CommandNotExecutableError(container, command, failed.detail)
     raise ContainerStartError(container, failed.step, failed.detail)
-
-
-class News:
-    """Whether there is something new of a container: heard by another thread, or still to be heard."""
-
-    def __init__(self, control: socket.socket, told: int) -> None:
-        self._control = control
-        self._told = told
-
-    def wait(self, other: int, timeout: float | None) -> None:
-        """Returns when there is something new, when ``other`` is readable, or after ``timeout`` seconds."""
-        poll = select.poll()
-        for descriptor in (other, self._told, self._control.fileno()):
-            if descriptor >= 0:
-                poll.register(descriptor, select.POLLIN)
-        poll.poll(None if timeout is None else timeout * 1000)
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._told)
 
 
 class MonitorConnection:
@@ -135,7 +117,7 @@ class MonitorConnection:
 
     def _catch_up(self) -> None:
         """Hears what has come in until now; called with the lock."""
-        while not self._gone and _is_readable(self._control, 0.0):
+        while not self._gone and messages.has_come(self._control):
             if self._listening:
                 self._changed.wait(_STEP_SECONDS)  # that thread is about to hear it: were it gone, it would sleep on
             else:
@@ -149,7 +131,7 @@ class MonitorConnection:
         self._listening = True
         self._changed.release()
         try:
-            ready = _is_readable(self._control, seconds)
+            ready = messages.has_come(self._control, seconds)
         finally:
             self._changed.acquire()
             self._listening = False
@@ -385,7 +367,6 @@ class Connection(MonitorConnection):
         super().close()
 
 
-def _is_readable(channel: socket.socket, seconds: float | None) -> bool:
-    poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
+def _starts(state: ContainerState) -> int:
+    """A number that grows when somebody starts the container, and not when its restart policy does."""
+    return state.runs - state.restarts + (state.status == "restarting")

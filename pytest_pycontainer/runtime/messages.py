@@ -6,7 +6,9 @@ reach, so that unpickling trusts nobody new.
 
 from __future__ import annotations
 
+import errno
 import pickle
+import select
 import socket
 import struct
 from collections.abc import Sequence
@@ -322,6 +324,23 @@ def tell(channel: socket.socket, message: Message, descriptors: Sequence[int] = 
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
+
+
+def not_possible(why: str) -> Failed:
+    """The answer to a request that does not fit how the container is."""
+    return Failed("", errno.EBUSY, why)
+
+
+def has_come(channel: socket.socket, seconds: float | None = 0.0) -> bool:
+    """Whether there is something to receive, or the other end is gone, within ``seconds`` (None: waits for ever).
+
+    A channel that this end has closed has nothing.
+    """
+    if channel.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:

@@ -10,9 +10,7 @@ It is made ahead of the container, with an init that has namespaces and nothing 
 
 from __future__ import annotations
 
-import errno
 import os
-import select
 import signal
 import socket
 import time
@@ -256,7 +254,7 @@ class _Monitor:
     # What is asked of it
 
     def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
-        while self._init is not None and _is_readable(self._init.report):
+        while self._init is not None and messages.has_come(self._init.report):
             self._hear_report(self._init)  # who asks may know already that the command runs
         if isinstance(request, messages.Remember):
             self._remember(request.description)
@@ -273,9 +271,8 @@ class _Monitor:
                 self._executions.start(request, self._init.pidfd, descriptors)
         else:
             with socket.socket(fileno=os.dup(descriptors[0])) as answer:
-                if isinstance(request, messages.Attach):
-                    client = socket.socket(fileno=os.dup(descriptors[1]))
-                    messages.tell(answer, self._streams.attach(client, writes=request.writes))
+                if isinstance(request, messages.Attach | messages.Resize):
+                    messages.tell(answer, self._streams.serve(request, descriptors[1:]))
                 else:
                     self._answer(request, answer)
 
@@ -298,10 +295,6 @@ class _Monitor:
             messages.tell(answer, messages.Remember(self._description))
         elif isinstance(request, messages.OpenNetwork):
             self._open_network(answer)
-        elif isinstance(request, messages.Resize) and self._description is not None:
-            if has_terminal := self._description.spec.terminal is not None:
-                self._streams.resize(request.size)
-            messages.tell(answer, messages.Done() if has_terminal else _not_possible("has no terminal"))
         elif isinstance(request, messages.ChangeRestartPolicy) and self._description is not None:
             self._description = replace(self._description, restart=request.policy)
             self._restarts.policy = request.policy
@@ -315,11 +308,12 @@ class _Monitor:
             self._meant_to_end |= request.ends
             if request.ends and self._restarts.cancel():
                 self._change(status="exited")
-            messages.tell(answer, messages.Done() if self._signal(request.number) else _not_possible("is not running"))
+            done = self._signal(request.number)
+            messages.tell(answer, messages.Done() if done else messages.not_possible("is not running"))
 
     def _start(self, answer: socket.socket) -> None:
-        if self._state.status == "running" or self._description is None:
-            messages.tell(answer, _not_possible("is running"))
+        if self._state.status == "running" or self._starters or self._description is None:
+            messages.tell(answer, messages.not_possible("is running"))
             return
         self._starters.append(answer.dup())
         self._restarts.reset()
@@ -330,7 +324,7 @@ class _Monitor:
 
     def _open_network(self, answer: socket.socket) -> None:
         if self._network is None:
-            messages.tell(answer, _not_possible("has no network yet"))
+            messages.tell(answer, messages.not_possible("has no network yet"))
             return
         try:
             with step("open a route socket in the container's network"), namespaces.inside(self._network, namespaces.NETWORK):
@@ -395,15 +389,3 @@ class _Monitor:
         with suppress(OSError):  # what is left the owner finds, or the next engine sweeps
             cgroups.remove(self._place.cgroup)
             remove_tree(self._place.directory, last=LOCK_NAME)
-
-
-def _is_readable(channel: socket.socket) -> bool:
-    if channel.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _not_possible(why: str) -> messages.Failed:
-    return messages.Failed("", errno.EBUSY, why)

@@ -6,6 +6,7 @@ from the spec alone, and hands the monitor its end.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -65,13 +66,14 @@ class Streams:
         self._output = Output(loop, directory)
         self._attachments = Attachments(loop)
         self._terminal: tuple[int, int] | None = None
-        self._size: TerminalSize | None = None
+        self._size: TerminalSize | None = None  # of a container that has one, in this run and those to come
 
     def describe(self, description: ContainerDescription) -> None:
         """Says what the container has."""
         self._output.limit(description.log)
         self._attachments.expected = description.spec.stdin_open
         self._attachments.once = description.stdin_once
+        self._size = self._size or description.spec.terminal
 
     def begin_run(self, output: int, errors: int) -> None:
         """The pipes of a run; they are this object's now."""
@@ -91,16 +93,18 @@ class Streams:
         if self._size is not None:
             resize_terminal(outer, self._size)
 
-    def attach(self, client: socket.socket, *, writes: bool) -> messages.Attached:
-        """Attaches a client, whose socket is this object's now."""
-        position = self._output.position
-        return messages.Attached(position, self._attachments.attach(client, writes=writes))
-
-    def resize(self, size: TerminalSize) -> None:
-        """Says how large the terminal is, now and in runs to come."""
-        self._size = size
+    def serve(self, request: messages.Attach | messages.Resize, descriptors: list[int]) -> messages.Message:
+        """Does what is asked, and returns the answer. The descriptors, of ``Attach``, stay the caller's."""
+        if isinstance(request, messages.Attach):
+            position = self._output.position
+            client = socket.socket(fileno=os.dup(descriptors[0]))
+            return messages.Attached(position, self._attachments.attach(client, writes=request.writes))
+        if self._size is None:
+            return messages.Failed("", errno.ENOTTY, "has no terminal")
+        self._size = request.size
         if self._terminal is not None:
-            resize_terminal(self._terminal[0], size)
+            resize_terminal(self._terminal[0], request.size)
+        return messages.Done()
 
     def finish_run(self) -> None:
         """Logs what is left, and lets go of the run's streams and of who is attached to them."""
