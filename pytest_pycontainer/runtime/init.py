@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import struct
 import sys
@@ -33,6 +34,7 @@ from pytest_pycontainer.runtime.root import mount_whole_root
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import IdMap, Namespaces
 from pytest_pycontainer.runtime.streams import open_streams
+from pytest_pycontainer.runtime.terminal import KIND as TERMINAL_KIND
 
 _OWN_NAMESPACES = namespaces.ALL & ~(namespaces.PID | namespaces.USER)
 _SIOCSIFFLAGS = 0x8914
@@ -104,6 +106,11 @@ def run_init(
         if spec.one_output:
             os.dup2(1, 2)
         environment = become(spec.process, makes_directory=True)
+        if spec.terminal is not None:
+            environment.setdefault("TERM", TERMINAL_KIND)
+        if (request.namespaces.machine | sum(joined)) & namespaces.PID:
+            with suppress(OSError):  # the filter may forbid it; and a change of users makes the kernel forget it
+                credentials.die_with_parent(signal.SIGKILL)
         if spec.reaper:
             run_as_child(channel, report)
         execute(spec.process.command, environment)

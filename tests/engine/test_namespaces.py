@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_pycontainer import Engine
+from pytest_pycontainer import Engine, Settings
 from pytest_pycontainer.errors import (
     ContainerNotFoundError,
     ContainerNotRunningError,
@@ -23,6 +25,15 @@ from pytest_pycontainer.errors import (
 )
 
 _SECONDS = 20.0
+_OWNER = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    container = engine.run("host", ["sh", "-c", "sleep 60 & echo $!; wait"], pid="host")
+    print(container.pid, next(iter(container.follow(timeout=20))).strip(), flush=True)
+    container.wait()
+"""
 _KINDS = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup"}
 
 
@@ -74,11 +85,35 @@ def test_what_outlives_its_monitor_is_ended_with_the_container(engine: Engine) -
     child = int(next(container.follow(_SECONDS)))
     monitor = parent_of(container.pid)
 
-    os.kill(monitor, signal.SIGKILL)
-    container.wait(_SECONDS)
-    container.remove(force=True)
+    first = os.pidfd_open(container.pid)
+    try:
+        os.kill(monitor, signal.SIGKILL)
+        container.wait(_SECONDS)
+        wait_until(lambda: not is_there(first))
+        assert Path(f"/proc/{child}").exists()
+    finally:
+        os.close(first)
+        container.remove(force=True)
 
     assert_ends(child)
+
+
+def test_what_outlives_everything_is_ended_by_the_next_engine(engine: Engine, tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path / "store", state=engine.settings.state)
+    command = [sys.executable, "-c", _OWNER, str(settings.root), str(settings.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        first, child = map(int, owner.stdout.readline().split())
+        spawner = parent_of(parent_of(first))
+        for process in (parent_of(first), spawner, owner.pid):
+            os.kill(process, signal.SIGKILL)
+    assert Path(f"/proc/{child}").exists()
+
+    with Engine(settings) as following:
+        assert following.containers(others=True) == []
+
+    assert_ends(child)
+    assert_ends(first)
 
 
 @pytest.mark.skipif(not Path("/sys/fs/cgroup/pids").is_dir(), reason="no cgroups of version 1 at /sys/fs/cgroup")
