@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_pycontainer import errors as errors
     from pytest_pycontainer.engine import wait as wait
+    from pytest_pycontainer.engine.attached import AttachedSession as AttachedSession
     from pytest_pycontainer.engine.container import Container as Container
     from pytest_pycontainer.engine.container_process import ContainerProcess as ContainerProcess
     from pytest_pycontainer.engine.container_process import ExecResult as ExecResult
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.store.remove_image import RemovedImages as RemovedImages
 
 __all__ = [
+    "AttachedSession",
     "Capabilities",
     "Container",
     "ContainerLimits",
@@ -58,6 +60,7 @@ __all__ = [
 
 _MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.engine.wait"}
 _HOMES = {
+    "AttachedSession": "pytest_pycontainer.engine.attached",
     "Capabilities": "pytest_pycontainer.engine.isolation",
     "Container": "pytest_pycontainer.engine.container",
     "ContainerLimits": "pytest_pycontainer.engine.limits_in_force",

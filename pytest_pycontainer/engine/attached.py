@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -80,11 +80,13 @@ class AttachedSession(OutputStream):
         self.detach()
 
     def detach(self) -> None:
-        """Lets go of the container. Detaching again is no error.
+        """Lets go of the container. Detaching again is no error; other threads' calls end with ValueError.
 
         If it was made with ``stdin_once``, its standard input ends.
         """
-        self._feed.close()
+        self._feed.interrupt()
+        with self._sending:
+            self._feed.close()
 
     def write(self, data: str | bytes, timeout: float | None = None) -> None:
         """Writes to standard input, all of it; text as UTF-8. It waits while the container reads nothing.
@@ -94,24 +96,25 @@ class AttachedSession(OutputStream):
         """
         whole = memoryview(data.encode() if isinstance(data, str) else data)
         with self._sending:
+            self._feed.require_open()
             if not self._writes:
                 raise ContainerInputClosedError(self._container_name, "it was made without stdin_open=True")
             deadline = None if timeout is None else time.monotonic() + timeout
             for begin in range(0, len(whole), DATA_AT_MOST):
                 self._send(DATA + whole[begin : begin + DATA_AT_MOST], deadline, timeout)
 
-    def close_stdin(self) -> None:
+    def close_stdin(self, timeout: float | None = None) -> None:
         """The end of standard input: the command reads an end of file after what was written, by whomever.
 
-        On a terminal it is Ctrl-D, which programs take for that at the beginning of a line.
+        On a terminal it is Ctrl-D, which programs take for that at the beginning of a line. Raises WaitTimeoutError
+        after ``timeout`` seconds; where standard input is closed already it does nothing.
         """
-        if self._is_terminal:
-            self.write(_END_OF_TRANSMISSION)
-            return
-        with self._sending:
+        with self._sending, suppress(ContainerInputClosedError):
+            self._feed.require_open()
             if self._writes:
-                self._writes = False
-                self._send(CLOSE, None, None)
+                packet = DATA + _END_OF_TRANSMISSION if self._is_terminal else CLOSE
+                self._send(packet, None if timeout is None else time.monotonic() + timeout, timeout)
+                self._writes = self._is_terminal
 
     def resize(self, columns: int, lines: int) -> None:
         """Says how large the terminal is; its programs get SIGWINCH. Raises ContainerHasNoTerminalError."""
@@ -169,7 +172,7 @@ class _Feed:
         self._poll = select.epoll()
         self._poll.register(client, select.POLLIN)
         self._poll.register(watch, select.POLLIN)
-        self._closed = False
+        self._interrupted = False
 
     def fileno(self) -> int:
         return self._poll.fileno()
@@ -194,8 +197,7 @@ class _Feed:
 
     def _next(self, deadline: float | None) -> list[LogEntry] | None:
         while True:
-            if self._closed:
-                raise ValueError("this session is detached")
+            self.require_open()
             self._watch.forget()
             # Asked first: what there is of output when the run has ended is in the log.
             self._hear_end()
@@ -220,11 +222,21 @@ class _Feed:
             self._log.end = unpack_end(packet)
             self._poll.unregister(self._client)  # it stays readable
 
+    def require_open(self) -> None:
+        """Raises ValueError once it is closed, or about to be."""
+        if self._interrupted:
+            raise ValueError("this session is detached")
+
+    def interrupt(self) -> None:
+        """Wakes who waits, for the output or with something to write, to be refused."""
+        self._interrupted = True
+        with suppress(OSError):  # it is closed
+            self._client.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Lets go of all of it, when nobody is reading."""
+        """Lets go of all of it, once; to be interrupted before."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
+            if not self._poll.closed:
                 self._poll.close()
                 self._client.close()
                 self._watch.close()

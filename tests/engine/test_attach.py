@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 import pytest
@@ -224,6 +226,26 @@ def test_a_descriptor_tells_when_there_is_something(engine: Engine) -> None:
         assert session.read_entries(timeout=SOON) == []
 
 
+def test_detaching_ends_what_other_threads_wait_for(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], stdin_open=True) as c:
+        session = c.attach()
+        with ThreadPoolExecutor() as threads:
+            reading = threads.submit(session.read, SOON)
+            writing = threads.submit(session.write, bytes(10 << 20), SOON)
+            with pytest.raises(FutureTimeoutError):
+                writing.result(timeout=0.2)
+            session.detach()
+            session.detach()
+            with pytest.raises(ValueError, match="detached"):
+                reading.result(timeout=SOON)
+            with pytest.raises(ContainerInputClosedError):
+                writing.result(timeout=SOON)
+        with pytest.raises(ValueError, match="detached"):
+            session.write("x")
+        with pytest.raises(ValueError, match="detached"):
+            session.readline()
+
+
 def test_what_is_expected_does_not_come(engine: Engine) -> None:
     with engine.run("host", ["sh", "-c", "echo this; read go"], stdin_open=True) as c, c.attach(logs=True) as session:
         with pytest.raises(WaitTimeoutError):
@@ -257,14 +279,24 @@ with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine
 """
 
 
+def _attach_and_kill(container: Container, engine: Engine) -> None:
+    """Another process that attaches, writes a line and reads it, and is killed."""
+    command = [sys.executable, "-c", _CLIENT, str(engine.settings.root), str(engine.settings.state), container.id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "from a client\n"
+        client.send_signal(signal.SIGKILL)
+
+
+def test_the_end_of_a_client_ends_standard_input_that_is_for_one(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True, stdin_once=True) as c:
+        _attach_and_kill(c, engine)
+        assert c.wait(timeout=SOON) == 0
+
+
 def test_the_end_of_a_client_ends_nothing_else(engine: Engine) -> None:
     with engine.run("host", ["cat"], stdin_open=True) as c, c.attach() as session:
-        settings = engine.settings
-        command = [sys.executable, "-c", _CLIENT, str(settings.root), str(settings.state), c.id]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "from a client\n"
-            client.send_signal(signal.SIGKILL)
+        _attach_and_kill(c, engine)
         assert session.readline(timeout=SOON) == "from a client\n"
         session.write("still here\n")
         assert session.readline(timeout=SOON) == "still here\n"
