@@ -77,6 +77,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
         ├── NetworkAttachError            the kernel refused a step: which, and its answer
         ├── PortInUseError
         ├── PortNotPublishedError
+        ├── FaultUnsupportedError         what a kernel needs to have for a fault of a network
         ├── PortNotOpenError              in the container nothing listens there
         ├── NetworkNotFoundError          which networks there are
         ├── NetworkInUseError             by which containers
@@ -1001,6 +1002,19 @@ class PortNotPublishedError(NetworkError):
     def __str__(self) -> str:
         have = ", ".join(self.published) or "none"
         return f"{self.container!r} does not publish port {self.port} (published: {have}); add it to ports="
+
+
+class FaultUnsupportedError(NetworkError):
+    """The kernel can't bring about ``fault`` on a network: it was built without what it ``needs``, or can't load it."""
+
+    def __init__(self, fault: str, needs: str, detail: str) -> None:
+        super().__init__(fault, needs, detail)
+        self.fault = fault
+        self.needs = needs
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"this kernel can't do {self.fault} on a network: it needs {self.needs} ({self.detail})"
 
 
 class PortNotOpenError(NetworkError):

@@ -15,7 +15,7 @@ from pytest_pycontainer.network.names import with_host, without_host
 from pytest_pycontainer.runtime import messages
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.engine.attachment import Attachment
+    from pytest_pycontainer.engine.attachment import Attachment, Endpoint
     from pytest_pycontainer.engine.network_modes import WantedEndpoint
     from pytest_pycontainer.engine.network_registry import NamedNetwork
 
@@ -41,6 +41,10 @@ class ContainerNetworks(ContainerHandle):
         if self._removed:
             return self._description.addresses
         return self._connection.describe(self.name).addresses
+
+    def _endpoints(self) -> tuple[Endpoint, ...]:
+        """Its places in networks; none for a container of another engine."""
+        return () if self._attachment is None else self._attachment.endpoints
 
     def _connect(self, wanted: WantedEndpoint) -> None:
         """Gives it an interface; see ``Network.connect``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -73,32 +72,17 @@ class ContainerSockets(ContainerHandle):
         return opened
 
     def _inside_network(self, doing: str, function: Callable[[], _T]) -> _T:
-        """Calls the function in the container's network, in a thread that is nowhere else before or after."""
+        """Calls the function in the container's network, in a thread made for it."""
         self._require_present()
         pidfd = self._connection.open_pidfd() if self._state.status == "running" else -1
         if pidfd < 0:
             raise ContainerNotRunningError(self.name, doing, self.status)
-        results: list[_T] = []
-        errors: list[BaseException] = []
-
-        def enter_and_call() -> None:
-            try:
-                namespaces.enter(pidfd, namespaces.NETWORK)
-                results.append(function())
-            except BaseException as error:  # noqa: BLE001  (it is the caller's)
-                errors.append(error)
-
         try:
-            thread = threading.Thread(target=enter_and_call, name="inside a container's network", daemon=True)
-            thread.start()
-            thread.join()
+            return namespaces.call_inside(pidfd, namespaces.NETWORK, function)
+        except ProcessLookupError:  # it has just exited
+            raise ContainerNotRunningError(self.name, doing, "exited") from None
         finally:
             os.close(pidfd)
-        for error in errors:
-            if isinstance(error, ProcessLookupError):  # it has just exited
-                raise ContainerNotRunningError(self.name, doing, "exited") from None
-            raise error
-        return results[0]
 
 
 def _servers(protocol: int) -> list[BoundSocket]:

@@ -54,10 +54,8 @@ from pytest_pycontainer.runtime.spec import (
     RestartPolicy,
     TerminalSize,
 )
-from pytest_pycontainer.runtime.terminal import KIND as TERMINAL_KIND
 
 _SHORT = 12
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ def _limit(
 
 def _process(plan: Plan, hostname: str) -> ProcessSpec:
     always = {"PATH": DEFAULT_PATH} if plan.is_build_step else {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
-    environment = always | ({"TERM": TERMINAL_KIND} if plan.tty else {}) | dict(plan.environment)
+    environment = always | dict(plan.environment)
     privileges = plan.privileges
     return ProcessSpec(
         plan.command,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.engine.network_faults import NetworkFaults
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, parse_endpoint, parse_network_name
 from pytest_pycontainer.errors import InvalidSpecError, NetworkNotFoundError
 from pytest_pycontainer.network.addresses import parse_subnet
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.resources import Resources
 
 
-class Network:
+class Network(NetworkFaults):
     """A network of one engine: its containers reach each other, and are out of reach for those of other networks.
 
     A context manager: leaving it disconnects all containers and removes the network, which ends with the engine at the

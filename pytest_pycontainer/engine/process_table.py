@@ -80,8 +80,9 @@ class _Reading:
         self.state = status["State"].partition("(")[2].rstrip(")\n ")
         self.started_ticks = int(statistics[19])
         self.memory = int(status.get("VmRSS", "0").split()[0]) * 1024
-        arguments = _read(pid, "cmdline").split("\0")
-        self.command = tuple(arguments[:-1]) or (status["Name"].strip(),)
+        # Who has put a title of its own there has left the rest of the space empty.
+        arguments = _read(pid, "cmdline").rstrip("\0")
+        self.command = tuple(arguments.split("\0")) if arguments else (status["Name"].strip(),)
 
 
 def _in_container(uid: int, uid_map: str) -> int:

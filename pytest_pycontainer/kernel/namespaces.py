@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from pytest_pycontainer.kernel import libc
+
+_T = TypeVar("_T")
 
 MOUNT: Final = 0x00020000
 CGROUP: Final = 0x02000000
@@ -52,6 +54,32 @@ def inside(descriptor: int, kind: int) -> Iterator[None]:
             enter(own, kind)
     finally:
         os.close(own)
+
+
+def call_inside(descriptor: int, kinds: int, function: Callable[[], _T]) -> _T:
+    """Calls the function in namespaces as ``enter`` takes them, in a thread that is nowhere else before or after.
+
+    The calling thread stays where it is, with whatever a signal has it do meanwhile. For kinds that a thread can have
+    of its own: not PID, not USER, and not MOUNT.
+    """
+    import threading  # which the spawner has no use for
+
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def enter_and_call() -> None:
+        try:
+            enter(descriptor, kinds)
+            results.append(function())
+        except BaseException as error:  # noqa: BLE001  (it is the caller's)
+            errors.append(error)
+
+    thread = threading.Thread(target=enter_and_call, daemon=True)
+    thread.start()
+    thread.join()
+    for error in errors:
+        raise error
+    return results[0]
 
 
 def open_of(process: int, kind: int) -> int:

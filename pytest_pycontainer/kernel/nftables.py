@@ -19,6 +19,7 @@ NETFILTER: Final = 12
 
 INET: Final = 1
 IPV4: Final = 2
+BRIDGE: Final = 7
 
 PREROUTING: Final = 0
 FORWARD: Final = 2
@@ -43,6 +44,7 @@ _NEW_TABLE = _SUBSYSTEM | 0
 _DELETE_TABLE = _SUBSYSTEM | 2
 _NEW_CHAIN = _SUBSYSTEM | 3
 _NEW_RULE = _SUBSYSTEM | 6
+_DELETE_RULE = _SUBSYSTEM | 8
 _NEW_SET = _SUBSYSTEM | 9
 _NEW_ELEMENT = _SUBSYSTEM | 12
 _DELETE_ELEMENT = _SUBSYSTEM | 14
@@ -54,14 +56,19 @@ _LIST_ELEMENT = 1
 _DATA_VALUE = 1
 _DATA_VERDICT = 2
 
+_META_ETHERNET_TYPE = 1
 _META_INPUT_NAME = 6
 _META_OUTPUT_NAME = 7
 _META_FAMILY = 15
 _META_PROTOCOL = 16
 _CT_STATE = 0
 _CT_STATUS = 2
+_ARP = 0x0806
 _EQUAL = 0
 _NOT_EQUAL = 1
+_LESS = 2
+_RANDOM = 1
+_TO_NETWORK_ORDER = 1
 _DROP = 0
 _ACCEPT = 1
 _VERDICT_REGISTER = 0
@@ -83,8 +90,8 @@ def _big(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack(">I", value & 0xFFFFFFFF))
 
 
-def _message(kind: int, step: str, *attributes: bytes, flags: int = 0) -> Message:
-    return Message(kind, struct.pack(">BBH", INET, 0, 0) + b"".join(attributes), step, flags)
+def _message(kind: int, step: str, *attributes: bytes, flags: int = 0, family: int = INET) -> Message:
+    return Message(kind, struct.pack(">BBH", family, 0, 0) + b"".join(attributes), step, flags)
 
 
 def commit(endpoint: NetlinkSocket, changes: Sequence[Message]) -> None:
@@ -95,24 +102,26 @@ def commit(endpoint: NetlinkSocket, changes: Sequence[Message]) -> None:
     endpoint.request([begin, *changes, end], acknowledged=-2)
 
 
-# Objects. Every table is of the family inet, which sees IPv4 and IPv6.
+# Objects. A table is of the family inet, which sees IPv4 and IPv6, unless it is said to be of another.
 
 
-def create_owned_table(name: str) -> Message:
+def create_owned_table(name: str, *, family: int = INET) -> Message:
     """A table that only this socket can change, and that the kernel deletes with it (Linux 5.12)."""
     step = f"create the nftables table {name}"
-    return _message(_NEW_TABLE, step, text(1, name), _big(2, _TABLE_OWNED), flags=CREATE | EXCLUSIVE)
+    return _message(_NEW_TABLE, step, text(1, name), _big(2, _TABLE_OWNED), flags=CREATE | EXCLUSIVE, family=family)
 
 
 def delete_table(name: str) -> Message:
     return _message(_DELETE_TABLE, f"delete the nftables table {name}", text(1, name))
 
 
-def create_chain(table: str, name: str, kind: str, hook: int, priority: int) -> Message:
+def create_chain(table: str, name: str, kind: str, hook: int, priority: int, *, family: int = INET) -> Message:
     """A base chain: ``kind`` is ``filter`` or ``nat``. What no rule decides is accepted."""
     where = nested(4, _big(1, hook), _big(2, priority))
     attributes = (text(1, table), text(3, name), where, _big(5, _ACCEPT), text(7, kind))
-    return _message(_NEW_CHAIN, f"create the nftables chain {name}", *attributes, flags=CREATE | EXCLUSIVE)
+    return _message(
+        _NEW_CHAIN, f"create the nftables chain {name}", *attributes, flags=CREATE | EXCLUSIVE, family=family
+    )
 
 
 def create_map(table: str, name: str, key: Sequence[int], value: Sequence[int]) -> Message:
@@ -158,10 +167,18 @@ def delete_element(table: str, map_name: str, key: Sequence[bytes]) -> Message:
     return _message(_DELETE_ELEMENT, f"take from the nftables map {map_name}", *attributes)
 
 
-def add_rule(table: str, chain: str, *expressions: bytes) -> Message:
+def delete_rules(table: str, chain: str, *, family: int = INET) -> Message:
+    """Empties a chain."""
+    step = f"empty the nftables chain {chain}"
+    return _message(_DELETE_RULE, step, text(1, table), text(2, chain), family=family)
+
+
+def add_rule(table: str, chain: str, *expressions: bytes, family: int = INET) -> Message:
     """Appends a rule: its expressions in order, until one does not match."""
     attributes = (text(1, table), text(2, chain), nested(4, *expressions))
-    return _message(_NEW_RULE, f"add a rule to the nftables chain {chain}", *attributes, flags=CREATE | _APPEND)
+    return _message(
+        _NEW_RULE, f"add a rule to the nftables chain {chain}", *attributes, flags=CREATE | _APPEND, family=family
+    )
 
 
 # Expressions
@@ -211,6 +228,11 @@ def if_ipv4() -> bytes:
 
 def unless_ipv4() -> bytes:
     return _meta(_META_FAMILY) + _compare(bytes([IPV4]), equal=False)
+
+
+def unless_arp() -> bytes:
+    """In the family bridge, which sees what asks for hardware addresses too."""
+    return _meta(_META_ETHERNET_TYPE) + _compare(struct.pack(">H", _ARP), equal=False)
 
 
 def _name(name: str, *, prefix: bool) -> bytes:
@@ -273,6 +295,18 @@ def translate_destination(address: Register, port: Register) -> bytes:
 def masquerade() -> bytes:
     """The source becomes the address of the interface that the packet leaves by."""
     return _expression("masq")
+
+
+def if_by_chance(parts: int, of: int) -> bytes:
+    """In ``parts`` cases ``of`` so many, at random."""
+    register = _big(1, _FIRST.number)
+    draw = _expression("numgen", register, _big(2, of), _big(3, _RANDOM))
+    # A number is compared as bytes, from the left.
+    swap = _expression(
+        "byteorder", register, _big(2, _FIRST.number), _big(3, _TO_NETWORK_ORDER), _big(4, 4), _big(5, 4)
+    )
+    bound = nested(3, attribute(_DATA_VALUE, struct.pack(">I", parts)))
+    return draw + swap + _expression("cmp", register, _big(2, _LESS), bound)
 
 
 def _verdict(code: int) -> bytes:

@@ -30,6 +30,7 @@ from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSock
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace, VethEnd
 from pytest_pycontainer.network import rules
 from pytest_pycontainer.network.addresses import AddressPool, free_subnets, obstructs, parse_pool
+from pytest_pycontainer.network.faults import Fault, Interface, NetworkFaults, OpenInterface
 from pytest_pycontainer.network.forwarding import Forwarding
 from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.network.publishing import PublishedPorts
@@ -56,6 +57,7 @@ class Network:
         addresses: AddressPool,
         mtu: int,
         name: str,
+        namespace: int,
         switch: NetlinkSocket,
         netfilter: NetlinkSocket,
         *,
@@ -70,6 +72,7 @@ class Network:
         self._switch = switch
         self._netfilter = netfilter
         self._published = PublishedPorts(name, netfilter)
+        self._faults = NetworkFaults(namespace, switch, lambda address: Interface(_index(address), _port(address)))
         self._lock = threading.Lock()
         self._resources = ExitStack()
         self._closed = False
@@ -127,8 +130,11 @@ class Network:
                     raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
                 forwarding.turn_on()
             addresses = AddressPool(candidate)
-            network = cls(addresses, mtu, _name(candidate), switch_socket, netfilter, internal=internal)
+            network = cls(
+                addresses, mtu, _name(candidate), switch.descriptor, switch_socket, netfilter, internal=internal
+            )
             network._resources.callback(network._published.close)
+            network._resources.callback(network._faults.close)
             network._resources.push(resources.pop_all())
             return network
 
@@ -147,8 +153,10 @@ class Network:
 
     def release(self, address: ipaddress.IPv4Address) -> None:
         """Gives an address back. The interface that had it is detached, or goes with its container's namespace."""
-        with self._lock:
+        with self._lock, _refusals():
             self._addresses.release(address)
+            if not self._closed:
+                self._faults.forget(address)
 
     def attach(
         self,
@@ -223,6 +231,28 @@ class Network:
         """Frees the host's port. Nothing happens for one that is not published (any more)."""
         with self._lock, _refusals():
             self._published.unpublish(port)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What goes wrong now on request."""
+        return self._faults.present
+
+    def add_fault(self, fault: Fault, open_interface: OpenInterface) -> None:
+        """Brings a fault about. Raises FaultUnsupportedError and NetworkAttachError; then all is as it was."""
+        with self._lock, _refusals():
+            self._check_open("bring about a fault")
+            self._faults.add(fault, open_interface)
+
+    def remove_fault(self, fault: Fault, open_interface: OpenInterface) -> None:
+        """Undoes a fault. Nothing happens for one that is undone."""
+        with self._lock, _refusals():
+            if not self._closed:
+                self._faults.remove(fault, open_interface)
+
+    @staticmethod
+    def container_interface(address: ipaddress.IPv4Address, number: int = 0) -> Interface:
+        """What ``eth{number}`` of the container with that address is called in the container."""
+        return Interface(_index(address, number), f"eth{number}")
 
     def close(self) -> None:
         """Takes everything away: uplink, table, forwarding, ports. Again is harmless.

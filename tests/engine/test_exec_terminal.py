@@ -27,6 +27,16 @@ def test_another_size_and_kind(sleeper: Container) -> None:
     assert sleeper.exec(["sh", "-c", "echo $TERM"]).stdout == "\n"
 
 
+def test_the_containers_own_terminal_is_not_that_of_what_is_executed(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "echo $TERM $(tty); exec sleep 1000"], tty=True) as c:
+        while "\n" not in c.logs():
+            assert not c.exited_within(0.01)
+        kind, own = c.logs().split()
+        assert kind == "xterm"
+        assert c.exec(["sh", "-c", "echo $TERM; tty"]).stdout == "\nnot a tty\n"
+        assert c.exec("tty", tty=True).stdout.strip() not in (own, "not a tty")
+
+
 def test_it_belongs_to_the_user(sleeper: Container) -> None:
     result = sleeper.exec(["sh", "-c", "stat -c '%U %t' $(tty); echo again > /dev/tty"], tty=True, user="nobody")
     assert result.stdout == "nobody 88\r\nagain\r\n"
