@@ -123,13 +123,12 @@ def _open_first_process(records: ContainerRecords, name: str, field: str) -> int
     except OSError as error:  # its monitor has just ended
         raise ContainerNotFoundError(name) from error
     with closing(connection):
+        # Asked first: who is asked looks whether the command runs by now.
+        shareable = connection.describe(record.name).namespaces.shareable_ipc
         pidfd = connection.open_pidfd()
         if pidfd < 0:
             raise ContainerNotRunningError(record.name, f"share the {field} namespace of", connection.state.status)
-        try:
-            if field == "ipc" and not connection.describe(record.name).namespaces.shareable_ipc:
-                raise IpcNotShareableError(record.name)
-        except BaseException:
+        if field == "ipc" and not shareable:
             os.close(pidfd)
-            raise
+            raise IpcNotShareableError(record.name)
         return pidfd
