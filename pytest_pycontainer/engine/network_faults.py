@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -80,14 +79,15 @@ class NetworkFaults:
 
         A container's answer to another is thus later by twice the delay.
         """
-        _check("seconds", seconds, 0 < seconds <= _LONGEST_SECONDS, f"more than 0, and {_LONGEST_SECONDS:g} at most")
-        _check("jitter", jitter, 0 <= jitter <= seconds, "from 0 to the delay itself")
+        _check("seconds", seconds, _LONGEST_SECONDS)
+        if jitter != 0:
+            _check("jitter", jitter, seconds)
         fault = Delay(self._addresses(containers), round(seconds * 1e9), round(jitter * 1e9))
         return self._bring_about(f"delay of {seconds:g} s", fault)
 
     def loss(self, containers: Containers, probability: float) -> NetworkFault:
         """Loses packets to and from these containers at random, each with that probability (1: all of them)."""
-        _check("probability", probability, 0 < probability <= 1, "more than 0, and 1 at most")
+        _check("probability", probability, 1)
         fault = Loss(self._addresses(containers), max(1, round(probability * _MILLION)))
         return self._bring_about(f"loss of {probability:g}", fault)
 
@@ -144,6 +144,6 @@ class NetworkFaults:
             yield found
 
 
-def _check(field: str, value: object, fits: bool, wanted: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not fits:
-        raise InvalidSpecError(field, repr(value), f"a number, {wanted}")
+def _check(field: str, value: object, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise InvalidSpecError(field, repr(value), f"a number, more than 0 and {most:g} at most")
