@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_inner_mounts_are_not_hidden_whatever_their_order(engine: Engine, tmp_pa
     assert said == "innerme\n"
 
 
-def test_what_is_mounted_later_shows_with_rslave_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("userns", ["host", "auto"])
+def test_what_is_mounted_later_shows_with_rslave_only(tmp_path: Path, userns: Literal["host", "auto"]) -> None:
     shared = tmp_path / "shared"
     (shared / "sub").mkdir(parents=True)
     mount.bind(str(shared), str(shared))
@@ -83,7 +85,7 @@ def test_what_is_mounted_later_shows_with_rslave_only(tmp_path: Path) -> None:
         with Engine(Settings(root=tmp_path / "store", state=tmp_path / "state")) as engine:
             command = ["sleep", "1000"]
             volumes = [f"{shared}:/slave:rslave", f"{shared}:/private"]
-            with engine.run("host", command, volumes=volumes) as container:
+            with engine.run("host", command, volumes=volumes, userns=userns) as container:
                 mount.mount("tmpfs", str(shared / "sub"), "tmpfs")
                 try:
                     (shared / "sub/file").touch()
