@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -214,7 +213,7 @@ class _LastLines:
             if self.bytes_at_most is not None:
                 data = data[max(0, len(data) - (self.bytes_at_most - size)) :]
             if data:
-                found.appendleft(replace(entry, data=data))
+                found.appendleft(entry._replace(data=data))
             size += len(data)
             to_pass -= here
             if to_pass <= 0:
@@ -239,6 +238,8 @@ class Lines:
     def __init__(self, *, timestamps: bool) -> None:
         self._timestamps = timestamps
         self._begun: dict[int, bytes] = {}
+        self._seconds = -1
+        self._date = ""
 
     def of(self, entries: Iterable[LogEntry]) -> Iterator[bytes]:
         """The lines that are complete now, with their ends."""
@@ -261,4 +262,6 @@ class Lines:
         if not self._timestamps:
             return b""
         seconds, nanoseconds = divmod(moment, _NANOSECONDS)
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z ".encode()
+        if seconds != self._seconds:  # most lines are of the same second as the one before
+            self._seconds, self._date = seconds, f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+        return f"{self._date}.{nanoseconds:09}Z ".encode()

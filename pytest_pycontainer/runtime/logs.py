@@ -13,7 +13,7 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pytest_pycontainer.runtime.spec import LogLimits
 
@@ -28,9 +28,11 @@ _HEADER = struct.Struct("<QBI")
 _NAME = "log."
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """What one write brought: ``time`` in nanoseconds since the epoch, ``stream`` STDOUT or STDERR."""
+class LogEntry(NamedTuple):
+    """What one write brought: ``time`` in nanoseconds since the epoch, ``stream`` STDOUT or STDERR.
+
+    A log may have millions, and a tuple is made in a third of the time of a frozen dataclass.
+    """
 
     time: int
     stream: int
@@ -115,11 +117,10 @@ def read(file: int, offset: int, at_most: int | None = None) -> tuple[list[LogEn
     data = os.pread(file, _READ_SIZE if at_most is None else min(_READ_SIZE, at_most), offset)
     entries = []
     begin = 0
-    while begin + _HEADER.size <= len(data):
+    while (content := begin + _HEADER.size) <= len(data):
         moment, stream, length = _HEADER.unpack_from(data, begin)
-        end = begin + _HEADER.size + length
-        if end > len(data):
+        if content + length > len(data):
             break
-        entries.append(LogEntry(moment, stream, data[begin + _HEADER.size : end]))
-        begin = end
+        begin = content + length
+        entries.append(LogEntry(moment, stream, data[content:begin]))
     return entries, offset + begin
