@@ -105,7 +105,8 @@ class ContainerProcess:
         if not self._closed:
             self._closed = True
             self._streams.close()
-            os.close(self._pidfd)
+            pidfd, self._pidfd = self._pidfd, -1
+            os.close(pidfd)
 
     # How it is
 
@@ -137,7 +138,9 @@ class ContainerProcess:
         self._streams.close_input()
 
     def send_signal(self, signal: int | str) -> None:
-        """Sends it a signal, by number or name. One that has ended is no error."""
+        """Sends it a signal, by number or name. One that has ended is no error. Raises ValueError after ``close``."""
+        if self._closed:
+            raise ValueError("the handle on this process is closed")
         with suppress(ProcessLookupError):
             signals.pidfd_send_signal(self._pidfd, arguments.parse_signal(signal))
 
@@ -189,7 +192,8 @@ def end_group(pidfd: int) -> None:
         signals.pidfd_send_signal(pidfd, signals.SIGKILL, None, _PROCESS_GROUP)
     except OSError as error:
         if error.errno != errno.ESRCH:
-            signals.pidfd_send_signal(pidfd, signals.SIGKILL)
+            with suppress(ProcessLookupError):
+                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
 
 
 def as_source(stdin: Input) -> Callable[[], bytes]:

@@ -271,10 +271,15 @@ def _read_some(output: Output) -> int:
     if not piece:
         _end(output)
     elif output.sink is not None:
-        output.sink.write(piece)
+        _write_all(output.sink, piece)
     else:
         output.buffer += piece
     return len(piece)
+
+
+def _write_all(sink: BinaryIO, piece: bytes) -> None:
+    while (written := sink.write(piece)) is not None and written < len(piece):
+        piece = piece[written:]  # an unbuffered file may take less
 
 
 def _read_rest(output: Output) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -15,6 +16,10 @@ from pytest_pycontainer.runtime.state import SOCKET_NAME, ContainerState
 _WAITING_AT_MOST = 128
 # Who sends a message at all sends the whole of it at once.
 _REST_OF_A_MESSAGE_SECONDS = 5.0
+
+
+# What can't be served for want of these must not end the container: who asked finds the socket for the answer closed.
+_OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Clients:
@@ -71,12 +76,19 @@ class Clients:
             received = messages.receive(client)
         except TimeoutError:
             received = None
+        except OSError as error:
+            if error.errno in _OUT_OF_ROOM:
+                return
+            raise
         if received is None:
             self._drop(client)
             return
         request, descriptors = received
         try:
             self._serve(request, descriptors)
+        except OSError as error:
+            if error.errno not in _OUT_OF_ROOM:
+                raise
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable, Sequence
@@ -43,18 +44,20 @@ class Executions:
         caller = _Caller(self._loop, socket.socket(fileno=os.dup(answer)))
         terminal_end: socket.socket | None = None
         try:
-            if request.terminal is None:
-                caller.outputs = _reading_ends(streams[1:])
-            else:
-                terminal, terminal_end = socket.socketpair()
-                caller.await_terminal(terminal)
+            with step("make room for a process"):
+                if request.terminal is None:
+                    caller.outputs = _reading_ends(streams[1:])
+                else:
+                    terminal, terminal_end = socket.socketpair()
+                    caller.await_terminal(terminal)
             ended = partial(self._tell_exit, caller)
             pidfd = self.fork(request.process, init, report, streams, ended, request.terminal, terminal_end)
+            numbers = numbers_of(pidfd)
         except StepFailed as failure:
             messages.tell(caller.answer, failure.failed)
             caller.let_go()
         else:
-            messages.tell(caller.answer, messages.Executing(*numbers_of(pidfd)), [pidfd])
+            messages.tell(caller.answer, messages.Executing(*numbers), [pidfd])
         finally:
             if terminal_end is not None:
                 terminal_end.close()
@@ -84,7 +87,7 @@ class Executions:
                     run_execute(process, cgroup, init, report, streams, self._ids, terminal, terminal_channel)
             finally:
                 namespaces.enter(self._own_pids, namespaces.PID)
-            pidfd = os.pidfd_open(pid)
+            pidfd = _open_pidfd(pid)
         self._loop.watch(pidfd, lambda: self._end(pidfd, pid, ended))
         return pidfd
 
@@ -149,6 +152,15 @@ class _Caller:
             if not data:
                 self._loop.unwatch(output)
                 os.close(output)
+
+
+def _open_pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # no descriptor is left: nobody could tell when it has ended
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _reading_ends(streams: Sequence[int]) -> list[int]:

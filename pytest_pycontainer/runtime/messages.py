@@ -7,6 +7,7 @@ reach, so that unpickling trusts nobody new.
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import select
 import socket
@@ -346,10 +347,11 @@ def has_come(channel: socket.socket, seconds: float | None = 0.0) -> bool:
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and its descriptors (close-on-exec), or None when the other end is gone.
 
-    Raises TimeoutError when the socket has a time limit that passes.
+    Raises TimeoutError when the socket has a time limit that passes, and OSError (EMFILE), with the message read, when
+    this process can't have all of its descriptors.
     """
     try:
-        start, descriptors = _receive_descriptors(channel)
+        start, descriptors, all_there = _receive_descriptors(channel)
         header = start + _receive_exactly(channel, _LENGTH.size - len(start)) if start else b""
         if len(header) < _LENGTH.size:
             return None
@@ -359,6 +361,10 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
         return None
     if len(body) < length:
         return None
+    if not all_there:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise OSError(errno.EMFILE, "a message's descriptors are more than this process may have open")
     message: Message = pickle.loads(body)  # noqa: S301  (see the module's docstring)
     return message, descriptors
 
@@ -367,13 +373,13 @@ def _receive_descriptors(channel: socket.socket) -> tuple[bytes, list[int]]:
     # Not socket.recv_fds: it drops its flags before Python 3.12, and without close-on-exec the descriptors would be
     # there in every program that is executed.
     space = socket.CMSG_LEN(_DESCRIPTORS_AT_MOST * _DESCRIPTOR.size)
-    start, ancillary, _, _ = channel.recvmsg(_LENGTH.size, space, socket.MSG_CMSG_CLOEXEC)
+    start, ancillary, flags, _ = channel.recvmsg(_LENGTH.size, space, socket.MSG_CMSG_CLOEXEC)
     descriptors: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             whole = len(data) - len(data) % _DESCRIPTOR.size
             descriptors += [number for (number,) in _DESCRIPTOR.iter_unpack(data[:whole])]
-    return start, descriptors
+    return start, descriptors, not flags & socket.MSG_CTRUNC
 
 
 def _receive_exactly(channel: socket.socket, size: int) -> bytes:

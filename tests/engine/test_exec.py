@@ -7,11 +7,13 @@ import io
 import os
 import pickle
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +368,21 @@ def test_many_leave_nothing_in_the_monitor(sleeper: Container) -> None:
             return
         sleeper.exited_within(0.01)
     assert _belongings(monitor) == before
+
+
+def test_a_monitor_without_room_for_descriptors_refuses_and_goes_on(sleeper: Container) -> None:
+    monitor = int(_field(sleeper.pid, "PPid"))
+    have = sleeper.exec("true").exit_code + len(list(Path(f"/proc/{monitor}/fd").iterdir()))
+    before = resource.prlimit(monitor, resource.RLIMIT_NOFILE)
+    for room in range(12):
+        resource.prlimit(monitor, resource.RLIMIT_NOFILE, (have + room, before[1]))
+        with suppress(ContainerNotRunningError, ExecStartError):
+            sleeper.exec("true", timeout=60)
+        with suppress(ContainerNotRunningError, ExecStartError):
+            sleeper.exec("true", tty=True, timeout=60)
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, before)
+    assert sleeper.exec("echo whole").stdout == "whole\n"
+    assert len(sleeper.processes()) == 1
 
 
 def _belongings(process: Path) -> tuple[int, list[str]]:
