@@ -32,6 +32,7 @@ from pytest_pycontainer.runtime.process import (
 from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.root import mount_whole_root
 from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.shared_namespaces import join_namespace, open_shared_memory
 from pytest_pycontainer.runtime.spec import IdMap, Namespaces
 from pytest_pycontainer.runtime.streams import open_streams
 from pytest_pycontainer.runtime.terminal import KIND as TERMINAL_KIND
@@ -77,7 +78,7 @@ def run_init(
             hierarchies = cgroups.joined(request.place.cgroup)
         _make_namespaces(channel, network, request.namespaces, joined)
         if mounter is None:
-            shared_memory = _shared_memory(joined)
+            shared_memory = open_shared_memory(joined)
             prepare_system_directories(points.system, request.system, hierarchies, request.namespaces, shared_memory)
         else:
             messages.send(mounter, messages.Created())
@@ -145,8 +146,7 @@ def _make_namespaces(
 ) -> None:
     for kind, pidfd in joined.items():
         if kind != namespaces.PID:  # that one it is forked into
-            with step(f"join another container's {namespaces.NAMES[kind]} namespace"):
-                namespaces.enter(pidfd, kind)
+            join_namespace(pidfd, kind)
     others = sum(joined) | shared.machine | (0 if network is None else namespaces.NETWORK)
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES & ~others)
@@ -162,21 +162,6 @@ def _make_namespaces(
         messages.send(channel, messages.Created(), [pidfd, own_network, route_socket.fileno()])
         os.close(pidfd)
         os.close(own_network)
-
-
-def _shared_memory(joined: Mapping[int, int]) -> int:
-    """What the container whose IPC namespace is joined has as /dev/shm, as a detached mount; -1 if there is none."""
-    if namespaces.IPC not in joined:
-        return -1
-    with step("find the other container's /dev/shm"):
-        own = namespaces.open_own(namespaces.MOUNT)
-        # Its root is ours for a moment: a mount can be cloned only by who is in its namespace.
-        namespaces.enter(joined[namespaces.IPC], namespaces.MOUNT)
-        try:
-            other = mount.open_in_root(os.open("/", os.O_PATH), "dev/shm", os.O_PATH | os.O_DIRECTORY, follow=False)
-            return mount.clone_tree(other)
-        finally:
-            namespaces.enter(own, namespaces.MOUNT)
 
 
 def _prepare_network(ids: IdMap | None) -> None:

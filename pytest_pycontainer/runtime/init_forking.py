@@ -22,6 +22,7 @@ from pytest_pycontainer.runtime.messages import Failed, Prepare
 from pytest_pycontainer.runtime.mounter import run_mounter
 from pytest_pycontainer.runtime.process import close_all_but, own_stream
 from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.shared_namespaces import join_namespace
 from pytest_pycontainer.runtime.spec import IdMap
 from pytest_pycontainer.runtime.user_namespace import enter_user_namespace, make_user_namespace
 
@@ -70,11 +71,7 @@ class InitForker:
     def _lead_child(self) -> None:
         wanted = self._request.namespaces
         if namespaces.PID in self._joined:
-            try:
-                namespaces.enter(self._joined[namespaces.PID], namespaces.PID)
-            except ProcessLookupError as error:
-                detail = "the container that it is shared with has ended"
-                raise StepFailed(Failed("join another container's PID namespace", error.errno or 0, detail)) from error
+            join_namespace(self._joined[namespaces.PID], namespaces.PID)
         elif not wanted.machine & namespaces.PID:
             namespaces.unshare(namespaces.PID)
 

@@ -168,14 +168,27 @@ def test_another_processs_container(engine: Engine) -> None:
         assert Path(f"/proc/{container.pid}/ns/pid").readlink() == Path(f"/proc/{donor.pid}/ns/pid").readlink()
 
 
+@pytest.mark.parametrize("option", ["pid", "ipc"])
+def test_what_has_ended_is_not_joined_again(engine: Engine, option: str) -> None:
+    with engine.run("host", ["sleep", "60"], ipc="shareable") as donor:
+        options: dict[str, Any] = {option: f"container:{donor.name}"}
+        with engine.run("host", ["true"], **options) as container:
+            container.wait(_SECONDS)
+            container.start()  # again in the same
+            container.wait(_SECONDS)
+            donor.kill()
+            donor.wait(_SECONDS)
+
+            with pytest.raises(ContainerStartError, match=f"{option} namespace.*has ended"):
+                container.start()
+
+
 def test_it_ends_with_the_one_whose_processes_it_shares(engine: Engine) -> None:
     with engine.run("host", ["sleep", "60"]) as donor:
         container = engine.run("host", ["sleep", "60"], pid=f"container:{donor.name}")
         donor.kill()
 
         assert container.wait(_SECONDS) == 128 + signal.SIGKILL
-        with pytest.raises(ContainerStartError, match="has ended"):
-            container.start()
         container.remove()
 
 
