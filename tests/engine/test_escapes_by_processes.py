@@ -47,19 +47,18 @@ def test_a_process_that_enters_can_not_be_looked_into(engine: Engine, user: str 
         assert container.logs().splitlines()[-1] == "True []"
 
 
-@pytest.mark.parametrize("number", [*range(3, 16), 100])
 @pytest.mark.parametrize("path", ["/proc/self/fd/{}", "/proc/self/fd/{}/../../..", "/proc/1/fd/{}"])
-def test_no_descriptor_leads_out(engine: Engine, number: int, path: str) -> None:
+def test_no_descriptor_leads_out(engine: Engine, path: str) -> None:
     """CVE-2024-21626: a working directory by way of a descriptor that the engine had left open."""
-    script = ["sh", "-c", "cd ../../../../../../..; pwd; ls .dockerenv marked"]
-    marked = {"tmpfs": {"/marked": ""}, "workdir": path.format(number)}
-    try:
-        with engine.run("host", script, **marked) as container:  # type: ignore[arg-type]
-            container.wait(30)
-            assert "marked" in container.logs()
-    except ContainerStartError as error:
-        if "working directory" not in str(error):
-            raise
+    script = ["sh", "-c", "cd ../../../../../../..; ls"]
+    for number in (*range(3, 24), 100):
+        try:
+            with engine.run("host", script, tmpfs={"/marked": ""}, workdir=path.format(number)) as container:
+                container.wait(30)
+                assert "marked" in container.logs(), number
+        except ContainerStartError as error:
+            if "working directory" not in str(error):
+                raise
 
 
 @pytest.fixture
