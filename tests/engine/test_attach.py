@@ -351,10 +351,10 @@ def test_a_terminal_is_resized(shell: Container) -> None:
         session.read_until(PROMPT, timeout=SOON)
         _at_prompt(session, "trap 'echo changed to $(stty size)' WINCH")
         session.resize(132, 50)
-        session.write("\n")
+        session.write(":\n")  # after a command, a shell looks at signals
         assert "changed to 50 132\r\n" in session.read_until(r"changed to \d+ \d+\s+", timeout=SOON)
         shell.resize(80, 24)
-        session.write("\n")
+        session.write(":\n")  # after a command, a shell looks at signals
         session.read_until(r"changed to 24 80\s+", timeout=SOON)
         with pytest.raises(InvalidSpecError, match="columns"):
             shell.resize(-1, 24)
