@@ -81,7 +81,7 @@ def run_init(
             shared_memory = open_shared_memory(joined)
             prepare_system_directories(points.system, request.system, hierarchies, request.namespaces, shared_memory)
         else:
-            messages.send(mounter, messages.Created())
+            messages.tell(mounter, messages.Created())
         launch = _await(channel, messages.Launch)
         spec = launch.spec
         if spec.host_network:
@@ -193,7 +193,7 @@ def _set_sysctls(sysctls: tuple[tuple[str, str], ...], parameters: int) -> None:
 
 
 def _receive_root(mounter: socket.socket, launch: messages.Launch) -> int:
-    messages.send(mounter, launch)
+    messages.tell(mounter, launch)
     received = messages.receive(mounter)
     if received is None:
         raise StepFailed(messages.Failed("mount the root file system", 0, "the process that does it has died"))

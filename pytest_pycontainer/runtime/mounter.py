@@ -56,11 +56,18 @@ def run_mounter(
         adjust_oom_score(launch.spec.process, pid_on_this_machine(init))
         messages.send(channel, messages.Done(), [_mount(launch, ids, user_namespace, points)])
     except StepFailed as failure:
-        messages.tell(channel, failure.failed)
+        _tell_failed(channel, failure.failed)
     except Exception as error:  # noqa: BLE001  (nobody else would tell of it)
-        messages.tell(channel, messages.Failed("mount for the container's users", 0, repr(error)))
+        _tell_failed(channel, messages.Failed("mount for the container's users", 0, repr(error)))
     finally:
         os._exit(0)
+
+
+def _tell_failed(channel: socket.socket, failed: messages.Failed) -> None:
+    messages.tell(channel, failed)
+    # What is said to an end that was closed without listening takes with it what that has said.
+    while messages.receive(channel) is not None:
+        pass
 
 
 def _mount(launch: messages.Launch, ids: IdMap, user_namespace: int, points: MountPoints) -> int:

@@ -11,7 +11,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -293,6 +293,12 @@ def test_a_file_system_that_cannot_be_mapped(engine: Engine, tmp_path: Path) -> 
             unmappable.run("host", ["true"], userns="auto")
     finally:
         mount.detach(str(tmp_path))
+
+
+@pytest.mark.parametrize("userns", ["auto", "host"])
+def test_what_fails_before_the_launch_is_told_of(engine: Engine, userns: Literal["auto", "host"]) -> None:
+    with pytest.raises(ContainerStartError, match="make /dev/null/below"):
+        engine.run("host", ["true"], devices=["/dev/zero:/dev/null/below"], userns=userns)
 
 
 def owner_of(container: Container, path: str) -> tuple[int, int]:
