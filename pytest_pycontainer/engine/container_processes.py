@@ -114,6 +114,7 @@ class ContainerProcesses(ContainerHandle):
             raise InvalidSpecError("command", str(command), "at least the name of a program")
         own = self._spec.process
         user = options.get("user")
+        privileged = arguments.parse_flag("privileged", options.get("privileged"))
         environment = arguments.parse_environment(options.get("env"))
         return replace(
             own,
@@ -121,7 +122,7 @@ class ContainerProcesses(ContainerHandle):
             environment=(*own.environment, *(f"{name}={value}" for name, value in environment.items())),
             user=own.user if user is None else arguments.parse_user(user) or "",
             working_directory=arguments.parse_text("workdir", options.get("workdir")) or own.working_directory,
-            capabilities=_all_capabilities() if options.get("privileged") else own.capabilities,
+            capabilities=_all_capabilities() if privileged else own.capabilities,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
 import time
@@ -19,6 +20,7 @@ from pytest_pycontainer.errors import (
     ContainerError,
     ContainerNotRunningError,
     ExecStartError,
+    InvalidSpecError,
     WaitTimeoutError,
 )
 from pytest_pycontainer.runtime import messages
@@ -30,11 +32,12 @@ _START_SECONDS = 60.0
 _END_SECONDS = 5.0
 
 # subprocess's own values: who runs commands with it gives the same here.
+PIPE: Final = -1
 STDOUT: Final = -2
 DEVNULL: Final = -3
 
 Destination: TypeAlias = BinaryIO | int | None
-"""Where an output goes: None to be read, a file, ``subprocess.DEVNULL``, and for errors ``subprocess.STDOUT``."""
+"""Where an output goes: None to be read, a binary file, ``subprocess.DEVNULL``, for errors ``subprocess.STDOUT``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class Streams:
     stderr: Destination = None
     terminal: TerminalSize | None = None
     detached: bool = False
+
+    def __post_init__(self) -> None:
+        _check_destination("stdout", self.stdout, (PIPE, DEVNULL))
+        _check_destination("stderr", self.stderr, (PIPE, DEVNULL, STDOUT))
 
 
 def start_process(
@@ -106,6 +113,16 @@ def start_process(
         terminal=streams.terminal is not None,
         detached=streams.detached,
     )
+
+
+def _check_destination(field: str, destination: Destination, constants: tuple[int, ...]) -> None:
+    known = destination is None or (
+        destination in constants if isinstance(destination, int) else hasattr(destination, "write")
+    )
+    if not known or isinstance(destination, io.TextIOBase):
+        raise InvalidSpecError(
+            field, repr(destination), "a file opened in binary mode, or one of subprocess's constants"
+        )
 
 
 def _as_sink(destination: Destination) -> BinaryIO | None:

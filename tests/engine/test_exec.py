@@ -127,6 +127,7 @@ def test_outputs_can_go_to_files_or_nowhere(sleeper: Container, tmp_path: Path) 
         result = sleeper.exec(["sh", "-c", "echo out; echo err >&2"], stdout=output, stderr=subprocess.DEVNULL)
     assert (tmp_path / "output").read_text() == "out\n"
     assert (result.exit_code, result.stdout_bytes, result.stderr_bytes) == (0, b"", b"")
+    assert sleeper.exec("echo out", stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout == "out\n"
 
 
 class _Counter(io.RawIOBase):
@@ -224,7 +225,17 @@ def test_what_can_not_be_executed_has_dockers_exit_codes(
 
 @pytest.mark.parametrize(
     ("command", "options"),
-    [([], {}), ("true", {"tty": 1}), ("true", {"size": (80, 24)}), ("true", {"tty": True, "size": 80})],
+    [
+        ([], {}),
+        ("true", {"tty": 1}),
+        ("true", {"size": (80, 24)}),
+        ("true", {"tty": True, "size": 80}),
+        ("true", {"privileged": "yes"}),
+        ("true", {"stdout": io.StringIO()}),
+        ("true", {"stdout": "output.txt"}),
+        ("true", {"stdout": subprocess.STDOUT}),
+        ("true", {"stderr": 7}),
+    ],
 )
 def test_what_makes_no_sense_is_refused(sleeper: Container, command: list[str], options: Any) -> None:
     with pytest.raises(InvalidSpecError):

@@ -64,7 +64,7 @@ def test_a_new_size_is_told(sleeper: Container) -> None:
 
 def test_control_c_is_an_interrupt(sleeper: Container) -> None:
     with sleeper.popen(
-        ["sh", "-c", "trap 'echo interrupted; exit 9' INT; echo ready; sleep 1000"], tty=True
+        ["sh", "-c", "trap 'echo interrupted; exit 9' INT; echo ready; sleep 1000 & wait"], tty=True
     ) as process:
         process.stdout.read_until("ready", timeout=60)
         process.write(b"\x03")
