@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from pytest_pycontainer.engine.network_modes import WantedEndpoint
-from pytest_pycontainer.engine.network_registry import NamedNetwork, NetworkRegistry
+from pytest_pycontainer.engine.network_registry import Member, NamedNetwork, NetworkRegistry
 from pytest_pycontainer.engine.port_arguments import PortMapping
 from pytest_pycontainer.errors import InvalidSpecError, NetworkAttachError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
@@ -40,15 +40,13 @@ class Attachment:
     def __init__(
         self,
         networks: NetworkRegistry,
-        container_id: str,
-        name: str,
+        member: Member,
         wanted: Sequence[WantedEndpoint],
         mappings: Sequence[PortMapping],
     ) -> None:
         """Takes the addresses. Raises NetworkNotFoundError, AddressInUseError, InvalidSpecError, NetworkAttachError."""
         self._networks = networks
-        self._container_id = container_id
-        self._name = name
+        self._member = member
         self._mappings = tuple(mappings)
         self._published: list[PublishedPort] = []
         self._publishing: Network | None = None
@@ -73,6 +71,17 @@ class Attachment:
         return tuple((endpoint.network.name, str(endpoint.address)) for endpoint in self._endpoints)
 
     @property
+    def resolver(self) -> str:
+        """The address of the name server that it asks; empty without a network."""
+        return str(self._endpoints[0].network.bridge.resolver) if self._endpoints else ""
+
+    @property
+    def gateway(self) -> str:
+        """The machine's address, as the container sees it; empty without a network."""
+        endpoint = self._way_out() or next(iter(self._endpoints), None)
+        return "" if endpoint is None else str(endpoint.network.bridge.gateway)
+
+    @property
     def published(self) -> tuple[PublishedPort, ...]:
         """The ports that lead into the container now."""
         return tuple(self._published)
@@ -87,7 +96,7 @@ class Attachment:
         """Gives a container a further interface. Raises what the constructor raises; then nothing has changed."""
         for endpoint in self._endpoints:
             if endpoint.network.name == wanted.network:
-                raise NetworkAttachError(f"connect {self._name} to {wanted.network}", "it is connected already")
+                raise NetworkAttachError(f"connect {self._member.name} to {wanted.network}", "it is connected already")
         before = self._way_out()
         endpoint = self._join(wanted)
         try:
@@ -106,7 +115,7 @@ class Attachment:
         """
         endpoint = next((endpoint for endpoint in self._endpoints if endpoint.network is network), None)
         if endpoint is None:
-            raise NetworkAttachError(f"disconnect {self._name} from {network.name}", "it is not connected to it")
+            raise NetworkAttachError(f"disconnect {self._member.name} from {network.name}", "it is not connected to it")
         was_way_out = endpoint is self._way_out()
         published = self.published
         if was_way_out:
@@ -131,10 +140,10 @@ class Attachment:
             self._publishing.unpublish(self._published.pop())
 
     def rename(self, name: str) -> None:
-        """Has it called by another name."""
-        self._name = name
+        """Has it found by another name."""
+        self._member = replace(self._member, name=name)
         for endpoint in self._endpoints:
-            endpoint.network.members[self._container_id] = name
+            self._networks.name(endpoint.network, self._member, endpoint.address, endpoint.aliases)
 
     def close(self) -> None:
         """Gives back ports and addresses; the kernel removes the interfaces with their namespace."""
@@ -166,7 +175,7 @@ class Attachment:
         return next((endpoint for endpoint in self._endpoints if not endpoint.network.bridge.internal), None)
 
     def _join(self, wanted: WantedEndpoint) -> Endpoint:
-        network, address = self._networks.join(wanted.network, self._container_id, self._name, wanted.ip)
+        network, address = self._networks.join(self._member, wanted)
         taken = {endpoint.number for endpoint in self._endpoints}
         number = next(number for number in count() if number not in taken)
         endpoint = Endpoint(network, address, number, wanted.aliases)
@@ -175,7 +184,7 @@ class Attachment:
 
     def _leave(self, endpoint: Endpoint) -> None:
         self._endpoints.remove(endpoint)
-        self._networks.leave(endpoint.network, self._container_id, endpoint.address)
+        self._networks.leave(endpoint.network, self._member, endpoint.address)
 
     @staticmethod
     def _attach(endpoint: Endpoint, namespace: NetworkNamespace, *, default_route: bool) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.errors import NetworkAttachError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
-from pytest_pycontainer.network.names import with_host, without_host
 from pytest_pycontainer.runtime import messages
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class ContainerNetworks(ContainerHandle):
                 detail = "it has this machine's network, or another container's"
                 raise NetworkAttachError(f"connect {self.name} to {wanted.network}", detail)
             endpoint = self._attachment.connect(wanted, self._open_network_namespace)
-            self._change_hosts_file(added=str(endpoint.address))
+            self._tell_of_change(added=str(endpoint.address))
 
     def _disconnect(self, network: NamedNetwork) -> None:
         """Takes an interface away; see ``Network.disconnect``."""
@@ -63,15 +62,14 @@ class ContainerNetworks(ContainerHandle):
             if self._attachment is None:
                 raise NetworkAttachError(f"disconnect {self.name} from {network.name}", "it is not connected to it")
             endpoint = self._attachment.disconnect(network, self._open_network_namespace)
-            self._change_hosts_file(removed=str(endpoint.address))
+            self._tell_of_change(removed=str(endpoint.address))
 
-    def _change_hosts_file(self, *, added: str = "", removed: str = "") -> None:
-        """Has /etc/hosts, the monitor, and whoever asks it know the addresses."""
+    def _tell_of_change(self, *, added: str = "", removed: str = "") -> None:
+        """Has the container, its monitor, and whoever asks that know the addresses."""
+        from pytest_pycontainer.engine.network_files import change_network_files
+
         assert self._attachment is not None
-        file = self._directory / "hosts"
-        before = file.read_text()
-        after = with_host(before, self._spec.hostname, added) if added else without_host(before, removed)
-        file.write_text(after)  # in place: it is mounted
+        change_network_files(self._directory, self._spec.hostname, self._attachment, added=added, removed=removed)
         ports = tuple(
             (port.host_address, port.host_port, port.container_port, port.protocol)
             for port in self._attachment.published

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,17 +18,12 @@ from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.devices import Devices
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, namespaces_of
+from pytest_pycontainer.engine.namespace_modes import NamespaceModes, namespaces_of
 from pytest_pycontainer.engine.network_files import (
-    HOSTNAME as HOSTNAME_FILE,
-)
-from pytest_pycontainer.engine.network_files import (
-    machine_hosts,
-    machine_resolv_conf,
-    mount_network_files,
-    write_network_files,
+    network_files,
 )
 from pytest_pycontainer.engine.network_modes import NetworkModes
+from pytest_pycontainer.engine.network_registry import Member
 from pytest_pycontainer.engine.port_arguments import PortMapping
 from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.privileges import Privileges
@@ -39,11 +33,9 @@ from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.kernel.bpf import DeviceRule
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
-from pytest_pycontainer.network.names import hosts_file
 from pytest_pycontainer.runtime.cgroup_devices import allow_devices
 from pytest_pycontainer.runtime.cgroup_limits import Limits, Setting, apply, settings_of
 from pytest_pycontainer.runtime.spec import (
-    BindMount,
     ContainerDescription,
     ContainerSpec,
     HealthCheck,
@@ -121,10 +113,11 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         attachment = None
         if plan.network.mode in ("bridge", "none"):
             endpoints = plan.network.endpoints
-            attachment = Attachment(resources.networks, container_id, name, endpoints, plan.ports)
+            member = Member(container_id, name, str(directory), plan.network.lookup.servers)
+            attachment = Attachment(resources.networks, member, endpoints, plan.ports)
             undone.callback(attachment.close)
         addresses = () if attachment is None else attachment.addresses
-        hostname, files = _network_files(resources, plan, directory, container_id, addresses)
+        hostname, files = network_files(resources, plan, directory, container_id, attachment)
         spec = ContainerSpec(
             hostname=hostname,
             rootfs=writable_root(plan.layers, plan.host, directory),
@@ -212,30 +205,6 @@ def _process(plan: Plan, hostname: str) -> ProcessSpec:
         plan.resource_limits,
         plan.oom_score_adj,
         privileges.exec_label,
-    )
-
-
-def _network_files(
-    resources: Resources,
-    plan: Plan,
-    directory: Path,
-    container_id: str,
-    addresses: tuple[tuple[str, str], ...],
-) -> tuple[str, tuple[BindMount, ...]]:
-    """The host name, and the files that Docker shows in every container; a build step's are the same in every one."""
-    read_only = plan.is_build_step or plan.read_only
-    if plan.network.mode == "container":
-        # As Docker has it: the name and the files of whom it shares the network with.
-        _, other, _ = resources.records.find(plan.network.other)
-        return (other / HOSTNAME_FILE).read_text().strip(), mount_network_files(other, read_only=read_only)
-    of_machine = plan.network.mode == "host" or plan.namespaces.uts == HOST
-    hostname = plan.hostname or (socket.gethostname() if of_machine else container_id[:_SHORT])
-    own = (_LOOPBACK,) if plan.is_build_step else tuple(address for _, address in addresses)
-    hosts, resolv_conf = hosts_file(hostname, own), resources.resolv_conf
-    if plan.network.mode == "host" and not plan.is_build_step:
-        hosts, resolv_conf = machine_hosts(), machine_resolv_conf()
-    return hostname, write_network_files(
-        directory, hostname=hostname, hosts=hosts, resolv_conf=resolv_conf, read_only=read_only
     )
 
 

@@ -14,6 +14,9 @@ from pytest_pycontainer.errors import InvalidSpecError
 DEFAULT_NETWORK: Final = "bridge"
 """The name of the network that every engine has."""
 
+HOST_GATEWAY: Final = "host-gateway"
+"""Stands for this machine's address as the container sees it."""
+
 _CONTAINER = "container:"
 _MODES = ("none", "host")
 _ALIAS = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]*[a-zA-Z0-9_])?", re.ASCII)
@@ -32,12 +35,23 @@ class WantedEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class NameLookup:
+    """How a container finds names, where it is said: servers, search list (None: as this machine), options, hosts."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] | None = None
+    options: tuple[str, ...] | None = None
+    hosts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkModes:
     """Docker's mode, checked: with ``bridge`` it is in all of ``endpoints``, with ``container`` where ``other`` is."""
 
     mode: Literal["bridge", "none", "host", "container"] = "bridge"
     endpoints: tuple[WantedEndpoint, ...] = ()
     other: str = ""
+    lookup: NameLookup = NameLookup()
 
 
 BRIDGE: Final = NetworkModes("bridge", (WantedEndpoint(DEFAULT_NETWORK),))
@@ -47,6 +61,21 @@ HOST: Final = NetworkModes("host")
 
 def parse_network_modes(options: NetworkOptions) -> NetworkModes:
     """The networks that are asked for. Raises InvalidSpecError for options that make no sense, or do not agree."""
+    modes = _parse_places(options)
+    if not options.keys() & {"dns", "dns_search", "dns_options", "extra_hosts"}:
+        return modes
+    from pytest_pycontainer.engine.name_options import parse_name_lookup  # most containers say nothing of that
+
+    lookup = parse_name_lookup(options)
+    if lookup != NameLookup() and modes.mode == "container":
+        wanted = "none: with network='container:NAME' it finds names as that one does"
+        raise InvalidSpecError("dns or extra_hosts", str(lookup), wanted)
+    if modes.mode == "none" and any(address == HOST_GATEWAY for _, address in lookup.hosts):
+        raise InvalidSpecError("extra_hosts", HOST_GATEWAY, "a network, in which this machine has an address")
+    return replace(modes, lookup=lookup)
+
+
+def _parse_places(options: NetworkOptions) -> NetworkModes:
     given = options.get("network")
     endpoints = _parse_networks(options.get("networks"))
     first: EndpointOptions = {"aliases": options.get("network_aliases"), "ip": options.get("ip")}

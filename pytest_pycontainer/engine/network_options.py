@@ -28,13 +28,21 @@ class NetworkOptions(TypedDict, total=False):
 
     ``network`` is one that ``Engine.network`` gave, its name, ``bridge`` (the engine's own, and the default), ``none``,
     ``host`` (this machine's, all of it), or ``container:NAME`` (another one's, while it runs). ``network_aliases`` are
-    further names by which others in it find the container, and ``ip`` its address there. ``networks`` are several, each
-    perhaps with its own ``aliases`` and ``ip``: ``{"front": {"aliases": ["web"]}, "back": None}``; those of both options
+    further names by which others in it find the container, and ``ip`` its address there. ``networks`` are several,
+    each perhaps with ``aliases`` and ``ip`` of its own: ``{"front": {"aliases": ["web"]}, "back": None}``; all of them
     are interfaces eth0, eth1 and so on, in their order. Ports are published, and the outside is reached, through the
     first that is not internal.
+
+    ``dns`` are the servers that are asked for what is no container's name, this machine's own unless they are named;
+    ``dns_search`` (``"."`` for none) and ``dns_options`` take the place of this machine's. ``extra_hosts`` are further
+    lines of /etc/hosts, addresses by name or docker's ``NAME:ADDRESS``; ``host-gateway`` is this machine's address.
     """
 
     network: NetworkName | None
     networks: Networks | None
     network_aliases: Iterable[str] | None
     ip: str | None
+    dns: Iterable[str] | None
+    dns_search: Iterable[str] | None
+    dns_options: Iterable[str] | None
+    extra_hosts: Mapping[str, str] | Iterable[str] | None

@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK
+from pytest_pycontainer.engine.name_service import NameService
+from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, WantedEndpoint
 from pytest_pycontainer.errors import NetworkInUseError, NetworkNotFoundError
 from pytest_pycontainer.network.bridge import Network
+from pytest_pycontainer.runtime.name_changes import NameContainer, ServeNetwork
+
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedNetwork:
+    """A bridge, and two sockets at its resolver's address, by UDP and TCP."""
+
+    bridge: Network
+    datagrams: socket.socket
+    streams: socket.socket
 
 
 class OpenNetwork(Protocol):
-    """Makes a bridge, and what belongs to it. Raises NetworkError and SpawnerError."""
+    """Makes a network. Raises NetworkError and SpawnerError."""
 
-    def __call__(self, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False) -> Network: ...
+    def __call__(self, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False) -> OpenedNetwork: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A container as networks know it; ``directory`` is its own, ``servers`` are asked what the resolver can't know."""
+
+    id: str
+    name: str
+    directory: str
+    servers: tuple[str, ...] = ()
+
+    @property
+    def short_id(self) -> str:
+        """As docker shows it."""
+        return self.id[:_SHORT]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,14 +58,16 @@ class NamedNetwork:
 
 
 class NetworkRegistry:
-    """Opens networks when they are asked for, the default one too. Safe to use from several threads.
+    """Opens networks when they are asked for, the default one too, and has who is in them found by name.
 
-    ``lock`` guards it; it may be one that its owner needs while a network is opened.
+    Safe to use from several threads: ``lock`` guards it, which may be one that its owner needs while a network is
+    opened. Every change raises SpawnerError if there can be no resolver.
     """
 
-    def __init__(self, lock: AbstractContextManager[object], open_network: OpenNetwork) -> None:
+    def __init__(self, lock: AbstractContextManager[object], open_network: OpenNetwork, names: NameService) -> None:
         self._lock = lock
         self._open = open_network
+        self._names = names
         self._networks: dict[str, NamedNetwork] = {}
 
     def get(self, name: str) -> NamedNetwork:
@@ -51,7 +83,11 @@ class NetworkRegistry:
         """The network of that name, made if it is not there. Raises NetworkError."""
         with self._lock:
             if name not in self._networks:
-                self._networks[name] = NamedNetwork(name, self._open(subnet=subnet, internal=internal))
+                opened = self._open(subnet=subnet, internal=internal)
+                bridge = opened.bridge
+                self._networks[name] = NamedNetwork(name, bridge)
+                served = ServeNetwork(bridge.interface, name, bridge.gateway.packed, bridge.subnet.prefixlen)
+                self._names.serve(served, opened.datagrams, opened.streams)
             return self._networks[name]
 
     def names(self) -> tuple[str, ...]:
@@ -68,24 +104,37 @@ class NetworkRegistry:
         """Whether it has not been removed."""
         return self._networks.get(network.name) is network
 
-    def join(
-        self, name: str, container_id: str, container: str, ip: ipaddress.IPv4Address | None
-    ) -> tuple[NamedNetwork, ipaddress.IPv4Address]:
-        """Makes a container a member of the network of that name, with the address ``ip`` or a free one.
+    def join(self, member: Member, wanted: WantedEndpoint) -> tuple[NamedNetwork, ipaddress.IPv4Address]:
+        """Makes a container a member of a network, in which it has an address and is found from now on.
 
         Raises what ``get`` raises, AddressInUseError, InvalidSpecError and NetworkAttachError.
         """
         with self._lock:
-            network = self.get(name)
-            address = network.bridge.allocate(ip)
-            network.members[container_id] = container
+            network = self.get(wanted.network)
+            address = network.bridge.allocate(wanted.ip)
+            network.members[member.id] = member.name
+            try:
+                self.name(network, member, address, wanted.aliases)
+            except BaseException:
+                self.leave(network, member, address)
+                raise
             return network, address
 
-    def leave(self, network: NamedNetwork, container_id: str, address: ipaddress.IPv4Address) -> None:
+    def name(
+        self, network: NamedNetwork, member: Member, address: ipaddress.IPv4Address, aliases: Sequence[str]
+    ) -> None:
+        """Has a member found by its name, its id and ``aliases``, and by no others that it had."""
+        with self._lock:
+            network.members[member.id] = member.name
+            key, names = network.bridge.interface, (member.name, member.short_id, *aliases)
+            self._names.name(NameContainer(key, member.id, member.directory, names, (address.packed,), member.servers))
+
+    def leave(self, network: NamedNetwork, member: Member, address: ipaddress.IPv4Address) -> None:
         """Undoes ``join``."""
         with self._lock:
-            network.members.pop(container_id, None)
+            network.members.pop(member.id, None)
             network.bridge.release(address)
+            self._names.forget(network.bridge.interface, member.id)
 
     def remove(self, network: NamedNetwork) -> None:
         """Closes a network. Removing it again is no error. Raises NetworkInUseError."""
@@ -95,6 +144,7 @@ class NetworkRegistry:
             if network.members:
                 raise NetworkInUseError(network.name, tuple(network.members.values()))
             del self._networks[network.name]
+            self._names.leave(network.bridge.interface)
             network.bridge.close()
 
     def close(self) -> None:
@@ -103,3 +153,4 @@ class NetworkRegistry:
             for network in self._networks.values():
                 closing.callback(network.bridge.close)
             self._networks.clear()
+            self._names.close()

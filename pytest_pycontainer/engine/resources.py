@@ -12,7 +12,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_pycontainer.engine.network_registry import NetworkRegistry
+from pytest_pycontainer.engine.name_service import NameService
+from pytest_pycontainer.engine.network_registry import NetworkRegistry, OpenedNetwork
 from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
@@ -20,7 +21,7 @@ from pytest_pycontainer.engine.requirements import missing_requirements
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError, VolumeInUseError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
-from pytest_pycontainer.network.names import machine_resolv_conf
+from pytest_pycontainer.network.names import MACHINE_RESOLV_CONF, machine_resolv_conf
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, SystemDirectories
@@ -32,6 +33,8 @@ from pytest_pycontainer.store.store import Store
 if TYPE_CHECKING:
     from pytest_pycontainer.registry.registries import Registries
     from pytest_pycontainer.store.volumes import StoredVolume, Volumes
+
+_NAME_SERVER_PORT = 53
 
 
 class Resources:
@@ -46,7 +49,8 @@ class Resources:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
-        self.networks = NetworkRegistry(self._lock, self._open_network)
+        names = NameService(lambda control: self.spawner.resolve(control))
+        self.networks = NetworkRegistry(self._lock, self._open_network, names)
         self._spare: PreparedContainer | None = None
         self._registries: Registries | None = None
         self._own_volumes: dict[str, int] = {}
@@ -111,8 +115,16 @@ class Resources:
 
     @cached_property
     def resolv_conf(self) -> str:
-        """What a container's /etc/resolv.conf says."""
+        """What the /etc/resolv.conf of a container without a network says."""
         return machine_resolv_conf()
+
+    @cached_property
+    def machine_resolv_conf(self) -> str:
+        """The /etc/resolv.conf of this machine as it is."""
+        try:
+            return MACHINE_RESOLV_CONF.read_text(errors="surrogateescape")
+        except FileNotFoundError:
+            return ""
 
     def require_machine(self) -> None:
         """Raises EngineUnavailableError if this machine can't run containers."""
@@ -200,10 +212,20 @@ class Resources:
                 self._registries = Registries(options)
             return self._registries
 
-    def _open_network(self, *, subnet: IPv4Network | None = None, internal: bool = False) -> Network:
+    def _open_network(self, *, subnet: IPv4Network | None = None, internal: bool = False) -> OpenedNetwork:
         self.require_open()
-        namespace = NetworkNamespace(*self.spawner.open_network_namespace())
-        return Network.open(self.settings.state, namespace, subnet=subnet, internal=internal)
+        namespace, route_socket, datagrams, streams = self.spawner.open_network_namespace()
+        with ExitStack() as undone:
+            for one in (datagrams, streams):
+                undone.callback(one.close)
+            switch = NetworkNamespace(namespace, route_socket)
+            bridge = Network.open(self.settings.state, switch, subnet=subnet, internal=internal)
+            undone.callback(bridge.close)
+            for one in (datagrams, streams):
+                one.bind((str(bridge.resolver), _NAME_SERVER_PORT))
+            streams.listen()
+            undone.pop_all()
+        return OpenedNetwork(bridge, datagrams, streams)
 
     def close(self) -> None:
         """Lets go of everything. Containers have to be removed before."""

@@ -2,10 +2,12 @@
 
 ::
 
-    container             switch namespace (layer 2 only)          this machine
+    container             switch namespace                         this machine
     eth0 10.213.7.2/24 ── port ┐
                                ├ bridge ── uplink port ─────────── pyc-0ad50700 10.213.7.1/24, the gateway
     eth0 10.213.7.3/24 ── port ┘                                   nftables table pyc-0ad50700 (``rules``)
+
+The bridge has an address too, the subnet's last, for a name server in its namespace; nothing is routed there.
 
 When the processes that hold the switch namespace are gone, so are bridge, ports and uplink; when the socket that made
 the table is closed, so is the table. A subnet is claimed by making the table and the uplink, both named after it: the
@@ -22,7 +24,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 from pytest_pycontainer.errors import NetworkAttachError, NoFreeSubnetError, SubnetInUseError
 from pytest_pycontainer.kernel import nftables, rtnetlink
@@ -34,15 +35,17 @@ from pytest_pycontainer.network.faults import Fault, Interface, NetworkFaults, O
 from pytest_pycontainer.network.forwarding import Forwarding
 from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.network.publishing import PublishedPorts
+from pytest_pycontainer.network.uplink import (
+    BRIDGE_INDEX,
+    bring_up,
+    claim,
+    delete_if_there,
+    interface_index,
+    uplink_name,
+)
 
 _BRIDGE = "bridge0"
 _DEFAULT_MTU = 1500
-
-# Interfaces get indexes that follow from the address, so that the messages that configure them need not wait to hear
-# what the kernel chose. They start beyond those that it gives to the tunnels of a new namespace, and those of each of a
-# container's interfaces beyond those of the one before: subnets have at most 0x10000 addresses.
-_FIRST_INDEX: Final = 0x10000
-_BRIDGE_INDEX = _FIRST_INDEX  # what the address of a whole /16 would have, and no host
 
 
 class Network:
@@ -72,7 +75,9 @@ class Network:
         self._switch = switch
         self._netfilter = netfilter
         self._published = PublishedPorts(name, netfilter)
-        self._faults = NetworkFaults(namespace, switch, lambda address: Interface(_index(address), _port(address)))
+        self._faults = NetworkFaults(
+            namespace, switch, lambda address: Interface(interface_index(address), _port(address))
+        )
         self._lock = threading.Lock()
         self._resources = ExitStack()
         self._closed = False
@@ -85,6 +90,11 @@ class Network:
     def gateway(self) -> ipaddress.IPv4Address:
         """The machine's address, as containers see it."""
         return self._addresses.gateway
+
+    @property
+    def resolver(self) -> ipaddress.IPv4Address:
+        """The switch's own address, at which a name server may listen in its namespace."""
+        return self._addresses.resolver
 
     @classmethod
     def open(
@@ -123,15 +133,29 @@ class Network:
                 switch_socket.request(_create_bridge(mtu))
                 guarded = way_out if forwarding.ours else None
                 for candidate in free_subnets(wanted, taken) if subnet is None else _if_free(subnet, taken):
-                    table = rules.create_table(_name(candidate), candidate, guarded, internal=internal)
-                    if _claim(candidate, mtu, table, machine, switch_socket, netfilter, resources):
+                    table = rules.create_table(uplink_name(candidate), candidate, guarded, internal=internal)
+                    if claim(candidate, mtu, table, machine, switch_socket, netfilter, resources):
                         break
                 else:
                     raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
                 forwarding.turn_on()
             addresses = AddressPool(candidate)
+            own = ipaddress.IPv4Interface((addresses.resolver, candidate.prefixlen))
+            with _refusals():
+                switch_socket.request(
+                    [
+                        rtnetlink.configure_ipv4(BRIDGE_INDEX, _BRIDGE, {rtnetlink.FORWARDING: 0}),
+                        rtnetlink.add_address(BRIDGE_INDEX, own),
+                    ]
+                )
             network = cls(
-                addresses, mtu, _name(candidate), switch.descriptor, switch_socket, netfilter, internal=internal
+                addresses,
+                mtu,
+                uplink_name(candidate),
+                switch.descriptor,
+                switch_socket,
+                netfilter,
+                internal=internal,
             )
             network._resources.callback(network._published.close)
             network._resources.callback(network._faults.close)
@@ -172,10 +196,10 @@ class Network:
         NetworkAttachError.
         """
         interface = f"eth{number}"
-        port, inside = _index(address), _index(address, number)
-        here = VethEnd(_port(address), index=port, master=_BRIDGE_INDEX)
+        port, inside = interface_index(address), interface_index(address, number)
+        here = VethEnd(_port(address), index=port, master=BRIDGE_INDEX)
         there = VethEnd(interface, index=inside, hardware_address=_hardware_address(address))
-        cable = [rtnetlink.create_veth(here, there, container.descriptor, self.mtu), *_bring_up(port, here.name)]
+        cable = [rtnetlink.create_veth(here, there, container.descriptor, self.mtu), *bring_up(port, here.name)]
         configuration = [
             rtnetlink.bring_up(inside, interface),
             rtnetlink.add_address(inside, ipaddress.IPv4Interface((address, self.subnet.prefixlen))),
@@ -190,7 +214,7 @@ class Network:
                 if error.errno not in (errno.EEXIST, errno.EBUSY):
                     raise
                 # The last owner of the address is dead, but the kernel has not yet worked through its namespace.
-                _delete(self._switch, rtnetlink.delete_link(port, here.name))
+                delete_if_there(self._switch, rtnetlink.delete_link(port, here.name))
                 self._switch.request(cable)
         with _refusals():
             NetlinkSocket(container.route_socket).request(configuration)
@@ -199,12 +223,12 @@ class Network:
         """Takes the interface with that address from its container, if there is one, with all routes through it."""
         with self._lock, _refusals():
             if not self._closed:
-                _delete(self._switch, rtnetlink.delete_link(_index(address), _port(address)))
+                delete_if_there(self._switch, rtnetlink.delete_link(interface_index(address), _port(address)))
 
     def route_through(self, address: ipaddress.IPv4Address, container: NetworkNamespace, *, number: int = 0) -> None:
         """Makes the attached interface ``eth{number}`` the container's default route. Raises NetworkAttachError."""
         with _refusals():
-            route = rtnetlink.add_default_route(_index(address, number), self.gateway)
+            route = rtnetlink.add_default_route(interface_index(address, number), self.gateway)
             NetlinkSocket(container.route_socket).request([route])
 
     def publish(
@@ -252,7 +276,7 @@ class Network:
     @staticmethod
     def container_interface(address: ipaddress.IPv4Address, number: int = 0) -> Interface:
         """What ``eth{number}`` of the container with that address is called in the container."""
-        return Interface(_index(address, number), f"eth{number}")
+        return Interface(interface_index(address, number), f"eth{number}")
 
     def close(self) -> None:
         """Takes everything away: uplink, table, forwarding, ports. Again is harmless.
@@ -287,16 +311,8 @@ def _refusals() -> Iterator[None]:
         raise NetworkAttachError("set up a network", str(error)) from error
 
 
-def _name(subnet: ipaddress.IPv4Network) -> str:
-    return rules.UPLINK_PREFIX + subnet.network_address.packed.hex()
-
-
-def _index(address: ipaddress.IPv4Address, number: int = 0) -> int:
-    return _FIRST_INDEX * (number + 1) | int(address) & 0xFFFF
-
-
 def _port(address: ipaddress.IPv4Address) -> str:
-    return f"port-{_index(address):x}"
+    return f"port-{interface_index(address):x}"
 
 
 def _if_free(subnet: ipaddress.IPv4Network, taken: Sequence[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
@@ -313,69 +329,5 @@ def _hardware_address(address: ipaddress.IPv4Address) -> bytes:
     return b"\x02\x42" + address.packed
 
 
-def _bring_up(index: int, name: str) -> Sequence[Message]:
-    return rtnetlink.without_ipv6_address(index, name), rtnetlink.bring_up(index, name)
-
-
 def _create_bridge(mtu: int) -> Sequence[Message]:
-    return rtnetlink.create_bridge(_BRIDGE, _BRIDGE_INDEX, mtu), *_bring_up(_BRIDGE_INDEX, _BRIDGE)
-
-
-def _delete(endpoint: NetlinkSocket, link: Message) -> None:
-    """Deletes an interface that may be gone already, with its namespace or with the cable's other end."""
-    try:
-        endpoint.request([link])
-    except NetlinkError as error:
-        if error.errno != errno.ENODEV:
-            raise
-
-
-def _claim(
-    subnet: ipaddress.IPv4Network,
-    mtu: int,
-    table: Sequence[Message],
-    machine: NetlinkSocket,
-    switch: NetlinkSocket,
-    netfilter: NetlinkSocket,
-    resources: ExitStack,
-) -> bool:
-    """Makes the table and the uplink, and leaves their undoing in ``resources``; False if another engine was faster."""
-    name = _name(subnet)
-    with ExitStack() as undo:
-        # The table comes first: whatever its rules hold back never finds an uplink without them.
-        try:
-            nftables.commit(netfilter, table)
-            undo.callback(nftables.commit, netfilter, [nftables.delete_table(name)])
-            index = _create_uplink(name, subnet, mtu, machine, switch)
-        except NetlinkError as error:
-            # An owned table of another engine answers EPERM, to whoever does not own it, before EEXIST.
-            if error.errno in (errno.EEXIST, errno.EPERM, errno.EBUSY):
-                return False
-            raise
-        undo.callback(_delete, machine, rtnetlink.delete_link(index, name))
-        address = ipaddress.IPv4Interface((subnet[1], subnet.prefixlen))
-        settings = {rtnetlink.FORWARDING: 1, rtnetlink.ROUTE_LOCALNET: 1}
-        machine.request(
-            [
-                rtnetlink.configure_ipv4(index, name, settings),
-                *_bring_up(index, name),
-                rtnetlink.add_address(index, address),
-            ]
-        )
-        resources.push(undo.pop_all())
-    return True
-
-
-def _create_uplink(
-    name: str, subnet: ipaddress.IPv4Network, mtu: int, machine: NetlinkSocket, switch: NetlinkSocket
-) -> int:
-    """The cable between bridge and machine; the index of the machine's end, which is still down."""
-    here = VethEnd("uplink", index=_index(subnet[1]), master=_BRIDGE_INDEX)
-    there = VethEnd(name)
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        switch.request([rtnetlink.create_veth(here, there, own, mtu)])
-    finally:
-        os.close(own)
-    switch.request(_bring_up(here.index, here.name))
-    return rtnetlink.link(machine, name).index
+    return rtnetlink.create_bridge(_BRIDGE, BRIDGE_INDEX, mtu), *bring_up(BRIDGE_INDEX, _BRIDGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,36 @@ def with_host(hosts: str, hostname: str, address: ipaddress.IPv4Address | str) -
 def without_host(hosts: str, address: ipaddress.IPv4Address | str) -> str:
     """``hosts``, the text of an /etc/hosts, without the lines of ``address``; all others stay as they are."""
     return "".join(line for line in hosts.splitlines(keepends=True) if line.split()[:1] != [str(address)])
+
+
+def container_resolv_conf(
+    text: str,
+    servers: Sequence[str] = (),
+    search: Sequence[str] | None = None,
+    options: Sequence[str] | None = None,
+    *,
+    names_first: bool = True,
+) -> str:
+    """/etc/resolv.conf for a container, made from ``text``, that of the machine's or an earlier one of the container.
+
+    ``servers``, ``search`` (``.`` for none) and ``options`` take the place of those in the text, where they are given.
+    With ``names_first`` names without dots are asked for as they are before anything is appended, as docker has it.
+    """
+    words = [line.split() for line in text.splitlines()]
+    chosen = servers or [line[1] for line in words if line[:1] == ["nameserver"] and len(line) > 1]
+    if search is None:
+        found = [line[1:] for line in words if line[:1] in (["search"], ["domain"])]
+        search = found[-1] if found else ()
+    if options is None:
+        options = [option for line in words if line[:1] == ["options"] for option in line[1:]]
+    if names_first and not any(option.startswith("ndots:") for option in options):
+        options = [*options, "ndots:0"]
+    lines = [f"nameserver {server}" for server in chosen]
+    if search and list(search) != ["."]:
+        lines.append(f"search {' '.join(search)}")
+    if options:
+        lines.append(f"options {' '.join(options)}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def resolv_conf(machines: str) -> str:

@@ -66,6 +66,11 @@ class EventLoop:
         """Makes ``run`` return when the callback that says so has."""
         self._stopped = True
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it has been stopped."""
+        return self._stopped
+
     def run(self) -> None:
         """Waits and calls back until it is stopped."""
         while not self._stopped:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_pycontainer.runtime.logs import LogPosition
+from pytest_pycontainer.runtime.name_changes import ChangeNames, Resolve
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
     ContainerDescription,
@@ -90,7 +91,9 @@ class OpenRoot:
 
 @dataclass(frozen=True, slots=True)
 class OpenNetworkNamespace:
-    """Engine → spawner, with a socket for the answer: ``Done`` with the namespace and a route socket inside it."""
+    """Engine → spawner, with a socket for the answer: ``Done`` with the namespace and three sockets inside it, a route
+    socket, and two for a name server, by UDP and TCP, not bound yet.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +278,8 @@ Message = (
     | Digest
     | Digested
     | OpenNetworkNamespace
+    | Resolve
+    | ChangeNames
     | OpenRoot
     | Created
     | Launched
@@ -369,7 +374,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     return message, descriptors
 
 
-def _receive_descriptors(channel: socket.socket) -> tuple[bytes, list[int]]:
+def _receive_descriptors(channel: socket.socket) -> tuple[bytes, list[int], bool]:
     # Not socket.recv_fds: it drops its flags before Python 3.12, and without close-on-exec the descriptors would be
     # there in every program that is executed.
     space = socket.CMSG_LEN(_DESCRIPTORS_AT_MOST * _DESCRIPTOR.size)

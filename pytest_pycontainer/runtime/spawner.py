@@ -13,6 +13,7 @@ from types import TracebackType
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.name_changes import Resolve
 from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec, Mount, Rootfs
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
@@ -109,14 +110,22 @@ class Spawner:
         (root,) = descriptors
         return root
 
-    def open_network_namespace(self) -> tuple[int, socket.socket]:
-        """A new network namespace: a descriptor of it, and a NETLINK_ROUTE socket inside. Both are the caller's."""
+    def open_network_namespace(self) -> tuple[int, socket.socket, socket.socket, socket.socket]:
+        """A new network namespace: a descriptor of it, and sockets inside; a NETLINK_ROUTE one, UDP and TCP, not bound.
+
+        All are the caller's.
+        """
         doing = "make a network namespace"
         answer, descriptors = self._ask(doing, messages.OpenNetworkNamespace(), _START_SECONDS)
         if isinstance(answer, messages.Failed):
             raise SpawnerError(answer.step, answer.detail)
-        namespace, route = descriptors
-        return namespace, socket.socket(fileno=route)
+        namespace, *sockets = descriptors
+        route, datagrams, streams = (socket.socket(fileno=descriptor) for descriptor in sockets)
+        return namespace, route, datagrams, streams
+
+    def resolve(self, control: socket.socket) -> None:
+        """Has a resolver made, which is told on the other end of ``control``; does not wait."""
+        self._request("start the resolver", Resolve(), [control.fileno()])
 
     def _ask(self, doing: str, request: messages.Message, timeout: float) -> tuple[messages.Message, list[int]]:
         ours, theirs = socket.socketpair()

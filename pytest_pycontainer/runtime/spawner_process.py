@@ -22,8 +22,10 @@ from pytest_pycontainer.runtime.content_digest import run_digest
 from pytest_pycontainer.runtime.copying import run_copy
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
+from pytest_pycontainer.runtime.name_changes import Resolve
 from pytest_pycontainer.runtime.open_root import run_open_root
 from pytest_pycontainer.runtime.process import close_all_but
+from pytest_pycontainer.runtime.resolver import run_resolver
 from pytest_pycontainer.runtime.rootfs import MountPoints
 
 # Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
@@ -99,6 +101,9 @@ class _Spawner:
                         fork_to_answer(answer, partial(self._open_root, request))
                 elif isinstance(request, messages.OpenNetworkNamespace):
                     self._open_network_namespace(answer)
+                elif isinstance(request, Resolve):
+                    with step("start the resolver"):
+                        self._fork_resolver(descriptors[0])
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
@@ -136,6 +141,13 @@ class _Spawner:
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 
+    def _fork_resolver(self, control: int) -> None:
+        if os.fork() == 0:
+            try:
+                run_resolver(socket.socket(fileno=control), self._owner, self._lifeline)
+            finally:
+                os._exit(1)
+
     def _open_network_namespace(self, answer: socket.socket) -> None:
         with step("make a network namespace"):
             namespaces.unshare(namespaces.NETWORK)
@@ -146,8 +158,13 @@ class _Spawner:
                     if os.path.exists(path):
                         with open(path, "w") as file:
                             file.write("0")
-                with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
-                    messages.send(answer, messages.Done(), [descriptor, route_socket.fileno()])
+                with (
+                    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket,
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+                    socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
+                ):
+                    sockets = (route_socket, datagrams, streams)
+                    messages.send(answer, messages.Done(), [descriptor, *(one.fileno() for one in sockets)])
                 os.close(descriptor)
             finally:
                 namespaces.enter(self._own_network, namespaces.NETWORK)

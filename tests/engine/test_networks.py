@@ -116,7 +116,7 @@ def test_a_subnet_and_addresses_of_ones_own(engine: Engine) -> None:
         assert engine.network("own", subnet="10.77.5.0/26") == network
         for wrong in ({"subnet": "10.78.5.0/26"}, {"internal": True}):
             with pytest.raises(InvalidSpecError, match=r"what it is: subnet 10\.77\.5\.0/26, not internal"):
-                engine.network("own", **wrong)  # type: ignore[arg-type]
+                engine.network("own", **wrong)
         with pytest.raises(SubnetInUseError, match=r"10\.77\.5\.0/24 overlaps 10\.77\.5\."):
             engine.network(subnet="10.77.5.0/24")
         with engine.create("host", SLEEP, network=network, ip="10.77.5.50") as c:
