@@ -39,10 +39,13 @@ def call(function: str, *arguments: object) -> int:
 
 def syscall(name: str, *arguments: object) -> int:
     """Calls the kernel by a system call's name (x86_64 and aarch64). Raises OSError, ENOSYS on another machine."""
+    return _check(_libc.syscall(ctypes.c_long(number_of(name)), *map(_as_long, arguments)), name)
+
+
+def number_of(name: str) -> int:
+    """The number of a system call that ``syscall`` knows; -1 on another machine."""
     number = _SHARED_NUMBERS.get(name)
-    if number is None:
-        number = _OWN_NUMBERS.get(platform.machine(), {}).get(name, -1)
-    return _check(_libc.syscall(ctypes.c_long(number), *map(_as_long, arguments)), name)
+    return _OWN_NUMBERS.get(platform.machine(), {}).get(name, -1) if number is None else number
 
 
 def _as_long(argument: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -21,7 +20,6 @@ PID: Final = 0x20000000
 NETWORK: Final = 0x40000000
 
 ALL: Final = MOUNT | CGROUP | UTS | IPC | USER | PID | NETWORK
-_CLONE_PARENT = 0x00008000
 
 NAMES: Final = {MOUNT: "mnt", CGROUP: "cgroup", UTS: "uts", IPC: "ipc", USER: "user", PID: "pid", NETWORK: "net"}
 """The file below /proc/PID/ns that stands for each kind."""
@@ -85,11 +83,3 @@ def call_inside(descriptor: int, kinds: int, function: Callable[[], _T]) -> _T:
 def open_of(process: int, kind: int) -> int:
     """As ``open_own``, for another process by its number where /proc is from. Raises OSError if it is gone."""
     return os.open(f"/proc/{process}/ns/{NAMES[kind]}", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def fork_sibling() -> int:
-    """As ``os.fork``, but the new process is a child of this one's parent; its number is returned here.
-
-    For a process with a single thread, none of whose locks another could hold.
-    """
-    return libc.syscall("clone", _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)

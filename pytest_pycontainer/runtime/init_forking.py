@@ -15,6 +15,7 @@ from functools import partial
 from typing import NoReturn, TypeAlias
 
 from pytest_pycontainer.kernel import namespaces
+from pytest_pycontainer.kernel.fork import fork_sibling
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.failure import StepFailed
@@ -117,7 +118,7 @@ class InitForker:
                 os.chdir(self._points.root)
                 enter_user_namespace(self._user_namespace)
                 namespaces.unshare(namespaces.PID)
-                pid = namespaces.fork_sibling()
+                pid = fork_sibling()
                 if pid == 0:
                     os.close(told)
                     os.close(telling)

@@ -47,3 +47,26 @@ def test_the_child_is_in_the_cgroup_from_its_first_moment(cgroup: Path) -> None:
 def test_what_is_no_cgroup_is_refused(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _FORK, tmp_path], capture_output=True, text=True, timeout=60)
     assert "clone3: Bad file descriptor" in done.stderr
+
+
+_SIBLING = """
+import os
+from pytest_pycontainer.kernel.fork import fork_sibling
+told, telling = os.pipe()
+between = os.fork()
+if between == 0:
+    sibling = fork_sibling()
+    if sibling == 0:
+        os._exit(7)
+    os.write(telling, str(sibling).encode())
+    os._exit(0)
+assert os.waitpid(between, 0)[1] == 0
+sibling = int(os.read(told, 100))
+print(os.waitstatus_to_exitcode(os.waitpid(sibling, 0)[1]))
+"""
+
+
+def test_a_sibling_is_its_makers_parents_child() -> None:
+    said = subprocess.run([sys.executable, "-c", _SIBLING], capture_output=True, text=True, check=True, timeout=60)
+
+    assert said.stdout == "7\n"
