@@ -96,23 +96,22 @@ def start_process(
         failed, _ = hear.next(report)
         if failed is not None or (streams.terminal is not None and output.ended):
             raise hear.failure(failed)
+        output.sink, errors.sink = _as_sink(streams.stdout), _as_sink(streams.stderr)
+        answers.settimeout(None)
+        started_process = ContainerProcess(
+            container,
+            process.command,
+            (started.pid, started.pid_in_container),
+            pidfd,
+            ProcessStreams(answers, input_, (output, errors), terminal=streams.terminal is not None),
+            output,
+            errors,
+            terminal=streams.terminal is not None,
+            detached=streams.detached,
+        )
         undone.pop_all()
     report.close()
-    answers.settimeout(None)
-    output.sink, errors.sink = _as_sink(streams.stdout), _as_sink(streams.stderr)
-    moved = ProcessStreams(answers, input_, (output, errors), terminal=streams.terminal is not None)
-    numbers = (started.pid, started.pid_in_container)
-    return ContainerProcess(
-        container,
-        process.command,
-        numbers,
-        pidfd,
-        moved,
-        output,
-        errors,
-        terminal=streams.terminal is not None,
-        detached=streams.detached,
-    )
+    return started_process
 
 
 def _check_destination(field: str, destination: Destination, constants: tuple[int, ...]) -> None:
