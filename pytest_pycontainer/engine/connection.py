@@ -20,6 +20,7 @@ from pytest_pycontainer.errors import (
     CommandNotFoundError,
     ContainerNotFoundError,
     ContainerNotRunningError,
+    ContainerRunningError,
     ContainerStartError,
     SpawnerError,
 )
@@ -96,8 +97,12 @@ class MonitorConnection:
             return self._gone
 
     def exited(self, timeout: float | None) -> ContainerState | None:
-        """How it ended, waiting for that for ``timeout`` seconds (None: for ever); None if it runs on."""
-        return self.await_state(lambda state: state.status == "exited", timeout)
+        """How it ended, waiting for that for ``timeout`` seconds (None: for ever); None if it runs on.
+
+        What is told is an exit too if somebody has started it again meanwhile: then its code, with the newer state.
+        """
+        before = _starts(self.state)
+        return self.await_state(lambda state: state.status == "exited" or _starts(state) > before, timeout)
 
     def await_gone(self, timeout: float) -> bool:
         """Waits until the monitor has ended, for ``timeout`` seconds; whether it has."""
@@ -240,10 +245,12 @@ class MonitorConnection:
     def start(self, container: str, command: str) -> None:
         """Has the monitor start the container, again or for the first time; returns when the command runs.
 
-        Raises ContainerStartError or one of its kinds, and ContainerNotFoundError.
+        Raises ContainerStartError or one of its kinds, ContainerRunningError, and ContainerNotFoundError.
         """
         answer = self.ask(container, messages.StartContainer())
         if isinstance(answer, messages.Failed):
+            if not answer.step:
+                raise ContainerRunningError(container, "start")
             raise_failed(container, command, answer)
 
     def tell_name(self, container: str, name: str) -> None:
@@ -270,6 +277,11 @@ class MonitorConnection:
             self._tell()
 
 
+def _starts(state: ContainerState) -> int:
+    """A number that grows when somebody starts the container, and not when its restart policy does."""
+    return state.runs - state.restarts + (state.status == "restarting")
+
+
 class Connection(MonitorConnection):
     """The owner's: leads to init too, until the command runs for the first time.
 
@@ -282,6 +294,7 @@ class Connection(MonitorConnection):
         self._name = "a container"
         self._command = ""
         self._init = -1
+        self._is_told_to_start = False
         self._channel, init_end = socket.socketpair()
         try:
             with init_end, monitor_end:
@@ -329,7 +342,11 @@ class Connection(MonitorConnection):
         return os.dup(self._init) if pidfd < 0 <= self._init and self._state.runs <= 1 else pidfd
 
     def is_waiting(self) -> bool:
-        """Whether init still waits to be started for the first time, as far as this end knows."""
+        """Whether init still waits to be started for the first time."""
+        if self._channel.fileno() >= 0:
+            state = self.state
+            if state.runs or state.error:  # somebody else has started it, or has tried to
+                self._channel.close()
         return self._channel.fileno() >= 0
 
     def start_first(self) -> None:
@@ -337,13 +354,19 @@ class Connection(MonitorConnection):
         messages.tell(self._channel, messages.Start())  # if init has ended, why is still to be read
         received = self._hear_from_init("starting the command")
         self._channel.close()
+        self._is_told_to_start = True
         if received is not None:
             failed, _ = received
             assert isinstance(failed, messages.Failed)
             raise_failed(self._name, self._command, failed)
-        with self._changed:
-            if self._state.runs == 0:  # the monitor is about to tell
-                self._state = replace(self._state, status="running", runs=1, started_at=time.time())
+
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        deadline = time.monotonic() + _STEP_SECONDS
+        while self._is_told_to_start and not (self._state.runs or self._state.error or self._gone):
+            if time.monotonic() >= deadline:
+                raise SpawnerError(f"hear of {self._name!r}", f"its monitor has not told within {_STEP_SECONDS:g} s")
+            self._listen(deadline - time.monotonic())  # it is about to tell
 
     def _hear_from_init(self, doing: str) -> tuple[messages.Message, list[int]] | None:
         self._channel.settimeout(_STEP_SECONDS)

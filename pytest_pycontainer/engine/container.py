@@ -112,6 +112,7 @@ class Container(
                 raise ContainerRunningError(self.name, "start")
             attachment = self._attachment
             if attachment is not None:
+                attachment.unpublish()  # of a run whose end nobody has asked for
                 attachment.publish()
             try:
                 if isinstance(self._connection, Connection) and self._connection.is_waiting():
@@ -265,7 +266,9 @@ class Container(
         """As its base's. Its host ports are given back as soon as that is known: others may want them."""
         exited = super()._exited(timeout)
         if exited is not None and self._attachment is not None:
-            self._attachment.unpublish()
+            with self._lock:  # another thread may start it again, and publish them for that
+                if self._state.status == "exited":
+                    self._attachment.unpublish()
         return exited
 
     def _is_removed(self) -> bool:

@@ -153,7 +153,8 @@ def open_left_root(
 
     Raises WaitTimeoutError if the container does not end, and SpawnerError.
     """
-    if connection.exited(_END_SECONDS) is None:
+    ended = connection.await_state(lambda state: state.status == "exited" or bool(state.error), _END_SECONDS)
+    if ended is None:
         raise WaitTimeoutError(name, "ending", _END_SECONDS)
     # The kernel takes no work directory of a volatile overlay a second time.
     work = directory / "work-after"

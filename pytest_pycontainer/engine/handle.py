@@ -101,9 +101,13 @@ class ContainerHandle:
 
     @property
     def exit_code(self) -> int | None:
-        """The last exit code, 128 + n where signal n ended it; None as long as it has not exited, or if it runs."""
+        """The last exit code, 128 + n where signal n ended it; None as long as it has not exited, or if it runs.
+
+        One that could not be started has the code 127 if its command is missing, 126 if that can't be executed, or 125.
+        """
         state = self._state
-        return state.exit_code if state.status in ("exited", "restarting") and not self._removed else None
+        ended = state.status in ("exited", "restarting") or (state.status == "created" and state.error)
+        return state.exit_code if ended and not self._removed else None
 
     @property
     def out_of_memory(self) -> bool:

@@ -182,6 +182,7 @@ class _Monitor:
             started_at=time.time(),
             error="",
             runs=self._state.runs + 1,
+            restarts=self._restarts.count,
             health=None if self._health is None else self._health.begin(init.pidfd),
         )
         self._answer_starters(messages.Done())
@@ -306,9 +307,10 @@ class _Monitor:
             messages.tell(answer, messages.Done())
         elif isinstance(request, messages.Signal):
             self._meant_to_end |= request.ends
+            done = self._signal(request.number)
             if request.ends and self._restarts.cancel():
                 self._change(status="exited")
-            done = self._signal(request.number)
+                done = True
             messages.tell(answer, messages.Done() if done else messages.not_possible("is not running"))
 
     def _start(self, answer: socket.socket) -> None:
@@ -327,7 +329,10 @@ class _Monitor:
             messages.tell(answer, messages.not_possible("has no network yet"))
             return
         try:
-            with step("open a route socket in the container's network"), namespaces.inside(self._network, namespaces.NETWORK):
+            with (
+                step("open a route socket in the container's network"),
+                namespaces.inside(self._network, namespaces.NETWORK),
+            ):
                 route_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         except StepFailed as failure:
             messages.tell(answer, failure.failed)
