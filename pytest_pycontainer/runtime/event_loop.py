@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import math
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable
 
 _Callback = Callable[[], object]
+
+_COLLECTED_AFTER = 500  # turns
 
 
 class Timer:
@@ -73,7 +76,12 @@ class EventLoop:
 
     def run(self) -> None:
         """Waits and calls back until it is stopped."""
-        while not self._stopped:
+        for turn in itertools.count(1):
+            if self._stopped:
+                return
+            if turn % _COLLECTED_AFTER == 0:
+                # Python's collector is off; and nobody else gives back the small tuples that pickling leaves behind.
+                gc.collect()
             self._dropped.clear()
             for descriptor, _ in self._poll.poll(self._milliseconds()):
                 # A callback may have closed another's descriptor, and its number may be another thing's by now.
