@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,7 @@ _STREAMS_AT_ONCE = 128
 _IDLE_SECONDS = 10.0
 _UNSENT_AT_MOST = 1 << 20
 _LENGTH_SIZE = 2
+_NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 def run_resolver(control: socket.socket, owner: int, spawner: int) -> NoReturn:
@@ -116,7 +118,7 @@ class _Listeners:
     def close(self) -> None:
         """Lets go of them, and of the clients that are connected."""
         for stream in tuple(self._streams):
-            stream.close()
+            stream.abort()
         for endpoint in (self._datagrams, self._listener):
             self._loop.unwatch(endpoint.fileno())
             endpoint.close()
@@ -168,6 +170,11 @@ class _Stream:
         self._idle: Timer | None = None
         client.setblocking(False)
         self._wait()
+
+    def abort(self) -> None:
+        """Lets go of it at once: a connection that is still to be ended would keep the network's namespace."""
+        self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self.close()
 
     def close(self) -> None:
         """Lets go of it; closing it again is no error."""

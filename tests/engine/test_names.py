@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -214,7 +215,10 @@ def test_many_at_once_and_many_of_one_name(engine: Engine) -> None:
 def test_another_resolver_takes_the_place_of_one_that_was_killed(engine: Engine) -> None:
     with Engine(engine.settings) as own, own.run("host", SLEEP, name="first") as first:
         (resolver,) = _resolvers(own)
-        os.kill(resolver, signal.SIGKILL)
+        process = os.pidfd_open(resolver)
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [], 60)
+        os.close(process)
         with own.run("host", SLEEP) as c:
             assert look_up(c, "first") == [first.ip_address]
             assert look_up(first, c.name) == [c.ip_address]
@@ -224,6 +228,5 @@ def _resolvers(engine: Engine) -> list[int]:
     """The children of its spawner that are no monitors: PID namespaces are theirs alone."""
     spawner = engine._resources.spawner.pid
     children = Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()
-    return [
-        int(child) for child in children if os.readlink(f"/proc/{child}/ns/pid") == os.readlink("/proc/self/ns/pid")
-    ]
+    own = Path("/proc/self/ns/pid").readlink()
+    return [int(child) for child in children if Path(f"/proc/{child}/ns/pid").readlink() == own]
