@@ -277,11 +277,6 @@ class MonitorConnection:
             self._tell()
 
 
-def _starts(state: ContainerState) -> int:
-    """A number that grows when somebody starts the container, and not when its restart policy does."""
-    return state.runs - state.restarts + (state.status == "restarting")
-
-
 class Connection(MonitorConnection):
     """The owner's: leads to init too, until the command runs for the first time.
 
