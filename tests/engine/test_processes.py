@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,20 @@ def test_what_each_process_is(engine: Engine) -> None:
 def test_a_user_without_a_name_is_a_number(sleeper: Container) -> None:
     with sleeper.popen("cat", user=54321):
         assert [process.user for process in sleeper.processes()] == ["root", "54321"]
+
+
+@pytest.mark.parametrize("options", [{"userns": "auto"}, {"pid": "host"}, {"init": True}])
+def test_in_other_namespaces(engine: Engine, options: Any) -> None:
+    with engine.run("host", ["sleep", "1000"], **options) as c, c.popen("cat", user="daemon", tty=True) as process:
+        found = {each.pid: each for each in c.processes()}
+        executed, first = found[process.pid], found[c.pid]
+        assert (executed.user, executed.uid, executed.command) == ("daemon", 1, ("cat",))
+        assert executed.pid_in_container == process.pid_in_container
+        assert (executed.pid_in_container == executed.pid) == ("pid" in options)
+        assert (first.user, first.pid_in_container) == ("root", first.pid if "pid" in options else 1)
+        assert first.command == (("/sbin/docker-init", "--") if "init" in options else ()) + ("sleep", "1000")
+        process.write("word\n")
+        assert process.stdout.read_until("word\r\nword\r\n", timeout=60)
 
 
 def test_a_zombie_and_a_name_that_misleads(sleeper: Container) -> None:

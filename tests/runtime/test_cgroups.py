@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -132,3 +134,43 @@ def test_removal_ends_what_runs_frozen_or_not_and_takes_what_lies_below(director
 def test_removing_what_is_not_there_is_no_error(directories: Directories) -> None:
     cgroups.remove(directories)
     cgroups.remove(directories)
+
+
+# In an interpreter of its own, with one thread: as the functions ask for. The child says what it is in.
+_FORK = """
+import os, sys
+from pytest_pycontainer.runtime import cgroups
+directories = tuple(sys.argv[1:])
+pid, left = cgroups.fork_into(directories)
+if pid == 0:
+    cgroups.join(left)
+    print(open("/proc/self/cgroup").read())
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), *left)
+"""
+
+
+def _fork_into(directories: Directories) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", _FORK, *directories], capture_output=True, text=True, timeout=60)
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_fork_is_in_all_of_it(directories: Directories) -> None:
+    *entries, last = _fork_into(directories)
+    name = Path(directories[0]).name
+    assert sum(entry.endswith(f"/{name}") for entry in entries) == len(directories)
+    # Where version 2 takes it in from the start, it has to join the others alone.
+    code, *left = last.split()
+    assert code == "7"
+    assert tuple(left) in (version_1(directories), directories)
+
+
+def test_a_fork_where_version_2_takes_nobody_in_is_a_plain_one(tmp_path: Path) -> None:
+    # As where a sandbox hides clone3: the directory looks like a cgroup, and is none.
+    directory = tmp_path / "cgroup"
+    directory.mkdir()
+    (directory / "cgroup.events").touch()
+    (directory / "cgroup.procs").touch()
+    assert _fork_into((str(directory),))[-1] == f"7 {directory}"
+    assert (directory / "cgroup.procs").read_text() == "0"
