@@ -80,14 +80,14 @@ def test_its_capabilities_and_filter_are_dockers(engine: Engine) -> None:
 
 
 def test_files_are_roots_there_and_on_disk(engine: Engine) -> None:
-    shown = "/ /etc/passwd /etc/hosts /directory /dev/null /made"
+    shown = "/ /etc/passwd /etc/hosts /directory /dev /dev/null /dev/pts /dev/pts/ptmx /dev/mqueue /made"
     script = f"touch /made; chown 3:4 /made; mkdir /directory; stat -c '%n %u %g' {shown}"
 
     with engine.run("host", ["sh", "-c", script], userns="auto") as container:
         container.wait(_SECONDS)
         *roots, made = container.logs().splitlines()
         assert made == "/made 3 4"
-        assert [line.split()[1:] for line in roots] == [["0", "0"]] * 5
+        assert [line.split()[1:] for line in roots] == [["0", "0"]] * 9
         assert (container.upper / "made").stat().st_uid == 3
         assert (container.upper / "directory").stat().st_uid == 0
         assert {"A /made", "A /directory"} <= {f"{change.kind} {change.path}" for change in container.diff()}
