@@ -273,7 +273,7 @@ class Container(
 
     def _is_removed(self) -> bool:
         """Whether it is gone, by this handle or by another process."""
-        if not self._removed and self._connection.gone and not self._directory.exists():
+        if not self._removed and not self._directory.exists():
             with self._lock:
                 if not self._removed:
                     self._let_go()
