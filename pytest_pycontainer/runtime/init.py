@@ -67,6 +67,8 @@ def run_init(
     pidfds of those whose namespaces it is to share, by kind. Who is in a user namespace has a ``mounter``.
     """
     try:
+        # Who shares its PID namespace sees it from now on (CVE-2016-9962, CVE-2019-5736).
+        credentials.hide_process()
         os.setsid()
         os.umask(0)  # modes are given in full, those of /dev above all
         reset_signals()
@@ -87,6 +89,12 @@ def run_init(
         if spec.host_network:
             with step("join this machine's network"):
                 namespaces.enter(machine, namespaces.NETWORK)
+            if mounter is None:
+                # Once more: a sysfs shows the interfaces of the network that it was mounted in.
+                mount.detach(points.system)
+                prepare_system_directories(
+                    points.system, request.system, hierarchies, request.namespaces, shared_memory
+                )
         if mounter is None:
             adjust_oom_score(spec.process)
         set_exec_label(spec.process)

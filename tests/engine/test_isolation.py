@@ -186,3 +186,9 @@ def test_only_the_loopback_interface_has_an_ipv6_address(engine: Engine) -> None
 def test_a_read_only_containers_own_files_are_read_only_too(engine: Engine) -> None:
     script = "for name in hosts hostname resolv.conf; do (echo >> /etc/$name) 2>&1 | grep -c 'ead-only'; done"
     assert output(engine, script, read_only=True).split() == ["1", "1", "1"]
+
+
+def test_with_the_machines_network_sys_shows_its_interfaces(engine: Engine) -> None:
+    names = set(output(engine, "ls /sys/class/net", network="host").split())
+    assert {path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("pyc")} <= names
+    assert "/sys/firmware" in output(engine, "cat /proc/self/mountinfo", network="host")
