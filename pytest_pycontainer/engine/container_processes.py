@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from pytest_pycontainer.engine import arguments
-from pytest_pycontainer.engine.container_process import ContainerProcess, ExecResult, Input
+from pytest_pycontainer.engine.container_process import ContainerProcess, ExecResult, Input, as_source
 from pytest_pycontainer.engine.execution import DEVNULL, Destination, Streams, start_process
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.errors import (
@@ -64,6 +64,7 @@ class ContainerProcesses(ContainerHandle):
         not 0, and WaitTimeoutError after ``timeout`` seconds, having killed the command. If this process dies
         meanwhile, the command goes on.
         """
+        as_source(stdin)  # what can't be one is refused before anything is started
         streams = Streams(stdin is not None, stdout, stderr, _terminal(options))
         process = self._process(command, options)
         with start_process(self._connection, self.name, process, streams, timeout) as started:
