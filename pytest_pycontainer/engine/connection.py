@@ -202,7 +202,7 @@ class MonitorConnection:
     def send(self, request: messages.Message, descriptors: list[int] | None = None) -> bool:
         """Sends a request that is answered elsewhere, or not at all; False if the monitor has ended."""
         with self._sending:
-            return messages.tell(self._control, request, descriptors or ())
+            return self._control.fileno() >= 0 and messages.tell(self._control, request, descriptors or ())
 
     def ask(self, container: str, request: messages.Message, descriptors: Sequence[int] = ()) -> messages.Message:
         """Sends a request and returns the answer. Raises ContainerNotFoundError if the monitor has ended."""
@@ -268,7 +268,8 @@ class MonitorConnection:
 
     def close(self) -> None:
         """Lets go of the container. If this is its owner's end, the monitor takes it for the end of the owner."""
-        self._control.close()
+        with self._sending:
+            self._control.close()
         with self._changed:
             if self._pidfd >= 0:
                 os.close(self._pidfd)

@@ -256,6 +256,18 @@ def test_what_is_expected_does_not_come(engine: Engine) -> None:
             session.read_until("that", timeout=SOON)
 
 
+def test_a_session_ends_when_its_container_is_removed(engine: Engine) -> None:
+    never, c = engine.create("host", ["cat"], stdin_open=True), engine.run("host", ["cat"], stdin_open=True)
+    with never, c, never.attach() as of_never, c.attach() as session:
+        c.remove(force=True)
+        never.remove()
+        assert session.read(timeout=SOON) == of_never.read(timeout=SOON) == ""
+        with pytest.raises(ContainerInputClosedError):
+            session.write("x")
+        with pytest.raises(ContainerNotFoundError):
+            session.resize(80, 24)
+
+
 def test_other_processes_attach(engine: Engine) -> None:
     with engine.run("host", ["cat"], stdin_open=True) as c, Engine(engine.settings) as other:
         with other.find(c.id).attach() as theirs, c.attach() as ours:
