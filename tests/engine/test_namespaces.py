@@ -168,6 +168,19 @@ def test_another_processs_container(engine: Engine) -> None:
         assert Path(f"/proc/{container.pid}/ns/pid").readlink() == Path(f"/proc/{donor.pid}/ns/pid").readlink()
 
 
+def test_what_is_about_to_join_cannot_be_looked_into(engine: Engine) -> None:
+    with (
+        engine.run("host", ["sleep", "60"]) as donor,
+        engine.create("host", ["true"], pid=f"container:{donor.name}") as waiting,
+    ):
+        waiting.read("/etc/hostname")  # it has come so far that it has its root
+        script = "for p in /proc/[0-9]*; do cat $p/environ >/dev/null || echo $p; readlink $p/exe $p/root; done"
+        said = donor.exec(["sh", "-c", script]).stdout.split()
+
+    assert [line for line in said if line.startswith("/proc")] != []
+    assert not [line for line in said if "python" in line]
+
+
 @pytest.mark.parametrize("option", ["pid", "ipc"])
 def test_what_has_ended_is_not_joined_again(engine: Engine, option: str) -> None:
     with engine.run("host", ["sleep", "60"], ipc="shareable") as donor:
