@@ -207,10 +207,9 @@ class ContainerHandle:
             raise UnsupportedLimitError("pause", "frozen", "freezer", ()) from error
 
     def _thaw(self) -> None:
-        """Lets what is frozen go on, if anything is."""
+        """Lets what is frozen, or about to be, go on, if anything is."""
         with suppress(FileNotFoundError):
-            if cgroups.is_frozen(self._cgroup):
-                cgroups.thaw(self._cgroup)
+            cgroups.thaw(self._cgroup)
 
     def _await_root_if_waiting(self) -> None:
         if isinstance(self._connection, Connection) and self._connection.is_waiting():

@@ -242,6 +242,8 @@ class _Monitor:
                 work = os.path.join(self._place.directory, "work")
                 remove_tree(work)
                 os.mkdir(work, 0o700)
+            with step("thaw the cgroup"):
+                cgroups.thaw(self._place.cgroup)  # what ended may have been paused
             with theirs:
                 self._init = self._fork_init(theirs)
         except StepFailed as failure:
