@@ -123,9 +123,13 @@ def test_what_an_exited_container_has_used_stays_known(engine: Engine) -> None:
 
 
 def test_stats_can_be_followed_to_the_end(engine: Engine) -> None:
-    with engine.run("host", ["sleep", "0.3"]) as c:
-        seen = list(c.follow_stats(0.05))
-    assert len(seen) >= 2
+    seen = []
+    with engine.run("host", ["sleep", "60"]) as c:
+        for stats in c.follow_stats(0.01):
+            seen.append(stats)
+            if len(seen) == 3:
+                c.kill()
+    assert len(seen) >= 3
     assert [stats.monotonic for stats in seen] == sorted(stats.monotonic for stats in seen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 
+PATIENCE = 10.0
 Directories = tuple[str, ...]
 
 
@@ -37,8 +39,8 @@ def directories(request: pytest.FixtureRequest) -> Iterator[Directories]:
 
 
 @pytest.fixture
-def counter(directories: Directories) -> Iterator[Callable[[], bytes]]:
-    """A process in the cgroup that answers each byte; calling it asks, and returns what came within 0.2 s."""
+def answerer(directories: Directories) -> Iterator[Callable[[float], bytes]]:
+    """A process in the cgroup that answers each byte; calling it asks, and returns what came within so many seconds."""
     reader, answers = os.pipe()
     questions, writer = os.pipe()
     child = os.fork()
@@ -54,11 +56,9 @@ def counter(directories: Directories) -> Iterator[Callable[[], bytes]]:
     os.close(questions)
     assert os.read(reader, 2) == b"in"
 
-    def ask() -> bytes:
-        import select
-
+    def ask(seconds: float) -> bytes:
         os.write(writer, b"?")
-        ready, _, _ = select.select([reader], [], [], 0.2)
+        ready, _, _ = select.select([reader], [], [], seconds)
         return os.read(reader, 100) if ready else b""
 
     yield ask
@@ -74,17 +74,17 @@ def freezable(directories: Directories) -> Directories:
 
 
 def test_a_frozen_process_stands_still_until_it_is_thawed(
-    directories: Directories, counter: Callable[[], bytes]
+    directories: Directories, answerer: Callable[[float], bytes]
 ) -> None:
     freezable(directories)
-    assert counter() == b"?"
+    assert answerer(PATIENCE) == b"?"
     assert not cgroups.is_frozen(directories)
     cgroups.freeze(directories)
     assert cgroups.is_frozen(directories)
-    assert counter() == b""
+    assert answerer(0.1) == b""
     cgroups.thaw(directories)
     assert not cgroups.is_frozen(directories)
-    assert counter() in (b"?", b"??")
+    assert answerer(PATIENCE) in (b"?", b"??")
 
 
 def test_freezing_twice_and_thawing_twice_is_no_error(directories: Directories) -> None:
@@ -97,7 +97,7 @@ def test_freezing_twice_and_thawing_twice_is_no_error(directories: Directories) 
 
 
 def test_a_process_that_cannot_be_frozen_in_time_runs_on(
-    directories: Directories, counter: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
+    directories: Directories, answerer: Callable[[float], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     freezable(directories)
     real = cgroups._read
@@ -107,7 +107,7 @@ def test_a_process_that_cannot_be_frozen_in_time_runs_on(
         cgroups.freeze(directories, 0.01)
     monkeypatch.undo()
     assert not cgroups.is_frozen(directories)
-    assert counter() == b"?"
+    assert answerer(PATIENCE) == b"?"
 
 
 def test_removal_ends_what_runs_frozen_or_not_and_takes_what_lies_below(directories: Directories) -> None:
