@@ -156,9 +156,14 @@ class _Monitor:
                 os.close(descriptor)
             init = _Init(pid, os.pidfd_open(pid), report)
         self._streams.begin_run(output, errors)
-        self._loop.watch(report.fileno(), lambda: self._hear_report(init))
+        self._loop.watch(report.fileno(), lambda: self._hear_reports(init))
         self._loop.watch(init.pidfd, lambda: self._finish_run(init))
         return init
+
+    def _hear_reports(self, init: _Init) -> None:
+        """What has come; the loop may call when that has been heard already."""
+        while messages.has_come(init.report):
+            self._hear_report(init)
 
     def _hear_report(self, init: _Init) -> None:
         received = messages.receive(init.report)
@@ -189,8 +194,7 @@ class _Monitor:
 
     def _finish_run(self, init: _Init) -> None:
         self._loop.unwatch(init.pidfd)
-        while init.report.fileno() >= 0:
-            self._hear_report(init)
+        self._hear_reports(init)
         _, status = os.waitpid(init.pid, 0)
         os.close(init.pidfd)
         self._init = None
@@ -257,8 +261,8 @@ class _Monitor:
     # What is asked of it
 
     def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
-        while self._init is not None and messages.has_come(self._init.report):
-            self._hear_report(self._init)  # who asks may know already that the command runs
+        if self._init is not None:
+            self._hear_reports(self._init)  # who asks may know already that the command runs
         if isinstance(request, messages.Remember):
             self._remember(request.description)
             self._network = os.dup(descriptors[0])
