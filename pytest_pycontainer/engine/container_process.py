@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import signal as signals
@@ -18,9 +17,9 @@ from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.output_stream import OutputStream
 from pytest_pycontainer.engine.process_streams import Output, ProcessStreams
 from pytest_pycontainer.errors import InvalidSpecError, WaitTimeoutError
+from pytest_pycontainer.runtime.process import kill_group
 from pytest_pycontainer.runtime.spec import TerminalSize
 
-_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 _READ_SIZE = 64 * 1024
 
 Input: TypeAlias = str | bytes | BinaryIO | None
@@ -91,7 +90,7 @@ class ContainerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._detached and self.exit_code is None:
-            self._kill_group()
+            kill_group(self._pidfd)
         self.close()
 
     def __del__(self) -> None:
@@ -170,7 +169,7 @@ class ContainerProcess:
         try:
             self._await(lambda: self._streams.ended, "waiting for", timeout)
         except WaitTimeoutError:
-            self._kill_group()
+            kill_group(self._pidfd)
             raise
         output, errors = (bytes(each.buffer) for each in self._outputs)
         return ExecResult(self.exit_code or 0, output, errors)
@@ -181,19 +180,6 @@ class ContainerProcess:
 
     def _late(self, doing: str, timeout: float | None) -> WaitTimeoutError:
         return WaitTimeoutError(self.container, f"{doing} {self.command[0]!r} in", timeout or 0.0)
-
-    def _kill_group(self) -> None:
-        end_group(self._pidfd)
-
-
-def end_group(pidfd: int) -> None:
-    """Kills a process and what it has started, as far as that is still in its process group; before Linux 6.9, it."""
-    try:
-        signals.pidfd_send_signal(pidfd, signals.SIGKILL, None, _PROCESS_GROUP)
-    except OSError as error:
-        if error.errno != errno.ESRCH:
-            with suppress(ProcessLookupError):
-                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
 
 
 def as_source(stdin: Input) -> Callable[[], bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeAlias
 
 from pytest_pycontainer.engine.connection import MonitorConnection
-from pytest_pycontainer.engine.container_process import ContainerProcess, end_group
+from pytest_pycontainer.engine.container_process import ContainerProcess
 from pytest_pycontainer.engine.process_streams import Output, ProcessStreams
 from pytest_pycontainer.errors import (
     CommandNotExecutableError,
@@ -24,7 +24,7 @@ from pytest_pycontainer.errors import (
     WaitTimeoutError,
 )
 from pytest_pycontainer.runtime import messages
-from pytest_pycontainer.runtime.process import DIRECTORY_STEP, EXECUTE_STEP
+from pytest_pycontainer.runtime.process import DIRECTORY_STEP, EXECUTE_STEP, kill_group
 from pytest_pycontainer.runtime.spec import ProcessSpec, TerminalSize
 
 _DOING = "exec in"
@@ -84,7 +84,7 @@ def start_process(
             raise hear.failure(started)
         (pidfd,) = descriptors
         undone.callback(os.close, pidfd)
-        undone.callback(end_group, pidfd)  # unless all goes well
+        undone.callback(kill_group, pidfd)  # unless all goes well
         if streams.terminal is not None:
             opened, descriptors = hear.next(answers)
             if isinstance(opened, messages.TerminalOpened):

@@ -19,7 +19,7 @@ from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
 from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import EXECUTE_STEP, pid_on_this_machine
+from pytest_pycontainer.runtime.process import EXECUTE_STEP, kill_group, pid_on_this_machine
 from pytest_pycontainer.runtime.spec import HealthCheck, ProcessSpec
 from pytest_pycontainer.runtime.state import HealthState, ProbeResult
 
@@ -28,7 +28,6 @@ _READ_SIZE = 16 * 1024
 _PROBES_KEPT = 5
 _KILLED = 128 + signal.SIGKILL
 _NOT_RUN = -1  # the exit code, for Docker, of a probe that could not be executed or did not end in time
-_PROCESS_GROUP = 1 << 2  # man 2 pidfd_send_signal; since Linux 6.9
 
 
 class HealthChecks:
@@ -168,11 +167,7 @@ class _Probe:
 
     def kill(self) -> None:
         """Ends it, with what it has started in its process group where the kernel can do that."""
-        try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL, None, _PROCESS_GROUP)
-        except OSError:  # an older kernel, or it has not come to have a group
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        kill_group(self._pidfd)
 
     def fail(self, failed: messages.Failed) -> None:
         """It could not be executed."""

@@ -22,6 +22,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 _ABOVE_ANY_DESCRIPTOR = 2**31 - 1
 _UMASK = 0o022
+_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP
 _NULL_DEVICE = os.makedev(1, 3)
 
 EXECUTE_STEP = "exec"
@@ -64,6 +65,18 @@ def reset_signals() -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def kill_group(pidfd: int) -> None:
+    """Kills a process and what it has started, as far as that is still in its group; before Linux 6.9, it alone.
+
+    One that is gone is no error.
+    """
+    with suppress(ProcessLookupError):
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL, None, _PROCESS_GROUP)
+        except OSError:  # an older kernel, or it has not come to have a group
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 def own_stream(descriptor: int, uid: int, gid: int) -> None:

@@ -169,7 +169,7 @@ def test_a_probe_that_takes_too_long_is_killed_with_what_it_has_started(engine: 
             (-1, "the probe took longer than 0.2 s: begun\n")
         ] * 2
         c.exec(["touch", "/tmp/x"], check=True)
-        assert len(re.findall("sleep 99[89]", c.exec("ps -eo args").stdout)) <= 2  # those of the next one
+        assert len(re.findall("(?m)^sleep 99[89]$", c.exec("ps -eo args").stdout)) <= 2  # those of the next one
 
 
 def test_a_probe_that_can_not_be_executed_has_failed(engine: Engine) -> None:
