@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -54,7 +56,7 @@ with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)  # before any test looks what there is
 def elsewhere(engine: Engine) -> Iterator[Do]:
     """Another process with an engine on the same store."""
     settings = engine.settings
@@ -82,8 +84,8 @@ def here(container: Container, what: str) -> Any:
 
 
 @pytest.fixture(params=["the owner", "another process"])
-def do(request: pytest.FixtureRequest) -> Do:
-    return here if request.param == "the owner" else request.getfixturevalue("elsewhere")
+def do(request: pytest.FixtureRequest, elsewhere: Do) -> Do:
+    return here if request.param == "the owner" else elsewhere
 
 
 FACTS = ["status", "exit_code", "out_of_memory", "error", "restart_count", "started_at", "finished_at", "pid", "name"]
@@ -233,6 +235,20 @@ def test_a_paused_one_is_stopped_and_killed(engine: Engine, do: Do) -> None:
         c.pause()
         do(c, "restart(timeout=0)")
         assert c.status == "running"
+
+
+def test_what_ends_while_it_is_paused_starts_again(engine: Engine, do: Do) -> None:
+    with engine.run("host", IDLE, restart="on-failure:1") as c:
+        for _ in range(2):  # by its policy, and by hand
+            c.pause()
+            runs = c._connection.state.runs
+            os.kill(c.pid, signal.SIGKILL)  # by nobody who knows of the pause
+            if runs > 1:
+                assert c.wait(PATIENCE) == 137
+                do(c, "start()")
+            assert c._connection.await_state(lambda state, runs=runs: state.runs > runs, PATIENCE) is not None
+            assert c.status == "running"
+            assert c.exec("true").exit_code == 0
 
 
 # Names
