@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 
+from pytest_pycontainer.kernel import credentials
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.failure import StepFailed
 from pytest_pycontainer.runtime.process import close_all_but
@@ -20,12 +21,16 @@ Answer = tuple[messages.Message, list[int]]
 def fork_to_answer(answer: socket.socket, work: Callable[[], Answer]) -> None:
     """Has ``work`` done in a child made for it; what it gives, or ``Failed``, goes out on ``answer``.
 
-    ``work`` raises StepFailed. Raises OSError if there can be no child.
+    ``work`` raises StepFailed. The child ends with this process. Raises OSError if there can be no child.
     """
+    parent = os.getpid()
     if os.fork() != 0:
         return
     code = _FAILED
     try:
+        credentials.die_with_parent(signal.SIGKILL)
+        if os.getppid() != parent:
+            return  # it was gone before
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         close_all_but([answer.fileno()])
         os.umask(0)
