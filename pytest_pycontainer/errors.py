@@ -683,6 +683,12 @@ class ContainerUpdateError(ContainerError):
         return f"cannot change the limits of {self.container!r}: {self.detail}; it may be using more than that already"
 
 
+_WORDS_OF_SHELLS = (
+    *(".", ":", "alias", "cd", "command", "eval", "exec", "exit", "export", "for", "if", "read", "set", "shopt"),
+    *("source", "trap", "type", "ulimit", "umask", "unset", "until", "wait", "while", "{", "("),
+)
+
+
 class CommandNotFoundError(ContainerStartError):
     """The command is not in the image. ``doing``: it was to ``start`` the container, or to be ``exec in`` it."""
 
@@ -694,6 +700,8 @@ class CommandNotFoundError(ContainerStartError):
         self.doing = doing
         self.step = f'exec "{command}"'
         self.detail = "no such file in the image, or its interpreter is missing"
+        if command in _WORDS_OF_SHELLS:
+            self.detail += "; it is a word of the shell, which has to be run for it: ['sh', '-c', '…']"
 
 
 class CommandNotExecutableError(ContainerStartError):

@@ -202,6 +202,13 @@ def test_check_raises_with_the_output(sleeper: Container) -> None:
     ("command", "options", "kind", "code", "message"),
     [
         (["no-such-program"], {}, CommandNotFoundError, 127, 'exec "no-such-program": no such file'),
+        (
+            "cd /usr && ls",
+            {},
+            CommandNotFoundError,
+            127,
+            "it is a word of the shell, which has to be run for it: ['sh'",
+        ),
         (["/no/such/program"], {}, CommandNotFoundError, 127, "no such file"),
         (["/etc/passwd"], {}, CommandNotExecutableError, 126, "Permission denied"),
         (["/etc"], {}, CommandNotExecutableError, 126, "Permission denied"),
