@@ -127,7 +127,8 @@ class ContainerProcess:
     def write(self, data: str | bytes, timeout: float | None = None) -> None:
         """Writes all of it to standard input.
 
-        Raises BrokenPipeError if the process reads no more, and WaitTimeoutError after ``timeout`` seconds.
+        Raises BrokenPipeError if the process reads no more, and WaitTimeoutError after ``timeout`` seconds; what it has
+        not taken by then it still gets when something is waited for.
         """
         if not self._streams.write(data.encode() if isinstance(data, str) else bytes(data), timeout):
             raise self._late("writing to", timeout)

@@ -102,7 +102,10 @@ class ProcessStreams:
         return taken[0] if self.wait_until(reached, timeout) else None
 
     def write(self, data: bytes, timeout: float | None) -> bool:
-        """Writes all of it; False if ``timeout`` seconds pass before. Raises BrokenPipeError if nobody reads."""
+        """Writes all of it; False if ``timeout`` seconds pass before: the rest is written when somebody waits again.
+
+        Raises BrokenPipeError if nobody reads.
+        """
         with self._changed:
             if not self._wait_until(lambda: not self._unsent, timeout):
                 return False
@@ -132,10 +135,10 @@ class ProcessStreams:
                 self._send()
 
     def resize(self, size: TerminalSize) -> None:
-        """Says how large the terminal is, unless that is gone. Raises OSError."""
+        """Says how large the terminal, the first output, is, unless that is gone. Raises OSError."""
         with self._changed:
-            if self._input >= 0:
-                resize_terminal(self._input, size)
+            if not self._outputs[0].ended:
+                resize_terminal(self._outputs[0].descriptor, size)
 
     def close(self) -> None:
         """Lets go of everything, of what others wait for too."""
@@ -209,7 +212,8 @@ class ProcessStreams:
 
     def _queue(self, data: bytes) -> None:
         self._unsent = memoryview(data)
-        self._line_began = not data.endswith(b"\n")
+        if data:
+            self._line_began = not data.endswith(b"\n")
 
     def _send(self) -> None:
         try:

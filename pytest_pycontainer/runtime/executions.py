@@ -15,7 +15,7 @@ from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.execute import run_execute
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import numbers_of
+from pytest_pycontainer.runtime.process import kill_group, numbers_of
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec, TerminalSize
 
@@ -52,7 +52,7 @@ class Executions:
                     caller.await_terminal(terminal)
             ended = partial(self._tell_exit, caller)
             pidfd = self.fork(request.process, init, report, streams, ended, request.terminal, terminal_end)
-            numbers = numbers_of(pidfd)
+            numbers = _numbers_of(pidfd)
         except StepFailed as failure:
             messages.tell(caller.answer, failure.failed)
             caller.let_go()
@@ -118,8 +118,11 @@ class _Caller:
 
     def _take_terminal(self, channel: socket.socket) -> None:
         self._loop.unwatch(channel.fileno())
-        with channel:
-            received = messages.receive(channel)
+        try:
+            with channel:
+                received = messages.receive(channel)
+        except OSError:  # no descriptor is left: the process, without a terminal, is told by the kernel
+            return
         if received is None:
             return
         message, descriptors = received
@@ -160,6 +163,14 @@ def _open_pidfd(pid: int) -> int:
     except OSError:  # no descriptor is left: nobody could tell when it has ended
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        raise
+
+
+def _numbers_of(pidfd: int) -> tuple[int, int]:
+    try:
+        return numbers_of(pidfd)
+    except OSError:  # as above: who asked could not be told of it
+        kill_group(pidfd)
         raise
 
 

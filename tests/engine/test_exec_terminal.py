@@ -62,6 +62,27 @@ def test_a_new_size_is_told(sleeper: Container) -> None:
         process.resize(90, 30)  # no error
 
 
+def test_a_new_size_without_input(sleeper: Container) -> None:
+    with sleeper.popen(
+        ["sh", "-c", "trap 'stty size; exit' WINCH; echo ready; sleep 1000 & wait"], tty=True, stdin=False
+    ) as process:
+        process.stdout.read_until("ready\r\n", timeout=60)
+        process.resize(100, 40)
+        assert process.stdout.readline(timeout=60) == "40 100\r\n"
+
+
+def test_nothing_written_is_no_part_of_a_line(sleeper: Container) -> None:
+    with sleeper.popen(["sh", "-c", "cat; cat; echo end"], tty=True) as process:
+        process.write("word\n")
+        process.write("")
+        process.close_stdin()  # ends one cat, not both
+        process.stdout.read_until("word\r\nword\r\n", timeout=60)
+        process.write("again\n")
+        process.stdout.read_until("again\r\nagain\r\n", timeout=60)
+        process.close_stdin()
+        process.stdout.read_until("end", timeout=60)
+
+
 def test_control_c_is_an_interrupt(sleeper: Container) -> None:
     with sleeper.popen(
         ["sh", "-c", "trap 'echo interrupted; exit 9' INT; echo ready; sleep 1000 & wait"], tty=True
