@@ -137,7 +137,7 @@ class Attachment:
     def unpublish(self) -> None:
         """Takes the published ports back."""
         while self._published and self._publishing is not None:
-            self._publishing.unpublish(self._published.pop())
+            self._networks.unpublish(self._publishing, self._published.pop())
 
     def rename(self, name: str) -> None:
         """Has it found by another name."""
@@ -158,15 +158,7 @@ class Attachment:
         self._publishing = endpoint.network.bridge
         try:
             for mapping in mappings:
-                self._published.append(
-                    self._publishing.publish(
-                        endpoint.address,
-                        mapping.container_port,
-                        host_address=mapping.host_address,
-                        host_port=mapping.host_port,
-                        protocol=mapping.protocol,
-                    )
-                )
+                self._published.append(self._networks.publish(self._publishing, endpoint.address, mapping))
         except BaseException:
             self.unpublish()
             raise

@@ -11,8 +11,11 @@ from typing import Protocol
 
 from pytest_pycontainer.engine.name_service import NameService
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, WantedEndpoint
+from pytest_pycontainer.engine.port_arguments import PortMapping
+from pytest_pycontainer.engine.port_forwarder import PortForwarder, needs_forwarder
 from pytest_pycontainer.errors import NetworkInUseError, NetworkNotFoundError
 from pytest_pycontainer.network.bridge import Network
+from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.runtime.name_changes import NameContainer, ServeNetwork
 
 _SHORT = 12
@@ -64,10 +67,17 @@ class NetworkRegistry:
     opened. Every change raises SpawnerError if there can be no resolver.
     """
 
-    def __init__(self, lock: AbstractContextManager[object], open_network: OpenNetwork, names: NameService) -> None:
+    def __init__(
+        self,
+        lock: AbstractContextManager[object],
+        open_network: OpenNetwork,
+        names: NameService,
+        forwarder: PortForwarder,
+    ) -> None:
         self._lock = lock
         self._open = open_network
         self._names = names
+        self._forwarder = forwarder
         self._networks: dict[str, NamedNetwork] = {}
 
     def get(self, name: str) -> NamedNetwork:
@@ -136,6 +146,26 @@ class NetworkRegistry:
             network.bridge.release(address)
             self._names.forget(network.bridge.interface, member.id)
 
+    def publish(self, bridge: Network, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
+        """Makes a port of the container with that address reachable. Raises what ``Network.publish`` raises."""
+        if needs_forwarder(mapping):
+            with self._lock:
+                return self._forwarder.publish(address, mapping)
+        return bridge.publish(
+            address,
+            mapping.container_port,
+            host_address=mapping.host_address,
+            host_port=mapping.host_port,
+            protocol=mapping.protocol,
+        )
+
+    def unpublish(self, bridge: Network, port: PublishedPort) -> None:
+        """Frees the host's port. Nothing happens for one that is not published (any more)."""
+        with self._lock:
+            if self._forwarder.unpublish(port):
+                return
+        bridge.unpublish(port)
+
     def remove(self, network: NamedNetwork) -> None:
         """Closes a network. Removing it again is no error. Raises NetworkInUseError."""
         with self._lock:
@@ -154,3 +184,4 @@ class NetworkRegistry:
                 closing.callback(network.bridge.close)
             self._networks.clear()
             self._names.close()
+            self._forwarder.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.name_service import NameService
 from pytest_pycontainer.engine.network_registry import NetworkRegistry, OpenedNetwork
+from pytest_pycontainer.engine.port_forwarder import PortForwarder
 from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
@@ -50,7 +51,8 @@ class Resources:
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
         names = NameService(lambda control: self.spawner.resolve(control))
-        self.networks = NetworkRegistry(self._lock, self._open_network, names)
+        forwarder = PortForwarder(lambda control: self.spawner.forward(control))
+        self.networks = NetworkRegistry(self._lock, self._open_network, names, forwarder)
         self._spare: PreparedContainer | None = None
         self._registries: Registries | None = None
         self._own_volumes: dict[str, int] = {}

@@ -18,6 +18,8 @@ TRANSPORTS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _SOCKET_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _LARGEST_PORT = 65535
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
@@ -41,14 +43,13 @@ def check_protocol(protocol: str) -> None:
         raise InvalidSpecError("protocol", protocol, " or ".join(TRANSPORTS))
 
 
-def check_host_address(address: str) -> ipaddress.IPv4Address:
-    """Raises InvalidSpecError for what is no IPv4 address."""
+def check_host_address(address: str) -> _Address:
+    """Raises InvalidSpecError for what is no address."""
     try:
-        return ipaddress.IPv4Address(address)
+        return ipaddress.ip_address(address)
     except ValueError:
-        raise InvalidSpecError(
-            "host address", address, "an IPv4 address of this machine: 127.0.0.1, or 0.0.0.0 for all"
-        ) from None
+        wanted = "an address of this machine: 127.0.0.1 or ::1, or for all 0.0.0.0 or ::"
+        raise InvalidSpecError("host address", address, wanted) from None
 
 
 def reserve(host_address: str, host_port: int | range | None, protocol: str) -> socket.socket:
@@ -83,8 +84,11 @@ def _reserve_one_of(host_address: str, host_ports: range, protocol: str) -> sock
 
 
 def _bind(host_address: str, host_port: int, protocol: str) -> socket.socket:
-    reservation = socket.socket(socket.AF_INET, _SOCKET_KINDS[protocol])
+    ipv6 = check_host_address(host_address).version == 6
+    reservation = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, _SOCKET_KINDS[protocol])
     try:
+        if ipv6:  # ``::`` is as docker has it: the IPv4 addresses are those of ``0.0.0.0``
+            reservation.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         reservation.bind((host_address, host_port))
     except BaseException:
         reservation.close()
@@ -103,7 +107,7 @@ def _raise_unavailable(error: OSError, host_address: str, host_port: int) -> NoR
 
 def owner(host_address: str, host_port: int, protocol: str) -> str:
     """Who holds the port, as ``name (pid N)``; empty if that can't be known, as of another user's process."""
-    wanted = ipaddress.IPv4Address(host_address)
+    wanted = ipaddress.ip_address(host_address)
     try:
         sockets = sockdiag.bound_sockets(TRANSPORTS[protocol])
         in_the_way = [held for held in sockets if held.port == host_port and _overlap(wanted, held.address)]
@@ -117,7 +121,9 @@ def owner(host_address: str, host_port: int, protocol: str) -> str:
     return ""
 
 
-def _overlap(wanted: ipaddress.IPv4Address, held: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _overlap(wanted: _Address, held: _Address) -> bool:
+    if wanted.version == 6 and held.version == 4:
+        return False  # ours take IPv6 alone; another's may take both
     return wanted == held or wanted.is_unspecified or held.is_unspecified
 
 

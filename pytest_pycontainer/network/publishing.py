@@ -6,6 +6,7 @@ import ipaddress
 from contextlib import ExitStack, closing, suppress
 from socket import socket
 
+from pytest_pycontainer.errors import InvalidSpecError
 from pytest_pycontainer.kernel import conntrack, nftables, rtnetlink
 from pytest_pycontainer.kernel.netlink import NetlinkError, NetlinkSocket
 from pytest_pycontainer.network import ports, rules
@@ -35,7 +36,8 @@ class PublishedPorts:
         """See ``Network.publish``."""
         ports.check_port("container port", container_port)
         ports.check_protocol(protocol)
-        ports.check_host_address(host_address)
+        if ports.check_host_address(host_address).version != 4:
+            raise InvalidSpecError("host address", host_address, "an IPv4 address, as the container has")
         with ExitStack() as undo:
             reservation = undo.enter_context(ports.reserve(host_address, host_port, protocol))
             port = PublishedPort(container_port, protocol, host_address, reservation.getsockname()[1])

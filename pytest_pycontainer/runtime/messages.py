@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_pycontainer.runtime.logs import LogPosition
+from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, StartForwarder
 from pytest_pycontainer.runtime.name_changes import ChangeNames, Resolve
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
@@ -280,6 +281,8 @@ Message = (
     | OpenNetworkNamespace
     | Resolve
     | ChangeNames
+    | StartForwarder
+    | ChangeForwarding
     | OpenRoot
     | Created
     | Launched

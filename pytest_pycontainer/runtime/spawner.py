@@ -13,6 +13,7 @@ from types import TracebackType
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.name_changes import Resolve
 from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec, Mount, Rootfs
 
@@ -126,6 +127,10 @@ class Spawner:
     def resolve(self, control: socket.socket) -> None:
         """Has a resolver made, which is told on the other end of ``control``; does not wait."""
         self._request("start the resolver", Resolve(), [control.fileno()])
+
+    def forward(self, control: socket.socket) -> None:
+        """Has a forwarder made, which is told on the other end of ``control``; does not wait."""
+        self._request("start the forwarder", StartForwarder(), [control.fileno()])
 
     def _ask(self, doing: str, request: messages.Message, timeout: float) -> tuple[messages.Message, list[int]]:
         ours, theirs = socket.socketpair()

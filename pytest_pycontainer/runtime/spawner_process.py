@@ -21,6 +21,7 @@ from pytest_pycontainer.runtime.child import Answer, fork_to_answer
 from pytest_pycontainer.runtime.content_digest import run_digest
 from pytest_pycontainer.runtime.copying import run_copy
 from pytest_pycontainer.runtime.failure import StepFailed, step
+from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
 from pytest_pycontainer.runtime.name_changes import Resolve
 from pytest_pycontainer.runtime.open_root import run_open_root
@@ -104,6 +105,9 @@ class _Spawner:
                 elif isinstance(request, Resolve):
                     with step("start the resolver"):
                         self._fork_resolver(descriptors[0])
+                elif isinstance(request, StartForwarder):
+                    with step("start the forwarder"):
+                        self._fork_forwarder(descriptors[0])
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
@@ -145,6 +149,15 @@ class _Spawner:
         if os.fork() == 0:
             try:
                 run_resolver(socket.socket(fileno=control), self._owner, self._lifeline)
+            finally:
+                os._exit(1)
+
+    def _fork_forwarder(self, control: int) -> None:
+        if os.fork() == 0:
+            try:
+                from pytest_pycontainer.runtime.forwarder import run_forwarder  # most engines have none
+
+                run_forwarder(socket.socket(fileno=control), self._owner, self._lifeline)
             finally:
                 os._exit(1)
 

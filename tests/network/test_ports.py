@@ -107,7 +107,7 @@ def address(network: Network) -> IPv4Address:
         ({"host_port": 0}, "invalid host port '0'"),
         ({"host_port": -1}, "invalid host port '-1'"),
         ({"protocol": "sctp"}, "invalid protocol 'sctp': wanted tcp or udp"),
-        ({"host_address": "localhost"}, "invalid host address 'localhost': wanted an IPv4 address"),
+        ({"host_address": "localhost"}, "invalid host address 'localhost': wanted an address of this machine"),
         ({"host_address": "::1"}, "invalid host address '::1'"),
         ({"host_address": "203.0.113.77"}, "invalid host address '203.0.113.77': wanted an address of this machine"),
     ],

@@ -1,0 +1,103 @@
+"""Published ports that a process of ours leads into containers, where the kernel can't translate them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from itertools import count
+
+from pytest_pycontainer.engine.port_arguments import PortMapping
+from pytest_pycontainer.errors import SpawnerError
+from pytest_pycontainer.network import ports
+from pytest_pycontainer.network.ports import PublishedPort
+from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, Forward, StopForwarding
+
+_TELL_SECONDS = 10.0
+_QUEUE = 4096
+
+
+def needs_forwarder(mapping: PortMapping) -> bool:
+    """Whether it is on an IPv6 address of this machine: containers have IPv4."""
+    return ":" in mapping.host_address
+
+
+class PortForwarder:
+    """Tells the forwarder which ports lead where, and has another one made if it was killed.
+
+    It is made when there is the first port, by ``start``, which gets its end of a socket. One thread at a time.
+    """
+
+    def __init__(self, start: Callable[[socket.socket], None]) -> None:
+        self._start = start
+        self._control: socket.socket | None = None
+        self._keys = count()
+        self._forwarded: dict[PublishedPort, tuple[Forward, socket.socket]] = {}
+
+    def publish(self, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
+        """Leads a port of this machine to the container with that address.
+
+        Raises PortInUseError, InvalidSpecError, and SpawnerError if there can be no forwarder.
+        """
+        listener = ports.reserve(mapping.host_address, mapping.host_port, mapping.protocol)
+        host_port = listener.getsockname()[1]
+        published = PublishedPort(mapping.container_port, mapping.protocol, mapping.host_address, host_port)
+        try:
+            if mapping.protocol == "tcp":
+                listener.listen(_QUEUE)
+            forward = Forward(next(self._keys), mapping.protocol, str(address), mapping.container_port)
+            self._forwarded[published] = forward, listener
+            self._tell(forward, listener)
+        except BaseException:
+            self._forwarded.pop(published, None)
+            listener.close()
+            raise
+        return published
+
+    def unpublish(self, port: PublishedPort) -> bool:
+        """Frees the host's port, and resets who is connected through it; False if it is not one of these.
+
+        Raises SpawnerError if the forwarder does not let go of it.
+        """
+        if port not in self._forwarded:
+            return False
+        forward, listener = self._forwarded.pop(port)
+        listener.close()
+        # If its process is gone, so are its sockets.
+        if self._control is not None and messages.tell(self._control, ChangeForwarding(StopForwarding(forward.key))):
+            try:
+                messages.receive(self._control)
+            except TimeoutError as error:
+                detail = f"it did not answer within {_TELL_SECONDS:g} s"
+                raise SpawnerError("have the forwarder let go of a port", detail) from error
+        return True
+
+    def close(self) -> None:
+        """Ends the forwarder. Closing it again is harmless."""
+        for _, listener in self._forwarded.values():
+            listener.close()
+        self._forwarded.clear()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    def _tell(self, forward: Forward, listener: socket.socket) -> None:
+        request = ChangeForwarding(forward)
+        try:
+            if self._control is None or not messages.tell(self._control, request, [listener.fileno()]):
+                self._tell_another()
+        except TimeoutError as error:
+            detail = f"it did not hear within {_TELL_SECONDS:g} s"
+            raise SpawnerError("tell the forwarder of a port", detail) from error
+
+    def _tell_another(self) -> None:
+        """Has a forwarder made, and tells it all."""
+        if self._control is not None:
+            self._control.close()
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(_TELL_SECONDS)
+        with theirs:
+            self._start(theirs)
+        for forward, listener in self._forwarded.values():
+            messages.tell(self._control, ChangeForwarding(forward), [listener.fileno()])

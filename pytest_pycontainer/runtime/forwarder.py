@@ -1,0 +1,108 @@
+"""An engine's forwarder: leads to containers what the kernel can't translate, such as IPv6 to IPv4.
+
+One process for all containers of an engine, in this machine's network, made when there is the first port for it. What
+it leads on passes through the kernel alone, and what one side does the other side sees. It ends with its owner, with
+the spawner, or when the engine closes its end.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+from typing import NoReturn
+
+from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.event_loop import EventLoop
+from pytest_pycontainer.runtime.forwarded_datagrams import ForwardedDatagrams
+from pytest_pycontainer.runtime.forwarded_stream import ForwardedStream
+from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, Forward
+from pytest_pycontainer.runtime.process import close_all_but
+
+
+def run_forwarder(control: socket.socket, owner: int, spawner: int) -> NoReturn:
+    """Serves what ``control`` says until that, or one of the lifelines, ends. Never returns."""
+    try:
+        close_all_but([control.fileno(), owner, spawner])
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        gc.enable()
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes six
+        Forwarder(control, owner, spawner).run()
+    finally:
+        os._exit(0)
+
+
+class Forwarder:
+    """Leads on what comes to the sockets that it is told of."""
+
+    def __init__(self, control: socket.socket, *lifelines: int) -> None:
+        self._loop = EventLoop()
+        self._control = control
+        self._forwarded: dict[int, ForwardedDatagrams | ForwardedStreams] = {}
+        self._loop.watch(control.fileno(), self._hear)
+        for lifeline in lifelines:
+            self._loop.watch(lifeline, self._loop.stop)
+
+    def run(self) -> None:
+        """Serves until the engine is gone."""
+        self._loop.run()
+
+    def _hear(self) -> None:
+        received = messages.receive(self._control)
+        if received is None:
+            self._loop.stop()
+            return
+        message, descriptors = received
+        assert isinstance(message, ChangeForwarding)
+        change = message.change
+        if isinstance(change, Forward):
+            (descriptor,) = descriptors
+            listener = socket.socket(fileno=descriptor)
+            kind = ForwardedDatagrams if change.protocol == "udp" else ForwardedStreams
+            self._forwarded[change.key] = kind(self._loop, listener, (change.address, change.port))
+        else:
+            if change.key in self._forwarded:
+                self._forwarded.pop(change.key).close()
+            messages.tell(self._control, messages.Done())
+
+
+class ForwardedStreams:
+    """All connections to one listening socket, which is closed with it."""
+
+    def __init__(self, loop: EventLoop, listener: socket.socket, place: tuple[str, int]) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._place = place
+        self._streams: set[ForwardedStream] = set()
+        listener.setblocking(False)
+        loop.watch(listener.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Lets go of the listener; connections that are there are reset."""
+        self._loop.unwatch(self._listener.fileno())
+        self._listener.close()
+        for stream in tuple(self._streams):
+            stream.reset()
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:
+            # Too many are open: clients wait until one of ours has ended.
+            if self._streams:
+                self._loop.unwatch(self._listener.fileno())
+            return
+        try:
+            self._streams.add(ForwardedStream(self._loop, client, self._place, self._forget))
+        except OSError:
+            client.close()  # the place can't be reached, or too much is open
+
+    def _forget(self, stream: ForwardedStream) -> None:
+        self._streams.discard(stream)
+        if self._listener.fileno() >= 0:
+            self._loop.watch(self._listener.fileno(), self._accept)

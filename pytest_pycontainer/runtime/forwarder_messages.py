@@ -1,0 +1,39 @@
+"""What an engine tells its forwarder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StartForwarder:
+    """Engine → spawner, with the other end of a socket on which the engine will say what to forward. If that fails,
+    ``Failed`` comes back on it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Engine → forwarder, with a socket that clients connect to, or send datagrams to: lead them to that place.
+
+    ``key`` is a number that no other forwarded port has.
+    """
+
+    key: int
+    protocol: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopForwarding:
+    """Engine → forwarder: let go of that socket, and of all whom it has led, and say ``Done``."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeForwarding:
+    """Engine → forwarder, with the socket of a ``Forward``."""
+
+    change: Forward | StopForwarding
