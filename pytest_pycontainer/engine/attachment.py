@@ -22,12 +22,13 @@ OpenNamespace = Callable[[], AbstractContextManager[NetworkNamespace]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A container's place in one network: the interface ``eth{number}`` with ``address``."""
+    """A container's place in one network: the interface ``eth{number}`` with its addresses."""
 
     network: NamedNetwork
     address: ipaddress.IPv4Address
     number: int
     aliases: tuple[str, ...]
+    address6: ipaddress.IPv6Address | None = None
 
 
 class Attachment:
@@ -69,6 +70,15 @@ class Attachment:
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """Networks' names and its address in each, in the order of the interfaces."""
         return tuple((endpoint.network.name, str(endpoint.address)) for endpoint in self._endpoints)
+
+    @property
+    def ipv6_addresses(self) -> tuple[tuple[str, str], ...]:
+        """As ``addresses``, in those networks that have IPv6."""
+        return tuple(
+            (endpoint.network.name, str(endpoint.address6))
+            for endpoint in self._endpoints
+            if endpoint.address6 is not None
+        )
 
     @property
     def resolver(self) -> str:
@@ -143,7 +153,8 @@ class Attachment:
         """Has it found by another name."""
         self._member = replace(self._member, name=name)
         for endpoint in self._endpoints:
-            self._networks.name(endpoint.network, self._member, endpoint.address, endpoint.aliases)
+            addresses = endpoint.address, endpoint.address6
+            self._networks.name(endpoint.network, self._member, addresses, endpoint.aliases)
 
     def close(self) -> None:
         """Gives back ports and addresses; the kernel removes the interfaces with their namespace."""
@@ -167,10 +178,10 @@ class Attachment:
         return next((endpoint for endpoint in self._endpoints if not endpoint.network.bridge.internal), None)
 
     def _join(self, wanted: WantedEndpoint) -> Endpoint:
-        network, address = self._networks.join(self._member, wanted)
+        network, address, address6 = self._networks.join(self._member, wanted)
         taken = {endpoint.number for endpoint in self._endpoints}
         number = next(number for number in count() if number not in taken)
-        endpoint = Endpoint(network, address, number, wanted.aliases)
+        endpoint = Endpoint(network, address, number, wanted.aliases, address6)
         self._endpoints.append(endpoint)
         return endpoint
 

@@ -124,7 +124,7 @@ class Container(
                     attachment.unpublish()
                 raise
             if attachment is not None and attachment.published:
-                self._connection.send(messages.Publish(self._published()))
+                self._tell_of_ports(attachment)
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits until it exits; returns the exit code. Raises WaitTimeoutError after ``timeout`` seconds.

@@ -12,6 +12,7 @@ from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.errors import NetworkAttachError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.spec import ContainerDescription
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.attachment import Attachment, Endpoint
@@ -29,17 +30,24 @@ class ContainerNetworks(ContainerHandle):
         """The names of the networks that it is in, with its address in each, in the order of its interfaces."""
         if self._attachment is not None and not self._removed:
             return dict(self._attachment.addresses)
-        return dict(self._described_addresses())
+        return dict(self._described().addresses)
 
     @property
     def ip_address(self) -> str:
         """The address in the first of its networks, reachable from this machine; empty without a network."""
         return next(iter(self.networks.values()), "")
 
-    def _described_addresses(self) -> tuple[tuple[str, str], ...]:
-        if self._removed:
-            return self._description.addresses
-        return self._connection.describe(self.name).addresses
+    @property
+    def ip6_address(self) -> str:
+        """The address in the first of its networks that has IPv6; empty without one."""
+        if self._attachment is not None and not self._removed:
+            addresses = self._attachment.ipv6_addresses
+        else:
+            addresses = self._described().ipv6_addresses
+        return next((address for _, address in addresses), "")
+
+    def _described(self) -> ContainerDescription:
+        return self._description if self._removed else self._connection.describe(self.name)
 
     def _endpoints(self) -> tuple[Endpoint, ...]:
         """Its places in networks; none for a container of another engine."""
@@ -53,7 +61,7 @@ class ContainerNetworks(ContainerHandle):
                 detail = "it has this machine's network, or another container's"
                 raise NetworkAttachError(f"connect {self.name} to {wanted.network}", detail)
             endpoint = self._attachment.connect(wanted, self._open_network_namespace)
-            self._tell_of_change(added=str(endpoint.address))
+            self._tell_of_change(added=endpoint)
 
     def _disconnect(self, network: NamedNetwork) -> None:
         """Takes an interface away; see ``Network.disconnect``."""
@@ -62,19 +70,22 @@ class ContainerNetworks(ContainerHandle):
             if self._attachment is None:
                 raise NetworkAttachError(f"disconnect {self.name} from {network.name}", "it is not connected to it")
             endpoint = self._attachment.disconnect(network, self._open_network_namespace)
-            self._tell_of_change(removed=str(endpoint.address))
+            self._tell_of_change(removed=endpoint)
 
-    def _tell_of_change(self, *, added: str = "", removed: str = "") -> None:
+    def _tell_of_change(self, *, added: Endpoint | None = None, removed: Endpoint | None = None) -> None:
         """Has the container, its monitor, and whoever asks that know the addresses."""
         from pytest_pycontainer.engine.network_files import change_network_files
 
         assert self._attachment is not None
         change_network_files(self._directory, self._spec.hostname, self._attachment, added=added, removed=removed)
+        self._tell_of_ports(self._attachment)
+
+    def _tell_of_ports(self, attachment: Attachment) -> None:
+        """Has the monitor know the ports that are published, and the addresses."""
         ports = tuple(
-            (port.host_address, port.host_port, port.container_port, port.protocol)
-            for port in self._attachment.published
+            (port.host_address, port.host_port, port.container_port, port.protocol) for port in attachment.published
         )
-        self._connection.send(messages.Connected(self._attachment.addresses, ports))
+        self._connection.send(messages.Connected(attachment.addresses, attachment.ipv6_addresses, ports))
 
     @contextmanager
     def _open_network_namespace(self) -> Iterator[NetworkNamespace]:

@@ -138,6 +138,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             spec,
             plan.stop_signal,
             addresses,
+            () if attachment is None else attachment.ipv6_addresses,
             restart=plan.restart,
             health=plan.health,
             log=plan.log,

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_pycontainer.engine.attachment import Attachment
+from pytest_pycontainer.engine.attachment import Attachment, Endpoint
 from pytest_pycontainer.engine.namespace_modes import HOST
 from pytest_pycontainer.engine.network_modes import HOST_GATEWAY
 from pytest_pycontainer.engine.resources import Resources
@@ -44,11 +44,16 @@ def network_files(
     return hostname, _mounts(directory, read_only=read_only)
 
 
-def change_network_files(directory: Path, hostname: str, attachment: Attachment, *, added: str, removed: str) -> None:
-    """Tells a container of an address that it has, or has no more. In place: the files are mounted."""
+def change_network_files(
+    directory: Path, hostname: str, attachment: Attachment, *, added: Endpoint | None, removed: Endpoint | None
+) -> None:
+    """Tells a container of addresses that it has, or has no more. In place: the files are mounted."""
     hosts = directory / "hosts"
     text = hosts.read_text(errors="surrogateescape")
-    text = with_host(text, hostname, added) if added else without_host(text, removed)
+    for address in _addresses(added):
+        text = with_host(text, hostname, address)
+    for address in _addresses(removed):
+        text = without_host(text, address)
     hosts.write_text(text, errors="surrogateescape")
     if attachment.resolver:
         resolv_conf = directory / "resolv.conf"
@@ -77,9 +82,15 @@ def _hosts(plan: Plan, hostname: str, attachment: Attachment | None) -> str:
     extra = [(name, gateway if address == HOST_GATEWAY else address) for name, address in plan.network.lookup.hosts]
     if plan.network.mode == "host" and not plan.is_build_step:
         return _read("/etc/hosts") + "".join(f"{address}\t{name}\n" for name, address in extra)
-    addresses = () if attachment is None else attachment.addresses
-    own = (_LOOPBACK,) if plan.is_build_step else tuple(address for _, address in addresses)
+    endpoints = () if attachment is None else attachment.endpoints
+    own = [_LOOPBACK] if plan.is_build_step else [address for one in endpoints for address in _addresses(one)]
     return hosts_file(hostname, own, extra)
+
+
+def _addresses(endpoint: Endpoint | None) -> list[str]:
+    if endpoint is None:
+        return []
+    return [str(address) for address in (endpoint.address, endpoint.address6) if address is not None]
 
 
 def _read(path: str) -> str:

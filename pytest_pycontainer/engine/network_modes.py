@@ -27,11 +27,12 @@ _NETWORK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class WantedEndpoint:
-    """A network by its name, and how a container is to be in it: without ``ip`` with any free address."""
+    """A network by its name, and how a container is to be in it: without ``ip`` and ``ip6`` with any free address."""
 
     network: str
     aliases: tuple[str, ...] = ()
     ip: ipaddress.IPv4Address | None = None
+    ip6: ipaddress.IPv6Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,11 @@ def parse_network_modes(options: NetworkOptions) -> NetworkModes:
 def _parse_places(options: NetworkOptions) -> NetworkModes:
     given = options.get("network")
     endpoints = _parse_networks(options.get("networks"))
-    first: EndpointOptions = {"aliases": options.get("network_aliases"), "ip": options.get("ip")}
+    first: EndpointOptions = {
+        "aliases": options.get("network_aliases"),
+        "ip": options.get("ip"),
+        "ip6": options.get("ip6"),
+    }
     named = any(value for value in first.values())
     mode = _parse_mode(given) if isinstance(given, str) else None
     if mode is not None:
@@ -142,13 +147,14 @@ def _with(endpoint: WantedEndpoint, options: EndpointOptions) -> WantedEndpoint:
     if not isinstance(options, Mapping) or options.keys() - EndpointOptions.__annotations__.keys():
         known = ", ".join(EndpointOptions.__annotations__)
         raise InvalidSpecError(f"options of network {endpoint.network}", repr(options), f"a mapping with {known}")
-    aliases, ip = options.get("aliases"), options.get("ip")
+    aliases, ip, ip6 = options.get("aliases"), options.get("ip"), options.get("ip6")
     if isinstance(aliases, str) or not isinstance(aliases, Iterable | None):
         raise InvalidSpecError("aliases", repr(aliases), "a sequence of names")
     return replace(
         endpoint,
         aliases=(*endpoint.aliases, *(_parse_alias(alias) for alias in aliases or ())),
         ip=endpoint.ip if ip is None else _parse_ip(ip),
+        ip6=endpoint.ip6 if ip6 is None else _parse_ip6(ip6),
     )
 
 
@@ -168,6 +174,13 @@ def _parse_ip(ip: object) -> ipaddress.IPv4Address:
         return ipaddress.IPv4Address(str(ip))
     except ValueError as error:
         raise InvalidSpecError("ip", str(ip), f"an IPv4 address ({error})") from None
+
+
+def _parse_ip6(ip: object) -> ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv6Address(str(ip))
+    except ValueError as error:
+        raise InvalidSpecError("ip6", str(ip), f"an IPv6 address ({error})") from None
 
 
 def _names(endpoints: tuple[WantedEndpoint, ...]) -> str:

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 
 class EndpointOptions(TypedDict, total=False):
-    """How a container is in one network: further names for it, and its address, if that is to be a certain one."""
+    """How a container is in one network: further names for it, and its addresses, if these are to be certain ones."""
 
     aliases: Iterable[str] | None
     ip: str | None
+    ip6: str | None
 
 
 NetworkName: TypeAlias = "Network | str"
@@ -28,9 +29,9 @@ class NetworkOptions(TypedDict, total=False):
 
     ``network`` is one that ``Engine.network`` gave, its name, ``bridge`` (the engine's own, and the default), ``none``,
     ``host`` (this machine's, all of it), or ``container:NAME`` (another one's, while it runs). ``network_aliases`` are
-    further names by which others in it find the container, and ``ip`` its address there. ``networks`` are several,
-    each perhaps with ``aliases`` and ``ip`` of its own: ``{"front": {"aliases": ["web"]}, "back": None}``; all of them
-    are interfaces eth0, eth1 and so on, in their order. Ports are published, and the outside is reached, through the
+    further names by which others in it find the container, ``ip`` and ``ip6`` its addresses there. ``networks`` are
+    several, each perhaps with these options: ``{"front": {"aliases": ["web"]}, "back": None}``; those of both are
+    interfaces eth0, eth1 and so on, in their order. Ports are published, and the outside is reached, through the
     first that is not internal.
 
     ``dns`` are the servers that are asked for what is no container's name, this machine's own unless they are named;
@@ -42,6 +43,7 @@ class NetworkOptions(TypedDict, total=False):
     networks: Networks | None
     network_aliases: Iterable[str] | None
     ip: str | None
+    ip6: str | None
     dns: Iterable[str] | None
     dns_search: Iterable[str] | None
     dns_options: Iterable[str] | None

@@ -33,7 +33,9 @@ class OpenedNetwork:
 class OpenNetwork(Protocol):
     """Makes a network. Raises NetworkError and SpawnerError."""
 
-    def __call__(self, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False) -> OpenedNetwork: ...
+    def __call__(
+        self, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False, ipv6: bool = False
+    ) -> OpenedNetwork: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,18 @@ class NetworkRegistry:
                 raise NetworkNotFoundError(name, self.names())
             return self._networks[name]
 
-    def ensure(self, name: str, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False) -> NamedNetwork:
+    def ensure(
+        self,
+        name: str,
+        *,
+        subnet: ipaddress.IPv4Network | None = None,
+        internal: bool = False,
+        ipv6: bool = False,
+    ) -> NamedNetwork:
         """The network of that name, made if it is not there. Raises NetworkError."""
         with self._lock:
             if name not in self._networks:
-                opened = self._open(subnet=subnet, internal=internal)
+                opened = self._open(subnet=subnet, internal=internal, ipv6=ipv6)
                 bridge = opened.bridge
                 self._networks[name] = NamedNetwork(name, bridge)
                 served = ServeNetwork(bridge.interface, name, bridge.gateway.packed, bridge.subnet.prefixlen)
@@ -114,8 +123,10 @@ class NetworkRegistry:
         """Whether it has not been removed."""
         return self._networks.get(network.name) is network
 
-    def join(self, member: Member, wanted: WantedEndpoint) -> tuple[NamedNetwork, ipaddress.IPv4Address]:
-        """Makes a container a member of a network, in which it has an address and is found from now on.
+    def join(
+        self, member: Member, wanted: WantedEndpoint
+    ) -> tuple[NamedNetwork, ipaddress.IPv4Address, ipaddress.IPv6Address | None]:
+        """Makes a container a member of a network, in which it has addresses and is found from now on.
 
         Raises what ``get`` raises, AddressInUseError, InvalidSpecError and NetworkAttachError.
         """
@@ -124,20 +135,26 @@ class NetworkRegistry:
             address = network.bridge.allocate(wanted.ip)
             network.members[member.id] = member.name
             try:
-                self.name(network, member, address, wanted.aliases)
+                address6 = network.bridge.allocate_ipv6(address, wanted.ip6)
+                self.name(network, member, (address, address6), wanted.aliases)
             except BaseException:
                 self.leave(network, member, address)
                 raise
-            return network, address
+            return network, address, address6
 
     def name(
-        self, network: NamedNetwork, member: Member, address: ipaddress.IPv4Address, aliases: Sequence[str]
+        self,
+        network: NamedNetwork,
+        member: Member,
+        addresses: tuple[ipaddress.IPv4Address, ipaddress.IPv6Address | None],
+        aliases: Sequence[str],
     ) -> None:
         """Has a member found by its name, its id and ``aliases``, and by no others that it had."""
         with self._lock:
             network.members[member.id] = member.name
             key, names = network.bridge.interface, (member.name, member.short_id, *aliases)
-            self._names.name(NameContainer(key, member.id, member.directory, names, (address.packed,), member.servers))
+            packed = tuple(address.packed for address in addresses if address is not None)
+            self._names.name(NameContainer(key, member.id, member.directory, names, packed, member.servers))
 
     def leave(self, network: NamedNetwork, member: Member, address: ipaddress.IPv4Address) -> None:
         """Undoes ``join``."""

@@ -60,6 +60,12 @@ class Network(NetworkFaults):
         return str(self._network.bridge.subnet)
 
     @property
+    def ipv6_subnet(self) -> str | None:
+        """Such as ``fd70:7963:ad5:700::/64``; None without IPv6."""
+        subnet = self._network.bridge.ipv6_subnet
+        return None if subnet is None else str(subnet)
+
+    @property
     def gateway(self) -> str:
         """The machine's address, as its containers see it."""
         return str(self._network.bridge.gateway)
@@ -74,7 +80,9 @@ class Network(NetworkFaults):
         """Those that are in it, running or not, oldest first."""
         return [container for container in self._list_containers() if container.id in self._network.members]
 
-    def connect(self, container: Container, *, aliases: Iterable[str] = (), ip: str | None = None) -> None:
+    def connect(
+        self, container: Container, *, aliases: Iterable[str] = (), ip: str | None = None, ip6: str | None = None
+    ) -> None:
         """Gives a container an interface in it, running or not; it keeps that when it starts again.
 
         ``aliases`` are further names by which others find it. Raises InvalidSpecError (also for a container of another
@@ -84,7 +92,7 @@ class Network(NetworkFaults):
         if container not in self._list_containers():
             raise InvalidSpecError("container", repr(container), "a container that this engine has made")
         self._require_open()
-        container._connect(parse_endpoint(self.name, {"aliases": aliases, "ip": ip}))
+        container._connect(parse_endpoint(self.name, {"aliases": aliases, "ip": ip, "ip6": ip6}))
 
     def disconnect(self, container: Container) -> None:
         """Takes the container's interface in it away, with all connections through that.
@@ -117,12 +125,20 @@ class NetworkOperations:
 
     _resources: Resources
 
-    def network(self, name: str | None = None, *, subnet: str | None = None, internal: bool = False) -> Network:
+    def network(
+        self,
+        name: str | None = None,
+        *,
+        subnet: str | None = None,
+        internal: bool = False,
+        ipv6: bool = False,
+    ) -> Network:
         """The engine's network of that name, made if it is not there; without a name a new one.
 
         ``bridge`` is the one that containers are in if nothing else is said. Without ``subnet`` it gets a /24 that
         nobody on this machine has; a given one is of /16 to /29. An ``internal`` network has no way out: its containers
-        reach each other and this machine alone. Raises InvalidSpecError, also for a network that is there and is
+        reach each other and this machine alone. With ``ipv6`` they have addresses of that kind, too, and reach by them
+        what this machine reaches. Raises InvalidSpecError, also for a network that is there and is
         another than asked for; SubnetInUseError, NoFreeSubnetError, NetworkAttachError, and what starting the engine
         raises.
         """
@@ -133,11 +149,12 @@ class NetworkOperations:
         else:
             name = f"network-{secrets.token_hex(6)}" if name is None else parse_network_name(name)
         wanted = None if subnet is None else parse_subnet(subnet)
-        network = registry.ensure(name, subnet=wanted, internal=internal)
+        network = registry.ensure(name, subnet=wanted, internal=internal, ipv6=ipv6)
         bridge = network.bridge
-        if bridge.internal != internal or wanted not in (None, bridge.subnet):
-            have = f"what it is: subnet {bridge.subnet}, {'' if bridge.internal else 'not '}internal"
-            raise InvalidSpecError(f"network {name}", f"subnet={subnet!r}, internal={internal!r}", have)
+        has_ipv6 = bridge.ipv6_subnet is not None
+        if (bridge.internal, has_ipv6) != (internal, ipv6) or wanted not in (None, bridge.subnet):
+            have = f"what it is: subnet={str(bridge.subnet)!r}, internal={bridge.internal}, ipv6={has_ipv6}"
+            raise InvalidSpecError(f"network {name}", f"subnet={subnet!r}, internal={internal}, ipv6={ipv6}", have)
         return self._handle_on_network(network)
 
     def networks(self) -> list[Network]:

@@ -214,14 +214,14 @@ class Resources:
                 self._registries = Registries(options)
             return self._registries
 
-    def _open_network(self, *, subnet: IPv4Network | None = None, internal: bool = False) -> OpenedNetwork:
+    def _open_network(self, *, subnet: IPv4Network | None = None, internal: bool = False, ipv6: bool = False) -> OpenedNetwork:
         self.require_open()
         namespace, route_socket, datagrams, streams = self.spawner.open_network_namespace()
         with ExitStack() as undone:
             for one in (datagrams, streams):
                 undone.callback(one.close)
             switch = NetworkNamespace(namespace, route_socket)
-            bridge = Network.open(self.settings.state, switch, subnet=subnet, internal=internal)
+            bridge = Network.open(self.settings.state, switch, subnet=subnet, internal=internal, ipv6=ipv6)
             undone.callback(bridge.close)
             for one in (datagrams, streams):
                 one.bind((str(bridge.resolver), _NAME_SERVER_PORT))

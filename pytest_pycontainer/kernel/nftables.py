@@ -19,6 +19,7 @@ NETFILTER: Final = 12
 
 INET: Final = 1
 IPV4: Final = 2
+IPV6: Final = 10
 BRIDGE: Final = 7
 
 PREROUTING: Final = 0
@@ -224,6 +225,15 @@ def load(header: int, offset: int, length: int, register: Register = _FIRST) -> 
 
 def if_ipv4() -> bytes:
     return _meta(_META_FAMILY) + _compare(bytes([IPV4]))
+
+
+def if_ipv6() -> bytes:
+    return _meta(_META_FAMILY) + _compare(bytes([IPV6]))
+
+
+def if_protocol(protocol: int) -> bytes:
+    """The transport protocol is that one."""
+    return _meta(_META_PROTOCOL) + _compare(bytes([protocol]))
 
 
 def unless_ipv4() -> bytes:

@@ -63,6 +63,9 @@ _NO_ADDRESS_GENERATION = 1
 FORWARDING: Final = 1
 ROUTE_LOCALNET: Final = 26
 
+_IPV4 = 4
+
+_IFA_F_NODAD = 0x02
 _IFA_ADDRESS = 1
 _IFA_LOCAL = 2
 _IFA_BROADCAST = 4
@@ -118,10 +121,15 @@ def _end(end: VethEnd, mtu: int) -> bytes:
     return body
 
 
-def create_bridge(name: str, index: int, mtu: int) -> Message:
-    """A bridge that floods multicast as a plain switch does: with snooping, IGMP timers decide who hears what."""
+def create_bridge(name: str, index: int, mtu: int, hardware_address: bytes = b"") -> Message:
+    """A bridge that floods multicast as a plain switch does: with snooping, IGMP timers decide who hears what.
+
+    Without a ``hardware_address`` it has the lowest of its ports', another one whenever these change.
+    """
     info = attribute(_IFLA_INFO_KIND, b"bridge") + nested(_IFLA_INFO_DATA, attribute(_IFLA_BR_MCAST_SNOOPING, b"\0"))
     body = text(_IFLA_IFNAME, name) + number(_IFLA_MTU, mtu) + nested(_IFLA_LINKINFO, info)
+    if hardware_address:
+        body += attribute(_IFLA_ADDRESS, hardware_address)
     return Message(_NEW_LINK, _link(body, index), f"create the bridge {name}", CREATE | EXCLUSIVE)
 
 
@@ -158,24 +166,32 @@ def delete_link(index: int, name: str) -> Message:
     return Message(_DELETE_LINK, _link(b"", index), f"delete the interface {name}")
 
 
-def add_address(index: int, interface: ipaddress.IPv4Interface) -> Message:
-    body = _ADDRESS.pack(socket.AF_INET, interface.network.prefixlen, 0, _SCOPE_UNIVERSE, index)
+def add_address(index: int, interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> Message:
+    """Gives an interface an address; an IPv6 one counts at once: nobody is asked whether he has it."""
+    family, flags = (socket.AF_INET, 0) if interface.version == _IPV4 else (socket.AF_INET6, _IFA_F_NODAD)
+    body = _ADDRESS.pack(family, interface.network.prefixlen, flags, _SCOPE_UNIVERSE, index)
     body += attribute(_IFA_LOCAL, interface.ip.packed) + attribute(_IFA_ADDRESS, interface.ip.packed)
-    body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
+    if interface.version == _IPV4:
+        body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
     return Message(_NEW_ADDRESS, body, f"give out the address {interface}", CREATE | EXCLUSIVE)
 
 
-def add_route(destination: ipaddress.IPv4Network, index: int, gateway: ipaddress.IPv4Address) -> Message:
+def add_route(
+    destination: ipaddress.IPv4Network | ipaddress.IPv6Network,
+    index: int,
+    gateway: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> Message:
     """What goes to ``destination`` leaves by the interface ``index`` for ``gateway``."""
-    length = destination.prefixlen
-    body = _ROUTE_HEADER.pack(socket.AF_INET, length, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
+    family, length = socket.AF_INET if destination.version == _IPV4 else socket.AF_INET6, destination.prefixlen
+    body = _ROUTE_HEADER.pack(family, length, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
     body += attribute(_RTA_DST, destination.network_address.packed)
     body += attribute(_RTA_GATEWAY, gateway.packed) + number(_RTA_OIF, index)
     return Message(_NEW_ROUTE, body, f"add the route to {destination} through {gateway}", CREATE | EXCLUSIVE)
 
 
-def add_default_route(index: int, gateway: ipaddress.IPv4Address) -> Message:
-    return add_route(ipaddress.IPv4Network("0.0.0.0/0"), index, gateway)
+def add_default_route(index: int, gateway: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Message:
+    everywhere = ipaddress.ip_network("0.0.0.0/0" if gateway.version == _IPV4 else "::/0")
+    return add_route(everywhere, index, gateway)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +267,16 @@ def _read_address(body: bytes) -> ipaddress.IPv4Interface:
 
 def _dump(endpoint: NetlinkSocket, kind: int, request: bytes, step: str) -> list[tuple[int, bytes]]:
     return endpoint.dump(Message(kind, request, step))
+
+
+def default_ipv6_device(endpoint: NetlinkSocket) -> Link | None:
+    """As ``default_device``, for IPv6."""
+    request = _ROUTE_HEADER.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0)
+    defaults: list[Route] = []
+    for kind, body in _dump(endpoint, _GET_ROUTE, request, "list IPv6 routes"):
+        if kind == _NEW_ROUTE and body[1] == 0:  # of the whole of IPv6
+            defaults.append(_read_route(body))
+    return default_device(endpoint, defaults)
 
 
 def default_device(endpoint: NetlinkSocket, known: list[Route] | None = None) -> Link | None:

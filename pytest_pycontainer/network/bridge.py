@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from pytest_pycontainer.errors import NetworkAttachError, NoFreeSubnetError, SubnetInUseError
+from pytest_pycontainer.errors import InvalidSpecError, NetworkAttachError, NoFreeSubnetError, SubnetInUseError
 from pytest_pycontainer.kernel import nftables, rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace, VethEnd
@@ -33,6 +33,15 @@ from pytest_pycontainer.network import rules
 from pytest_pycontainer.network.addresses import AddressPool, free_subnets, obstructs, parse_pool
 from pytest_pycontainer.network.faults import Fault, Interface, NetworkFaults, OpenInterface
 from pytest_pycontainer.network.forwarding import Forwarding
+from pytest_pycontainer.network.ipv6 import (
+    Ipv6Addresses,
+    claim_way_out,
+    configure,
+    open_uplink,
+    require_ipv6,
+    subnet_for,
+    switch_on,
+)
 from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.network.publishing import PublishedPorts
 from pytest_pycontainer.network.uplink import (
@@ -45,6 +54,7 @@ from pytest_pycontainer.network.uplink import (
 )
 
 _BRIDGE = "bridge0"
+_BRIDGE_ADDRESS = bytes.fromhex("024200000000")  # no container's: their addresses follow from IPv4 addresses
 _DEFAULT_MTU = 1500
 
 
@@ -65,8 +75,10 @@ class Network:
         netfilter: NetlinkSocket,
         *,
         internal: bool = False,
+        addresses6: Ipv6Addresses | None = None,
     ) -> None:
         self.mtu = mtu
+        self._addresses6 = addresses6
         self.internal = internal
         """Whether nothing of it gets beyond this machine."""
         self.interface = name
@@ -92,6 +104,11 @@ class Network:
         return self._addresses.gateway
 
     @property
+    def ipv6_subnet(self) -> ipaddress.IPv6Network | None:
+        """None for a network without IPv6."""
+        return None if self._addresses6 is None else self._addresses6.subnet
+
+    @property
     def resolver(self) -> ipaddress.IPv4Address:
         """The switch's own address, at which a name server may listen in its namespace."""
         return self._addresses.resolver
@@ -105,11 +122,14 @@ class Network:
         pool: str = "10.213.0.0/16",
         subnet: ipaddress.IPv4Network | None = None,
         internal: bool = False,
+        ipv6: bool = False,
     ) -> Network:
         """Makes the bridge in ``switch``, and the way from it to this machine and, unless ``internal``, beyond.
 
         ``switch`` is the network's from now on, and closed with it or when this fails. ``state`` is a directory that
-        all engines of this machine share; it need not exist. Without a ``subnet`` a free /24 is cut from ``pool``.
+        all engines of this machine share; it need not exist. Without a ``subnet`` a free /24 is cut from ``pool``. With
+        ``ipv6`` it has such a subnet, too, and gets out by it if this machine does.
+
         Raises NoFreeSubnetError, SubnetInUseError, NetworkAttachError, InvalidSpecError for the pool.
         """
         with ExitStack() as resources:
@@ -129,16 +149,31 @@ class Network:
                 way_out = None if internal or device is None else device.name
                 forwarding = Forwarding.claim(state, way_out)
                 resources.callback(forwarding.release)
+                forwarding6, gets_out = None, False
+                if ipv6:
+                    require_ipv6()
+                    forwarding6, gets_out = claim_way_out(state, machine, internal=internal)
+                    resources.callback(forwarding6.release)
                 switch_socket = NetlinkSocket(switch.route_socket)
                 switch_socket.request(_create_bridge(mtu))
                 guarded = way_out if forwarding.ours else None
                 for candidate in free_subnets(wanted, taken) if subnet is None else _if_free(subnet, taken):
-                    table = rules.create_table(uplink_name(candidate), candidate, guarded, internal=internal)
+                    rules6 = None
+                    if forwarding6 is not None:
+                        guarded6 = forwarding6.device if forwarding6.ours else None
+                        rules6 = rules.Ipv6Rules(subnet_for(candidate), guarded6)
+                    name = uplink_name(candidate)
+                    table = rules.create_table(name, candidate, guarded, internal=internal, ipv6=rules6)
                     if claim(candidate, mtu, table, machine, switch_socket, netfilter, resources):
                         break
                 else:
                     raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
                 forwarding.turn_on()
+                addresses6 = None
+                if forwarding6 is not None:
+                    addresses6 = Ipv6Addresses(candidate, gets_out=gets_out)
+                    open_uplink(machine, name, addresses6)
+                    forwarding6.turn_on()
             addresses = AddressPool(candidate)
             own = ipaddress.IPv4Interface((addresses.resolver, candidate.prefixlen))
             with _refusals():
@@ -151,11 +186,12 @@ class Network:
             network = cls(
                 addresses,
                 mtu,
-                uplink_name(candidate),
+                name,
                 switch.descriptor,
                 switch_socket,
                 netfilter,
                 internal=internal,
+                addresses6=addresses6,
             )
             network._resources.callback(network._published.close)
             network._resources.callback(network._faults.close)
@@ -175,10 +211,26 @@ class Network:
             self._addresses.claim(wanted)
             return wanted
 
+    def allocate_ipv6(
+        self, address: ipaddress.IPv4Address, wanted: ipaddress.IPv6Address | None = None
+    ) -> ipaddress.IPv6Address | None:
+        """The IPv6 address beside an allocated one, or the ``wanted`` one; None in a network without IPv6.
+
+        It is given back with the other. Raises AddressInUseError, and InvalidSpecError for one that it can't have.
+        """
+        with self._lock:
+            if self._addresses6 is not None:
+                return self._addresses6.allocate(address, wanted)
+        if wanted is not None:
+            raise InvalidSpecError("ip6", str(wanted), "a network with IPv6: engine.network(..., ipv6=True)")
+        return None
+
     def release(self, address: ipaddress.IPv4Address) -> None:
         """Gives an address back. The interface that had it is detached, or goes with its container's namespace."""
         with self._lock, _refusals():
             self._addresses.release(address)
+            if self._addresses6 is not None:
+                self._addresses6.release(address)
             if not self._closed:
                 self._faults.forget(address)
 
@@ -204,8 +256,11 @@ class Network:
             rtnetlink.bring_up(inside, interface),
             rtnetlink.add_address(inside, ipaddress.IPv4Interface((address, self.subnet.prefixlen))),
         ]
+        address6 = None if self._addresses6 is None else self._addresses6.of(address)
+        if address6 is not None:
+            configuration = [*configuration[1:], *configure(inside, interface, address6, address), configuration[0]]
         if default_route:
-            configuration.append(rtnetlink.add_default_route(inside, self.gateway))
+            configuration += self._default_routes(inside)
         with self._lock, _refusals():
             self._check_open(f"attach {interface}")
             try:
@@ -217,6 +272,8 @@ class Network:
                 delete_if_there(self._switch, rtnetlink.delete_link(port, here.name))
                 self._switch.request(cable)
         with _refusals():
+            if address6 is not None:
+                switch_on(container.descriptor, interface)
             NetlinkSocket(container.route_socket).request(configuration)
 
     def detach(self, address: ipaddress.IPv4Address) -> None:
@@ -228,8 +285,14 @@ class Network:
     def route_through(self, address: ipaddress.IPv4Address, container: NetworkNamespace, *, number: int = 0) -> None:
         """Makes the attached interface ``eth{number}`` the container's default route. Raises NetworkAttachError."""
         with _refusals():
-            route = rtnetlink.add_default_route(interface_index(address, number), self.gateway)
-            NetlinkSocket(container.route_socket).request([route])
+            routes = self._default_routes(interface_index(address, number))
+            NetlinkSocket(container.route_socket).request(routes)
+
+    def _default_routes(self, index: int) -> list[Message]:
+        routes = [rtnetlink.add_default_route(index, self.gateway)]
+        if self._addresses6 is not None and self._addresses6.gets_out:
+            routes.append(rtnetlink.add_default_route(index, self._addresses6.gateway))
+        return routes
 
     def publish(
         self,
@@ -330,4 +393,4 @@ def _hardware_address(address: ipaddress.IPv4Address) -> bytes:
 
 
 def _create_bridge(mtu: int) -> Sequence[Message]:
-    return rtnetlink.create_bridge(_BRIDGE, BRIDGE_INDEX, mtu), *bring_up(BRIDGE_INDEX, _BRIDGE)
+    return rtnetlink.create_bridge(_BRIDGE, BRIDGE_INDEX, mtu, _BRIDGE_ADDRESS), *bring_up(BRIDGE_INDEX, _BRIDGE)

@@ -21,7 +21,16 @@
 
 ``guard``: the uplink routes 127.0.0.0/8, which published ports on loopback need, but no container may use that to talk
 to the machine's loopback services (CVE-2020-8558) or to look like one of its processes; and no IPv6 at all comes in, so
-that no container's router advertisement becomes the machine's route (CVE-2020-13401).
+that no container's router advertisement becomes the machine's route (CVE-2020-13401). A network with IPv6 has rules of
+the same sense for that in the place of the first one::
+
+    chain guard
+        iifname UPLINK icmpv6 type { nd-router-advert, nd-redirect } drop
+        iifname UPLINK ip6 saddr != SUBNET ip6 saddr != fe80::/10 drop
+    chain forward
+        iifname DEVICE oifname != "pyc-*" meta nfproto ipv6 drop
+    chain outgoing
+        ip6 saddr SUBNET oifname != UPLINK masquerade
 
 ``forward``: into a container go the answers to what it asked and its published ports, nothing else, no matter who
 asks. The rule after that, and no masquerade, make an internal network of it: nothing from it goes beyond this machine.
@@ -37,6 +46,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pytest_pycontainer.kernel import nftables as nft
@@ -54,13 +64,32 @@ _SOURCE = 12
 _DESTINATION = 16
 _DESTINATION_PORT = 2
 
+_IPV6_SOURCE = 8
+_ICMPV6 = 58
+_ROUTER_ADVERTISEMENT = 134
+_REDIRECT = 137
+_LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6Rules:
+    """What a table says for a network with IPv6; ``guarded_device`` as in ``create_table``."""
+
+    subnet: ipaddress.IPv6Network
+    guarded_device: str | None
+
 
 def create_table(
-    name: str, subnet: ipaddress.IPv4Network, guarded_device: str | None, *, internal: bool = False
+    name: str,
+    subnet: ipaddress.IPv4Network,
+    guarded_device: str | None,
+    *,
+    internal: bool = False,
+    ipv6: Ipv6Rules | None = None,
 ) -> list[Message]:
     """The whole table. ``name`` is also the uplink's; ``guarded_device`` is DEVICE above, None without that rule.
 
-    An ``internal`` network has no way out.
+    An ``internal`` network has no way out. Without ``ipv6`` none of that gets to this machine.
     """
     return [
         nft.create_owned_table(name),
@@ -76,11 +105,12 @@ def create_table(
             key=(nft.TYPE_PROTOCOL, nft.TYPE_PORT),
             value=(nft.TYPE_IPV4_ADDRESS, nft.TYPE_PORT),
         ),
-        *_guard(name, subnet),
+        *_guard(name, subnet, ipv6),
         *_published(name, "published", nft.PREROUTING),
         *_published(name, "published-here", nft.OUTPUT),
         *_forward(name, guarded_device, internal=internal),
         *_outgoing(name, subnet, internal=internal),
+        *([] if ipv6 is None else _ipv6(name, ipv6, internal=internal)),
     ]
 
 
@@ -116,12 +146,12 @@ def _from_loopback() -> bytes:
     return nft.if_packet(nft.NETWORK_HEADER, _SOURCE, _LOOPBACK_OCTET)
 
 
-def _guard(table: str, subnet: ipaddress.IPv4Network) -> list[Message]:
+def _guard(table: str, subnet: ipaddress.IPv4Network, ipv6: Ipv6Rules | None) -> list[Message]:
     uplink = nft.if_input(table)
     to_loopback = nft.if_packet(nft.NETWORK_HEADER, _DESTINATION, _LOOPBACK_OCTET)
     return [
         nft.create_chain(table, "guard", "filter", nft.PREROUTING, nft.PRIORITY_RAW),
-        nft.add_rule(table, "guard", uplink, nft.unless_ipv4(), nft.drop()),
+        *([nft.add_rule(table, "guard", uplink, nft.unless_ipv4(), nft.drop())] if ipv6 is None else []),
         nft.add_rule(table, "guard", uplink, nft.if_ipv4(), _in(subnet, _SOURCE, equal=False), nft.drop()),
         nft.add_rule(table, "guard", uplink, nft.if_ipv4(), to_loopback, nft.drop()),
     ]
@@ -182,3 +212,31 @@ def _outgoing(table: str, subnet: ipaddress.IPv4Network, *, internal: bool) -> l
         nft.add_rule(table, "outgoing", ipv4, uplink, _from_loopback(), nft.masquerade()),
         nft.add_rule(table, "outgoing", ipv4, uplink, ours, translated, nft.masquerade()),
     ]
+
+
+def _ipv6(table: str, ipv6: Ipv6Rules, *, internal: bool) -> list[Message]:
+    uplink, family = nft.if_input(table), nft.if_ipv6()
+    control = nft.if_protocol(_ICMPV6)
+    strangers = _from_ipv6(ipv6.subnet, equal=False) + _from_ipv6(_LINK_LOCAL, equal=False)
+    rules = [
+        nft.add_rule(table, "guard", uplink, family, control, _if_control_type(kind), nft.drop())
+        for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT)
+    ]
+    rules.append(nft.add_rule(table, "guard", uplink, family, strangers, nft.drop()))
+    if ipv6.guarded_device is not None:
+        elsewhere = nft.if_output(UPLINK_PREFIX, prefix=True, equal=False)
+        device = nft.if_input(ipv6.guarded_device)
+        rules.append(nft.add_rule(table, "forward", family, device, elsewhere, nft.drop()))
+    if not internal:
+        ours, out = _from_ipv6(ipv6.subnet), nft.if_output(table, equal=False)
+        rules.append(nft.add_rule(table, "outgoing", family, ours, out, nft.masquerade()))
+    return rules
+
+
+def _from_ipv6(subnet: ipaddress.IPv6Network, *, equal: bool = True) -> bytes:
+    network, mask = subnet.network_address.packed, subnet.netmask.packed
+    return nft.if_packet_in(nft.NETWORK_HEADER, _IPV6_SOURCE, network, mask, equal=equal)
+
+
+def _if_control_type(kind: int) -> bytes:
+    return nft.if_packet(nft.TRANSPORT_HEADER, 0, bytes([kind]))

@@ -15,8 +15,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_pycontainer.runtime.logs import LogPosition
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, StartForwarder
+from pytest_pycontainer.runtime.logs import LogPosition
 from pytest_pycontainer.runtime.name_changes import ChangeNames, Resolve
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
@@ -155,17 +155,11 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
-    """Engine → monitor: the ports that lead into the container from now on."""
-
-    ports: tuple[tuple[str, int, int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Connected:
     """Engine → monitor: the container's addresses and the ports that lead into it from now on."""
 
     addresses: tuple[tuple[str, str], ...]
+    ipv6_addresses: tuple[tuple[str, str], ...]
     ports: tuple[tuple[str, int, int, str], ...]
 
 
@@ -292,7 +286,6 @@ Message = (
     | TerminalOpened
     | Exited
     | Remember
-    | Publish
     | Connected
     | OpenNetwork
     | ChangeRestartPolicy

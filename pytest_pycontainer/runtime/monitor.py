@@ -32,7 +32,7 @@ from pytest_pycontainer.runtime.init_forking import InitForker
 from pytest_pycontainer.runtime.process import close_all_but, failed_exit_code, pid_on_this_machine
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.restarting import Restarts
-from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.rootfs import MountPoints, renew_work_directory
 from pytest_pycontainer.runtime.spec import ContainerDescription
 from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState
 from pytest_pycontainer.runtime.streams import Streams
@@ -242,10 +242,7 @@ class _Monitor:
         ours, theirs = socket.socketpair()
         try:
             with step("make the overlay's work directory"):
-                # The kernel takes none a second time that a volatile overlay has had.
-                work = os.path.join(self._place.directory, "work")
-                remove_tree(work)
-                os.mkdir(work, 0o700)
+                renew_work_directory(self._description.spec.rootfs)
             with step("thaw the cgroup"):
                 cgroups.thaw(self._place.cgroup)  # what ended may have been paused
             with theirs:
@@ -267,10 +264,13 @@ class _Monitor:
             self._remember(request.description)
             self._network = os.dup(descriptors[0])
             self._channel = socket.socket(fileno=os.dup(descriptors[1]))
-        elif isinstance(request, messages.Publish) and self._description is not None:
-            self._description = replace(self._description, ports=request.ports)
         elif isinstance(request, messages.Connected) and self._description is not None:
-            self._description = replace(self._description, addresses=request.addresses, ports=request.ports)
+            self._description = replace(
+                self._description,
+                addresses=request.addresses,
+                ipv6_addresses=request.ipv6_addresses,
+                ports=request.ports,
+            )
         elif isinstance(request, messages.Remove):
             self._end()
         elif isinstance(request, messages.Execute):

@@ -285,6 +285,7 @@ class ContainerDescription:
     spec: ContainerSpec
     stop_signal: int
     addresses: tuple[tuple[str, str], ...] = ()
+    ipv6_addresses: tuple[tuple[str, str], ...] = ()
     ports: tuple[tuple[str, int, int, str], ...] = ()
     restart: RestartPolicy = RestartPolicy()
     health: HealthCheck | None = None

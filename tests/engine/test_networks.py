@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Container, Engine, Network
+from pytest_pycontainer import Container, Engine, Network, wait
 from pytest_pycontainer.errors import (
     AddressInUseError,
     ContainerNotFoundError,
@@ -36,8 +36,6 @@ while True:
 
 
 def run_server(engine: Engine, **options: object) -> Container:
-    from pytest_pycontainer import wait
-
     return engine.run("host", ["python3", "-c", SERVE], wait=wait.log("ready"), **options)  # type: ignore[arg-type]
 
 
@@ -115,7 +113,7 @@ def test_a_subnet_and_addresses_of_ones_own(engine: Engine) -> None:
         assert network.gateway == "10.77.5.1"
         assert engine.network("own", subnet="10.77.5.0/26") == network
         for wrong in ({"subnet": "10.78.5.0/26"}, {"internal": True}):
-            with pytest.raises(InvalidSpecError, match=r"what it is: subnet 10\.77\.5\.0/26, not internal"):
+            with pytest.raises(InvalidSpecError, match=r"subnet='10\.77\.5\.0/26', internal=False, ipv6=False"):
                 engine.network("own", **wrong)
         with pytest.raises(SubnetInUseError, match=r"10\.77\.5\.0/24 overlaps 10\.77\.5\."):
             engine.network(subnet="10.77.5.0/24")
@@ -249,12 +247,12 @@ def test_what_fails_leaves_the_network_as_it_was(engine: Engine) -> None:
 
 
 def test_this_machines_network(engine: Engine) -> None:
-    script = "hostname; ls /sys/class/net | wc -l; cat /proc/net/dev | wc -l; cat /etc/hosts"
+    script = "hostname; readlink /proc/self/ns/net; cat /etc/hosts"
     with engine.run("host", ["sh", "-c", script], network="host") as c:
         assert c.wait(timeout=30) == 0
-        name, _, devices, *hosts = c.logs().splitlines()
+        name, namespace, *hosts = c.logs().splitlines()
         assert name == socket.gethostname()
-        assert int(devices) == 2 + len(socket.if_nameindex())
+        assert namespace == str(Path("/proc/self/ns/net").readlink())
         assert hosts == Path("/etc/hosts").read_text().splitlines()
         assert c.networks == {}
         with engine.network() as network, pytest.raises(NetworkAttachError, match="it has this machine's network"):
@@ -304,12 +302,14 @@ def test_threads_that_connect_at_once(engine: Engine) -> None:
         ({"network": 5}, "a Network, or the name of one"),
         ({"networks": "bridge"}, "a sequence of networks"),
         ({"networks": ["none"]}, "beside others"),
-        ({"networks": {"bridge": {"alias": "x"}}}, "a mapping with aliases, ip"),
+        ({"networks": {"bridge": {"alias": "x"}}}, "a mapping with aliases, ip, ip6"),
         ({"network_aliases": "web"}, "a sequence of names"),
         ({"network_aliases": ["we b"]}, "a host name"),
         ({"network_aliases": ["a..b"]}, "a host name"),
         ({"ip": "fd00::1"}, "an IPv4 address"),
         ({"ip": "nonsense"}, "an IPv4 address"),
+        ({"ip6": "10.0.0.1"}, "an IPv6 address"),
+        ({"ip6": "fd00::5"}, "a network with IPv6"),
     ],
 )
 def test_options_that_make_no_sense(engine: Engine, options: dict[str, object], message: str) -> None:
@@ -331,3 +331,44 @@ def test_the_default_network_stays(engine: Engine) -> None:
         default.remove()
     with engine.create("host", SLEEP, network="default") as c:
         assert c in default.containers
+
+
+def test_a_network_with_ipv6(engine: Engine) -> None:
+    with (
+        engine.network("six", ipv6=True) as six,
+        engine.network("other", ipv6=True) as other,
+        run_server(engine, network=six, name="server") as server,
+        engine.run("host", SLEEP, network=six, hostname="box") as client,
+        engine.run("host", SLEEP, network=other) as far,
+        engine.run("host", SLEEP) as without,
+        Engine(engine.settings) as another,
+    ):
+        assert six.ipv6_subnet is not None
+        assert ipaddress.IPv6Address(server.ip6_address) in ipaddress.IPv6Network(six.ipv6_subnet)
+        assert without.ip6_address == ""
+        assert another.find("server").ip6_address == server.ip6_address
+        for container in (client, far, without):
+            addresses = container.exec(["cat", "/proc/net/if_inet6"]).stdout.split()
+            assert ("eth0" in addresses) == (container is not without)
+        assert f"{client.ip6_address}\tbox\n" in client.exec(["cat", "/etc/hosts"]).stdout
+        assert client.exec(["getent", "ahostsv6", "server"]).stdout.split()[0] == server.ip6_address
+        found = client.exec(["getent", "hosts", server.ip6_address]).stdout.split()
+        assert found == [server.ip6_address, "server.six"]
+        with run_ipv6_server(engine, network=six, ip6=str(ipaddress.IPv6Network(six.ipv6_subnet)[0x77])) as v6:
+            assert v6.ip6_address.endswith("::77")
+            assert ask(client, v6.ip6_address) == client.ip6_address
+            assert "timed out" in ask(far, v6.ip6_address) or "unreachable" in ask(far, v6.ip6_address)
+            with socket.create_connection((v6.ip6_address, 80), 5) as connection:
+                assert connection.recv(100).decode().endswith("::1")
+            with pytest.raises(AddressInUseError, match="another container"):
+                engine.create("host", SLEEP, network=six, ip6=v6.ip6_address)
+            v6.restart(timeout=0)
+            wait.log("ready", times=2).until_ready(v6, 20)
+            assert ask(client, v6.ip6_address) == client.ip6_address
+        with pytest.raises(InvalidSpecError, match="a host's address in"):
+            engine.create("host", SLEEP, network=six, ip6="fd00::5")
+
+
+def run_ipv6_server(engine: Engine, **options: object) -> Container:
+    script = SERVE.replace('create_server(("", 80))', 'create_server(("::", 80), family=socket.AF_INET6)')
+    return engine.run("host", ["python3", "-c", script], wait=wait.log("ready"), **options)  # type: ignore[arg-type]

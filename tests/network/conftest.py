@@ -67,9 +67,9 @@ class Namespace:
         self._closing.close()
 
     @contextmanager
-    def server(self, host: str = "0.0.0.0", port: int = 0) -> Iterator[int]:
+    def server(self, host: str = "0.0.0.0", port: int = 0, family: int = socket.AF_INET) -> Iterator[int]:
         """A server that tells each client the address that it sees; yields its port."""
-        listener = self.run(lambda: socket.create_server((host, port)))
+        listener = self.run(lambda: socket.create_server((host, port), family=family))
 
         def serve() -> None:
             while True:
@@ -89,9 +89,10 @@ class Namespace:
             thread.join()
             listener.close()
 
-    def ask(self, host: str, port: int, timeout: float = TIMEOUT) -> str:
+    def ask(self, host: str, port: int, timeout: float = TIMEOUT, source: str = "") -> str:
         """The address that a server there sees. A socket keeps the namespace in which it was made."""
-        with self.run(lambda: socket.create_connection((host, port), timeout=timeout)) as connection:
+        own = (source, 0) if source else None
+        with self.run(lambda: socket.create_connection((host, port), timeout, own)) as connection:
             return b"".join(iter(lambda: connection.recv(1024), b"")).decode()
 
     def datagram_socket(self) -> socket.socket:
@@ -160,16 +161,21 @@ class Machine:
         pool: str = "10.213.0.0/16",
         subnet: str | None = None,
         internal: bool = False,
+        ipv6: bool = False,
     ) -> Iterator[Network]:
         switch_value = (switch or self.switch).handed_over()
         wanted = None if subnet is None else ipaddress.IPv4Network(subnet)
         network = self.namespace.run(
-            Network.open, self.state, switch_value, pool=pool, subnet=wanted, internal=internal
+            Network.open, self.state, switch_value, pool=pool, subnet=wanted, internal=internal, ipv6=ipv6
         )
         try:
             yield network
         finally:
             self.namespace.run(network.close)
+
+    def flag(self, path: str) -> str:
+        """Of /proc/sys/net."""
+        return self.namespace.run((Path("/proc/sys/net") / path).read_text).strip()
 
     def forwarding(self, device: str = DEVICE) -> str:
         return self.namespace.run(Path(f"/proc/sys/net/ipv4/conf/{device}/forwarding").read_text).strip()

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fcntl
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_pycontainer.errors import NetworkAttachError, SubnetInUseError
+from pytest_pycontainer.kernel import rtnetlink
+from tests.network.test_bridge import IPV6, put_on_the_cable, router_advertisement
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.network.bridge import Network
     from tests.network.conftest import Attached, Machine, Namespace
 
 MakeContainer = Callable[[], "Attached"]
 MakeNamespace = Callable[[], "Namespace"]
 
+SIOCGIFHWADDR = 0x8927
 SHORT = 0.3
 """Seconds after which a connection that is dropped on the way is believed to be."""
 
@@ -107,3 +117,105 @@ def test_a_network_that_is_closed_takes_nobody(machine: Machine, new_namespace: 
         network.detach(address)
         with pytest.raises(NetworkAttachError, match="the network is closed"):
             network.allocate()
+
+
+def test_the_switch_keeps_its_hardware_address_whoever_comes_and_goes(
+    machine: Machine, network: Network, new_namespace: MakeNamespace
+) -> None:
+    """Else who has talked to the name server there would talk to nobody for a while."""
+
+    def address() -> str:
+        with socket.socket() as any_socket:
+            asked = fcntl.ioctl(any_socket, SIOCGIFHWADDR, struct.pack("256s", b"bridge0"))
+        return asked[18:24].hex()
+
+    before = machine.switch.run(address)
+    for _ in range(8):
+        own = network.allocate()
+        network.attach(own, new_namespace().value)
+        assert machine.switch.run(address) == before
+        network.detach(own)
+    assert machine.switch.run(address) == before
+
+
+def hexadecimal_routes(namespace: Namespace) -> set[str]:
+    lines = namespace.run(Path("/proc/thread-self/net/ipv6_route").read_text).splitlines()
+    return {line.split()[0] for line in lines if line.split()[9] == "eth0"}
+
+
+def test_ipv6_between_containers_and_to_the_outside(machine: Machine, new_namespace: MakeNamespace) -> None:
+    inside, outside = ipaddress.IPv6Interface("2001:db8::2/64"), ipaddress.IPv6Interface("2001:db8::1/64")
+    machine.namespace.routing().request(
+        [rtnetlink.add_address(100, inside), rtnetlink.add_default_route(100, outside.ip)]
+    )
+    machine.outside.routing().request([rtnetlink.add_address(100, outside)])
+    one, other = new_namespace(), new_namespace()
+    with machine.network(ipv6=True) as network:
+        assert machine.flag(f"ipv6/conf/{machine.DEVICE}/force_forwarding") == "1"
+        assert machine.flag("ipv6/conf/all/forwarding") == "0"
+        places = []
+        for namespace in (one, other):
+            address = network.allocate()
+            places.append(str(network.allocate_ipv6(address)))
+            network.attach(address, namespace.value)
+        with ipv6_server(other) as port:
+            assert ipv6_ask(one, places[1], port) == places[0]
+            assert ipv6_ask(machine.namespace, places[1], port).endswith("::1")
+        with ipv6_server(machine.outside) as port:
+            assert ipv6_ask(one, str(outside.ip), port) == str(inside.ip)
+        with ipv6_server(one) as port:
+            route = rtnetlink.add_route(network.ipv6_subnet, 100, inside.ip)
+            machine.outside.routing().request([route])
+            with pytest.raises(TimeoutError):
+                ipv6_ask(machine.outside, places[0], port)
+    assert machine.flag(f"ipv6/conf/{machine.DEVICE}/force_forwarding") == "0"
+
+
+def test_ipv6_without_a_way_out(machine: Machine, new_namespace: MakeNamespace) -> None:
+    for internal in (False, True):
+        with machine.network(new_namespace(), ipv6=True, internal=internal) as network:
+            container = new_namespace()
+            address = network.allocate()
+            network.allocate_ipv6(address)
+            network.attach(address, container.value, default_route=not internal)
+            assert "0" * 32 not in hexadecimal_routes(container)
+            with pytest.raises(OSError, match="unreachable"):
+                ipv6_ask(container, "2001:db8::1", 80)
+
+
+@contextmanager
+def ipv6_server(namespace: Namespace) -> Iterator[int]:
+    with namespace.server("::", family=socket.AF_INET6) as port:
+        yield port
+
+
+def ipv6_ask(namespace: Namespace, host: str, port: int, source: str = "") -> str:
+    return namespace.ask(host, port, 1.0, source)
+
+
+def test_no_container_becomes_a_router_by_ipv6_or_speaks_for_others(
+    machine: Machine, new_namespace: MakeNamespace
+) -> None:
+    container = new_namespace()
+    with machine.network(ipv6=True) as network:
+        address = network.allocate()
+        own = network.allocate_ipv6(address)
+        network.attach(address, container.value)
+        container.run(put_on_the_cable, IPV6, bytes.fromhex("333300000001"), [router_advertisement()])
+        container.routing().request([rtnetlink.add_address(0x10002, ipaddress.IPv6Interface("2001:db8:9::1/64"))])
+        machine.namespace.routing().request(
+            [
+                rtnetlink.add_route(
+                    ipaddress.IPv6Network("2001:db8:9::/64"),
+                    rtnetlink.link(machine.namespace.routing(), network.interface).index,
+                    own,
+                )
+            ]
+        )
+        with ipv6_server(machine.namespace) as port:
+            gateway = str(network.ipv6_subnet[1])
+            assert ipv6_ask(container, gateway, port) == str(own)
+            with pytest.raises(TimeoutError):
+                ipv6_ask(container, gateway, port, "2001:db8:9::1")
+        routes = machine.namespace.run(Path("/proc/thread-self/net/ipv6_route").read_text)
+        assert "fe800000000000000000000000000066" not in routes
