@@ -31,8 +31,8 @@ _CONDITIONAL = {
 _PERSONALITIES = (0, 1, 4, 8, 0x20000, 0x20008, 0x40000, 0x200000, 0x4000000, 0xFFFFFFFF)
 _FAMILIES = range(64)
 _FLAGS = tuple(1 << bit for bit in range(7, 32))
-# Carried out, these would reach further than to the child: fork, vfork, vhangup, sync.
-_NOT_CARRIED_OUT = {"x86_64": {57, 58, 153, 162}, "aarch64": {58, 81}}
+# Carried out, these would reach further than to the child: shmget, fork, vfork, semget, msgget, vhangup, sync.
+_NOT_CARRIED_OUT = {"x86_64": {29, 57, 58, 64, 68, 153, 162}, "aarch64": {58, 81, 186, 190, 194}}
 # No filter is asked about them: they are the kernel's own, for probes (uretprobe, uprobe).
 _NOT_FILTERED = {"x86_64": {335, 336}}
 # push rbx; push rbp; eax, ebx, ecx, edx, esi, ebp, edi = *rdi; int 0x80; pop rbp; pop rbx; ret

@@ -43,6 +43,32 @@ DELIBERATE: Final = (
     ),
     Deliberate("it lies in our store", "mounts > /var/data > root"),
     Deliberate(
+        "newer Dockers too give the loopback interface its IPv6 address, and no other",
+        "network > IPv6|settings > /proc/sys/net/ipv6/conf/lo/disable_ipv6",
+        ours=r".*'0.n'|\['lo'\]",
+    ),
+    Deliberate(
+        "containers ask the engine's name server for each other, as in Docker's networks other than its default one; "
+        "newer Dockers write resolv.conf in this order", r"etc > resolv\.conf",
+    ),
+    Deliberate(
+        "docker's client has told the size of a terminal that it has not", "terminal > size", r"\[0, 0\]",
+        r"\[80, 24\]",
+    ),
+    Deliberate(
+        "where no PID namespace ends a container with its monitor, a signal does", "identity > death signal", "0", "9",
+        "machine's processes",
+    ),
+    Deliberate(
+        "other processes of the machine, and another one's child", "processes|identity > parent",
+        variants="machine's processes",
+    ),
+    Deliberate(
+        "its name is the machine's wherever it asks for it", "environment|etc > host(s|name)",
+        variants="machine's name",
+    ),
+    Deliberate("a name without a meaning", "mounts > /sys/fs/cgroup/systemd > source", "systemd", "cgroup"),
+    Deliberate(
         "newer Dockers mask it: it tells what other containers do", "(proc|mounts) > /proc/interrupts.*"
     ),
     Deliberate("the uplink's, not always 1500: larger packets would not get through",

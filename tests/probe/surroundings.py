@@ -22,8 +22,12 @@ _STATUS = (
     "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed_list", "Mems_allowed_list", "THP_enabled", "CoreDumping",
 )  # fmt: skip
 _NET_SETTINGS = re.compile(r"/proc/sys/(net/|kernel/(domainname|hostname|msg|sem|shm)|fs/mqueue)")
+# Interfaces that others make on this machine meanwhile.
+_OTHERS = re.compile(r"(pyc|veth|docker|br)-?[0-9a-f]+")
 # Other than by containers these change by themselves.
-_RESTLESS = re.compile(r"/(random|neigh|nf_conntrack_count|dentry-state|inode-nr|inode-state|file-nr|aio-nr)\b")
+_RESTLESS = re.compile(
+    r"/(pyc-?[0-9a-f]+|veth[0-9a-f]+|docker0|random|neigh|nf_conntrack_count|dentry-state|inode-nr|inode-state|file-nr|aio-nr)\b"
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -192,17 +196,23 @@ def _network() -> dict[str, object]:
     interfaces = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
+            if _OTHERS.fullmatch(name):
+                continue
             flags, mtu = (_result(partial(_of_interface, any_socket, code, name)) for code in (0x8913, 0x8921))
             interfaces[name] = {
                 "flags": flags & 0xFFFF if isinstance(flags, int) else flags,
                 "mtu": mtu,
                 "queue": _read(f"/sys/class/net/{name}/tx_queue_len").strip(),
             }
-    routes = [line.split() for line in _read("/proc/net/route").splitlines()[1:]]
+    routes = [line.split() for line in _read("/proc/net/route").splitlines()[1:] if not _OTHERS.match(line)]
     return {
         "interfaces": interfaces,
         "routes": sorted((fields[0], fields[1] == "00000000", fields[3], fields[6]) for fields in routes),
-        "IPv6": sorted(line.split()[-1] for line in _read("/proc/net/if_inet6").splitlines()),
+        "IPv6": sorted(
+            name
+            for name in (line.split()[-1] for line in _read("/proc/net/if_inet6").splitlines())
+            if not _OTHERS.fullmatch(name)
+        ),
     }
 
 
