@@ -335,10 +335,7 @@ class _Monitor:
             messages.tell(answer, messages.not_possible("has no network yet"))
             return
         try:
-            with (
-                step("open a route socket in the container's network"),
-                namespaces.inside(self._network, namespaces.NETWORK),
-            ):
+            with step("open a route socket in its network"), namespaces.inside(self._network, namespaces.NETWORK):
                 route_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         except StepFailed as failure:
             messages.tell(answer, failure.failed)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.spec import Rootfs
 
 # Directories that a machine fills while it runs: the host image starts with none of their content.
@@ -90,6 +91,16 @@ class MountPoints:
                 os.mkdir(copy)
                 os.chown(copy, original.st_uid, original.st_gid)
                 os.chmod(copy, stat.S_IMODE(original.st_mode))
+
+
+def renew_work_directory(rootfs: Rootfs) -> None:
+    """Makes the overlay's work directory anew, for a further mount. Raises OSError.
+
+    The kernel takes none a second time that a volatile overlay has had.
+    """
+    if rootfs.work is not None:
+        remove_tree(rootfs.work)
+        os.mkdir(rootfs.work, 0o700)
 
 
 def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
