@@ -103,6 +103,10 @@ def await_status(container: Container, *statuses: str, restarts: int = 0) -> Non
     assert state is not None, container
 
 
+def await_run(container: Container, number: int) -> None:
+    assert container._connection.await_state(lambda state: state.runs >= number, PATIENCE) is not None, container
+
+
 # States
 
 
@@ -246,7 +250,7 @@ def test_what_ends_while_it_is_paused_starts_again(engine: Engine, do: Do) -> No
             if runs > 1:
                 assert c.wait(PATIENCE) == 137
                 do(c, "start()")
-            assert c._connection.await_state(lambda state, runs=runs: state.runs > runs, PATIENCE) is not None
+            await_run(c, runs + 1)
             assert c.status == "running"
             assert c.exec("true").exit_code == 0
 

@@ -132,7 +132,7 @@ def test_address_and_ports_stay_through_restarts(engine: Engine) -> None:
         address = c.address(80)
         for number in range(1, 4):
             # The server answers once in each run, and what waits for its port would be answered.
-            c._connection.await_state(lambda state, n=number: state.status == "running" and state.runs >= n, PATIENCE)
+            await_state(c, "running", number - 1)
             answer = b""
             while not answer:
                 try:
