@@ -54,8 +54,9 @@ _SHORT = 12
 class Plan:
     """A container as it is wanted, everything resolved: what ``launch`` makes.
 
-    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has. A build's step, as in BuildKit, has no
-    HOSTNAME in its environment and can't change its /etc/hosts and the like; what it prints is one stream.
+    ``layers`` are the image's, topmost first; ``environment`` lacks what every container has. A build's step, as in
+    BuildKit, has no HOSTNAME in its environment and can't change its /etc/hosts and the like; what it prints is one
+    stream.
     """
 
     image: Image

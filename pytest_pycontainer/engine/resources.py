@@ -214,7 +214,9 @@ class Resources:
                 self._registries = Registries(options)
             return self._registries
 
-    def _open_network(self, *, subnet: IPv4Network | None = None, internal: bool = False, ipv6: bool = False) -> OpenedNetwork:
+    def _open_network(
+        self, *, subnet: IPv4Network | None = None, internal: bool = False, ipv6: bool = False
+    ) -> OpenedNetwork:
         self.require_open()
         namespace, route_socket, datagrams, streams = self.spawner.open_network_namespace()
         with ExitStack() as undone:

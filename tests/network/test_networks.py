@@ -164,6 +164,7 @@ def test_ipv6_between_containers_and_to_the_outside(machine: Machine, new_namesp
         with ipv6_server(machine.outside) as port:
             assert ipv6_ask(one, str(outside.ip), port) == str(inside.ip)
         with ipv6_server(one) as port:
+            assert network.ipv6_subnet is not None
             route = rtnetlink.add_route(network.ipv6_subnet, 100, inside.ip)
             machine.outside.routing().request([route])
             with pytest.raises(TimeoutError):
@@ -200,6 +201,7 @@ def test_no_container_becomes_a_router_by_ipv6_or_speaks_for_others(
     with machine.network(ipv6=True) as network:
         address = network.allocate()
         own = network.allocate_ipv6(address)
+        assert own is not None
         network.attach(address, container.value)
         container.run(put_on_the_cable, IPV6, bytes.fromhex("333300000001"), [router_advertisement()])
         container.routing().request([rtnetlink.add_address(0x10002, ipaddress.IPv6Interface("2001:db8:9::1/64"))])
@@ -213,6 +215,7 @@ def test_no_container_becomes_a_router_by_ipv6_or_speaks_for_others(
             ]
         )
         with ipv6_server(machine.namespace) as port:
+            assert network.ipv6_subnet is not None
             gateway = str(network.ipv6_subnet[1])
             assert ipv6_ask(container, gateway, port) == str(own)
             with pytest.raises(TimeoutError):
