@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from pytest_pycontainer import Container, Engine, Settings, wait
+from pytest_pycontainer.errors import ContainerNotFoundError
+from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 
 OWNER = """
 import sys
@@ -193,3 +195,95 @@ def test_closing_the_engine_ends_what_is_left_open(settings: Settings) -> None:
     assert c.status == "removed"
     assert not [path for path in cgroups if path.exists()]
     assert list((settings.root / "containers").iterdir()) == []
+
+
+OWNER_OF_ONE = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    versions = (False, True) if sys.argv[4] == "both" else (sys.argv[4] == "version 2",)
+    hierarchies = tuple(one for one in Cgroups.discover().hierarchies if one.unified in versions)
+    engine._resources.__dict__["cgroups"] = Cgroups(hierarchies)
+    options = {"restart": "always"} if sys.argv[3] == "restarting" else {}
+    command = "exit 1" if options else "sleep 1000 & sleep 1001"
+    container = engine.run("host", ["sh", "-c", command], name="victim", **options)
+    state = container._connection.state
+    if options:
+        state = container._connection.await_state(lambda state: state.status == "restarting" and state.restarts > 3, 60)
+    engine.settle()
+    if not options:
+        container.pause()
+    print(engine._resources.spawner.pid, container.id, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def owner_of_one(settings: Settings, state: str, versions: str) -> Iterator[tuple[set[int], str, list[Path]]]:
+    """An owner with a container that is paused or restarting: owner, spawner and monitor, its id, its cgroups."""
+    command = [sys.executable, "-c", OWNER_OF_ONE, str(settings.root), str(settings.state), state, versions]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        try:
+            assert owner.stdout is not None
+            spawner, container_id = owner.stdout.readline().split()
+            children = Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()
+            cgroups = [path for path in cgroups_of(settings) if container_id in path.name]
+            yield {owner.pid, int(spawner), *map(int, children)}, container_id, cgroups
+        finally:
+            owner.kill()
+
+
+def versions_here() -> list[str]:
+    known = Cgroups.discover().hierarchies
+    return ["both", *(f"version {2 if unified else 1}" for unified in sorted({one.unified for one in known}))]
+
+
+@pytest.mark.parametrize("versions", versions_here())
+@pytest.mark.parametrize("state", ["paused", "restarting"])
+def test_sigkill_of_the_owner_of_what_stands_still(settings: Settings, state: str, versions: str) -> None:
+    with owner_of_one(settings, state, versions) as (processes, container_id, cgroups):
+        inside = processes_of(cgroups)
+        assert len(inside) == 3 or state == "restarting"
+    assert not await_ends(processes | inside)
+    assert not await_gone([*cgroups, settings.root / "containers" / container_id])
+
+
+@pytest.mark.parametrize("versions", versions_here())
+def test_sigkill_of_all_at_once_while_it_is_paused(settings: Settings, versions: str) -> None:
+    """Nobody is left to let go on what version 1 has frozen, and the kernel does not end it: the next engine does."""
+    with owner_of_one(settings, "paused", versions) as (keepers, container_id, cgroups):
+        processes = processes_of(cgroups)
+        assert len(processes) == 3
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for keeper in keepers:
+                os.kill(keeper, number)
+    directory = settings.root / "containers" / container_id
+    assert directory.exists()
+    if versions == "version 1":
+        assert await_ends(processes, 0.3) == processes
+    else:
+        assert not await_ends(processes)
+    with Engine(settings) as engine, engine.run("host", ["true"], name="victim") as c:
+        assert not await_ends(processes)
+        assert not [path for path in (*cgroups, directory) if path.exists()]
+        assert c.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_the_owner_removes_what_a_killed_monitor_left(engine: Engine, paused: bool) -> None:
+    with engine.run("host", ["sh", "-c", "sleep 1000 & wait"], restart="always", name="orphan") as c:
+        with Engine(engine.settings) as other:
+            found = other.find("orphan")
+            c.pause() if paused else None
+            os.kill(monitor_of(c), signal.SIGKILL)
+            for handle in (c, found):
+                assert handle.wait(timeout=10) == 137
+                assert handle.status == "exited"
+                with pytest.raises(ContainerNotFoundError):
+                    handle.start()
+        with pytest.raises(ContainerNotFoundError):
+            engine.run("host", ["true"], pid=f"container:{c.id}")
+    with engine.run("host", ["true"], name="orphan") as again:
+        assert again.wait(timeout=30) == 0
