@@ -105,7 +105,8 @@ class NetworkRegistry:
                 opened = self._open(subnet=subnet, internal=internal, ipv6=ipv6)
                 bridge = opened.bridge
                 self._networks[name] = NamedNetwork(name, bridge)
-                served = ServeNetwork(bridge.interface, name, bridge.gateway.packed, bridge.subnet.prefixlen)
+                prefix = bridge.subnet.prefixlen
+                served = ServeNetwork(bridge.interface, name, bridge.gateway.packed, prefix, bridge.internal)
                 self._names.serve(served, opened.datagrams, opened.streams)
             return self._networks[name]
 

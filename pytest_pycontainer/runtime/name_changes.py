@@ -9,13 +9,15 @@ from dataclasses import dataclass
 class ServeNetwork:
     """Engine → resolver, with the two sockets, UDP and TCP, on which the network's containers ask.
 
-    ``key`` stands for the network; addresses are packed, ``prefix`` is the length of the subnet's.
+    ``key`` stands for the network; addresses are packed, ``prefix`` is the length of the subnet's. Nothing gets out of
+    an ``internal`` one.
     """
 
     key: str
     name: str
     gateway: bytes
     prefix: int
+    internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

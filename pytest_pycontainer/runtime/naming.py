@@ -54,10 +54,18 @@ class NameTable:
             else:
                 network.members.pop(change.container, None)
 
-    def servers_for(self, key: str, asker: bytes) -> tuple[str, ...]:
-        """The servers that the container with address ``asker`` wants asked."""
+    def servers_for(self, key: str, asker: bytes) -> tuple[str, ...] | None:
+        """The servers to ask for the container with address ``asker``, () for this machine's own; None for none at all.
+
+        Who has no way out has none by the resolver either (CVE-2024-29018), but to servers that it reaches itself.
+        """
         member = self._asker(key, asker)
-        return () if member is None else member.servers
+        servers = () if member is None else member.servers
+        networks = list(self._of(key, asker)) if key in self._networks else []
+        if not all(network.served.internal for network in networks):
+            return servers
+        near = (server for server in servers if any(network.has(_packed(server)) for network in networks))
+        return tuple(near) or None
 
     def answer(self, query: Query, key: str, asker: bytes) -> bytes | None:
         """The answer for the container with address ``asker`` in network ``key``; None for what is not ours to know.
@@ -107,6 +115,11 @@ class NameTable:
             for other, network in self._networks.items():
                 if other != key and member.container in network.members:
                     yield network
+
+
+def _packed(address: str) -> bytes:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_pton(family, address.partition("%")[0])
 
 
 def _named(network: _Network, name: str) -> Iterator[NameContainer]:

@@ -94,10 +94,12 @@ class Resolver:
             return
         address = socket.inet_aton(asker)
         own = self._table.answer(query, key, address)
-        if own is None:
-            self._forwarder.forward(query, self._table.servers_for(key, address), reply, stream=stream)
+        servers = None if own is not None else self._table.servers_for(key, address)
+        if servers is not None:
+            self._forwarder.forward(query, servers, reply, stream=stream)
         else:
-            reply(own if stream else dns.fit(query, own))
+            message = own or dns.answer(query, dns.SERVER_FAILURE)
+            reply(message if stream else dns.fit(query, message))
 
 
 class _Listeners:

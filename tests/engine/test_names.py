@@ -38,6 +38,7 @@ threading.Thread(target=serve_streams, daemon=True).start()
 print("ready", flush=True)
 while True:
     query, peer = datagrams.recvfrom(1000)
+    print("asked", flush=True)
     datagrams.sendto(answer(query, bytes([192, 0, 2, 1])), peer)
 """
 
@@ -139,6 +140,22 @@ def test_what_is_nobodys_is_asked_of_the_servers_that_were_named(engine: Engine)
         c.exec(["sh", "-c", "echo 'options use-vc' >> /etc/resolv.conf"])
         assert look_up(c, "some.where.example") == ["192.0.2.2"]
         assert look_up(c, "ns") == [server.ip_address]
+
+
+def test_nothing_gets_out_of_an_internal_network_by_asking_for_names(engine: Engine) -> None:
+    with (
+        engine.network(internal=True) as internal,
+        engine.run("host", ["python3", "-c", NAME_SERVER], wait=wait.log("ready"), name="outer") as outer,
+        engine.run("host", ["python3", "-c", NAME_SERVER], wait=wait.log("ready"), network=internal) as inner,
+        engine.run("host", SLEEP, network=internal, dns=[outer.ip_address]) as client,
+        engine.run("host", SLEEP, network=internal, dns=[inner.ip_address]) as near,
+    ):
+        assert look_up(client, "secret.example") == []
+        assert outer.logs() == "ready\n"
+        assert look_up(client, inner.name) == [inner.ip_address]
+        assert look_up(near, "some.example") == ["192.0.2.1"]
+        engine.network("bridge").connect(client)
+        assert look_up(client, "some.example") == ["192.0.2.1"]
 
 
 def test_a_name_server_of_a_containers_own_is_not_in_the_way(engine: Engine) -> None:

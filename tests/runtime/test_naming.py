@@ -122,3 +122,16 @@ def test_servers_are_those_of_who_asks(names: Names) -> None:
     names.table.change(NameContainer("front", "own", "/own", ("own",), (address,), ("192.0.2.53",)))
     assert names.table.servers_for("front", address) == ("192.0.2.53",)
     assert names.table.servers_for("front", socket.inet_aton("10.1.0.2")) == ()
+
+
+def test_who_has_no_way_out_asks_nobody_outside(names: Names) -> None:
+    """CVE-2024-29018: what is asked would get out, and what is answered get in."""
+    names.table.change(ServeNetwork("inner", "inner", bytes([10, 3, 0, 1]), 24, internal=True))
+    inner, both = socket.inet_aton("10.3.0.2"), socket.inet_aton("10.3.0.3")
+    names.table.change(NameContainer("inner", "x", "/x", ("x",), (inner,), ("192.0.2.53", "10.3.0.9", "fd00::1")))
+    names.add("inner", "web", "10.3.0.3")
+    assert names.table.servers_for("inner", inner) == ("10.3.0.9",)
+    assert names.table.servers_for("inner", socket.inet_aton("10.3.0.77")) is None
+    assert names.table.servers_for("inner", both) == ()  # it is in others, too
+    names.table.change(NameContainer("inner", "x", "/x", ("x",), (inner,), ("192.0.2.53",)))
+    assert names.table.servers_for("inner", inner) is None
