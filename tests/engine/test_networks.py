@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -372,3 +379,46 @@ def test_a_network_with_ipv6(engine: Engine) -> None:
 def run_ipv6_server(engine: Engine, **options: object) -> Container:
     script = SERVE.replace('create_server(("", 80))', 'create_server(("::", 80), family=socket.AF_INET6)')
     return engine.run("host", ["python3", "-c", script], wait=wait.log("ready"), **options)  # type: ignore[arg-type]
+
+
+OWNER = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+
+engine = Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2])))
+networks = [engine.network(), engine.network(internal=True), engine.network(ipv6=True), engine.network("bridge")]
+engine.run("host", ["sleep", "1000"], networks=networks, ports=[80])
+engine.run("host", ["sleep", "1000"], network="none")
+print(*(network._network.bridge.interface for network in networks), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_after_sigkill_of_all_there_is_no_network_left(engine: Engine, tmp_path: Path) -> None:
+    settings = engine.settings
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path / "root"), str(settings.state)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        assert owner.stdout is not None
+        interfaces = owner.stdout.readline().split()
+        assert len(interfaces) == 4
+        assert all(Path("/sys/class/net", interface).exists() for interface in interfaces)
+        for process in (owner.pid, *descendants(owner.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while left := [interface for interface in interfaces if Path("/sys/class/net", interface).exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+    with Engine(replace(settings, root=tmp_path / "root")) as next_one, next_one.run("host", ["true"]) as c:
+        assert c.wait(timeout=60) == 0
+        assert next_one.containers(others=True) == [c]
+
+
+def descendants(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
