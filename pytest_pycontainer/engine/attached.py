@@ -19,6 +19,7 @@ from pytest_pycontainer.engine.process_streams import Output
 from pytest_pycontainer.errors import (
     ContainerHasNoTerminalError,
     ContainerInputClosedError,
+    ContainerNotFoundError,
     InvalidSpecError,
     WaitTimeoutError,
 )
@@ -26,7 +27,7 @@ from pytest_pycontainer.kernel.inotify import DirectoryWatch
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.attachments import CLOSE, DATA, DATA_AT_MOST, unpack_end
 from pytest_pycontainer.runtime.logs import LogEntry, LogPosition
-from pytest_pycontainer.runtime.spec import TerminalSize
+from pytest_pycontainer.runtime.spec import ContainerSpec, TerminalSize
 
 _END_OF_TRANSMISSION = b"\x04"  # Ctrl-D
 _PACKET_SIZE = 1024
@@ -49,23 +50,26 @@ class AttachedSession(OutputStream):
         directory: Path,
         connection: MonitorConnection,
         *,
+        spec: ContainerSpec,
         selection: LogSelection,
         stdin: bool,
-        terminal: bool,
         from_start: bool,
     ) -> None:
         self._container_name = container
         self._connection = connection
-        self._is_terminal = terminal
+        self._is_terminal = spec.terminal is not None
         self._sending = threading.Lock()
         with ExitStack() as undone:
             self._client, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             undone.enter_context(self._client)
-            watch = undone.enter_context(DirectoryWatch(directory))
             with theirs:
+                try:
+                    watch = undone.enter_context(DirectoryWatch(directory))
+                except FileNotFoundError as error:
+                    raise ContainerNotFoundError(container) from error
                 answer = connection.ask(container, messages.Attach(stdin), [theirs.fileno()])
             assert isinstance(answer, messages.Attached)
-            self._writes = answer.writes
+            self._refusal = "" if answer.writes else _refusal(spec, stdin=stdin)  # why nothing may be written
             position = LogPosition() if from_start else answer.position
             self._feed = _Feed(self._client, watch, LogReader(directory, position), selection)
             undone.pop_all()
@@ -97,8 +101,8 @@ class AttachedSession(OutputStream):
         whole = memoryview(data.encode() if isinstance(data, str) else data)
         with self._sending:
             self._feed.require_open()
-            if not self._writes:
-                raise ContainerInputClosedError(self._container_name, "it was made without stdin_open=True")
+            if self._refusal:
+                raise ContainerInputClosedError(self._container_name, self._refusal)
             deadline = None if timeout is None else time.monotonic() + timeout
             for begin in range(0, len(whole), DATA_AT_MOST):
                 self._send(DATA + whole[begin : begin + DATA_AT_MOST], deadline, timeout)
@@ -111,10 +115,10 @@ class AttachedSession(OutputStream):
         """
         with self._sending, suppress(ContainerInputClosedError):
             self._feed.require_open()
-            if self._writes:
+            if not self._refusal:
                 packet = DATA + _END_OF_TRANSMISSION if self._is_terminal else CLOSE
                 self._send(packet, None if timeout is None else time.monotonic() + timeout, timeout)
-                self._writes = self._is_terminal
+                self._refusal = "" if self._is_terminal else "it has been closed"
 
     def resize(self, columns: int, lines: int) -> None:
         """Says how large the terminal is; its programs get SIGWINCH. Raises ContainerHasNoTerminalError."""
@@ -145,8 +149,14 @@ class AttachedSession(OutputStream):
                 raise WaitTimeoutError(self._container_name, "writing to the standard input of", timeout or 0.0)
             self._client.send(packet, socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError) as error:
-            self._writes = False
-            raise ContainerInputClosedError(self._container_name, "nobody reads it any more") from error
+            self._refusal = "nobody reads it any more"
+            raise ContainerInputClosedError(self._container_name, self._refusal) from error
+
+
+def _refusal(spec: ContainerSpec, *, stdin: bool) -> str:
+    if not spec.stdin_open:
+        return "it has none; run it with stdin_open=True"
+    return "it has been closed" if stdin else "this session is attached without it"
 
 
 def resize_terminal(connection: MonitorConnection, container: str, columns: int, lines: int) -> None:

@@ -27,9 +27,9 @@ class ContainerStreams(ContainerHandle):
             self.name,
             self._directory,
             self._connection,
+            spec=self._spec,
             selection=select(stdout=stdout, stderr=stderr),
             stdin=stdin,
-            terminal=self._spec.terminal is not None,
             from_start=logs,
         )
 

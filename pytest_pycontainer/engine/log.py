@@ -96,7 +96,11 @@ def follow_log(
     Yields an empty list, once, when ``timeout`` seconds have passed, and ends.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    with DirectoryWatch(directory) as watch, connection.news() as news:
+    try:
+        opened = DirectoryWatch(directory)
+    except FileNotFoundError:
+        return  # it has been removed
+    with opened as watch, connection.news() as news:
         begin = LogPosition()
         if selection.tail is not None:
             last, begin = _read_tail(directory, selection)

@@ -60,6 +60,8 @@ def test_what_is_written_is_read_and_answered(engine: Engine) -> None:
         session.write(b"\xff\x00bytes\r\n")
         assert session.readline_bytes(timeout=SOON) == b"\xff\x00bytes\r\n"
         session.close_stdin()
+        with pytest.raises(ContainerInputClosedError, match="has been closed"):
+            session.write("x")
         assert c.wait(timeout=SOON) == 0
         assert session.read(timeout=SOON) == ""
         assert c.logs_bytes() == b"text\n\xff\x00bytes\r\n"
@@ -138,8 +140,8 @@ def test_standard_input_stays_open_when_who_was_attached_goes(engine: Engine) ->
 
 def test_standard_input_ends_with_the_first_that_could_write(engine: Engine) -> None:
     with engine.run("host", ["cat"], stdin_open=True, stdin_once=True) as c:
-        with c.attach(stdin=False) as only_reads:
-            only_reads.detach()
+        with c.attach(stdin=False) as only_reads, pytest.raises(ContainerInputClosedError, match="without it"):
+            only_reads.write("x")
         with c.attach() as first:
             first.write("one\n")
         assert c.wait(timeout=SOON) == 0

@@ -131,6 +131,14 @@ def test_other_engines_read_and_follow(engine: Engine, stepping: Container) -> N
             found.logs()
 
 
+def test_what_is_followed_may_have_been_removed(stepping: Container) -> None:
+    lines = stepping.follow(30)
+    stepping.remove(force=True)
+    assert list(lines) == []
+    with pytest.raises(ContainerNotFoundError):
+        stepping.follow()
+
+
 def test_of_a_large_log_the_end_is_kept(engine: Engine) -> None:
     bound = {"max-size": "64k", "max-file": 3}
     with engine.run("host", ["seq", "200000"], log_opt=bound) as c:
