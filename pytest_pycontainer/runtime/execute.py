@@ -17,6 +17,7 @@ from pytest_pycontainer.runtime.process import (
     close_all_but,
     execute,
     own_stream,
+    raise_hard_limits,
     reset_signals,
     set_exec_label,
 )
@@ -63,6 +64,7 @@ def run_execute(
             else:
                 for number in range(len(streams)):
                     own_stream(number, ids.uid, ids.gid)
+                raise_hard_limits(process)
                 namespaces.enter(init, _JOINED | namespaces.USER)
                 become_root()
         if terminal is not None and terminal_channel is not None:

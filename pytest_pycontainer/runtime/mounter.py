@@ -18,12 +18,13 @@ from pytest_pycontainer.kernel import credentials, mount, namespaces
 from pytest_pycontainer.runtime import cgroups, messages
 from pytest_pycontainer.runtime.devices import prepare_system_directories
 from pytest_pycontainer.runtime.failure import StepFailed, step
-from pytest_pycontainer.runtime.process import adjust_oom_score, pid_on_this_machine
+from pytest_pycontainer.runtime.process import adjust_oom_score, pid_on_this_machine, raise_hard_limits
 from pytest_pycontainer.runtime.root import mount_whole_root
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.spec import ContainerSpec, IdMap, Rootfs, VolumeMount
 
 _FAILED = 125
+_INIT = 1  # in the PID namespace of both
 # What they show of init's. Its mount namespace is empty and not to be looked into.
 _JOINED = namespaces.NETWORK | namespaces.IPC | namespaces.CGROUP
 
@@ -54,6 +55,7 @@ def run_mounter(
         launch, _ = received
         assert isinstance(launch, messages.Launch)
         adjust_oom_score(launch.spec.process, pid_on_this_machine(init))
+        raise_hard_limits(launch.spec.process, _INIT)
         messages.send(channel, messages.Done(), [_mount(launch, ids, user_namespace, points)])
     except StepFailed as failure:
         _tell_failed(channel, failure.failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -22,6 +23,9 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 _ABOVE_ANY_DESCRIPTOR = 2**31 - 1
 _UMASK = 0o022
+_LIMIT_STEP = "set the limit"
+_LIMITS = struct.Struct("=qq")  # soft and hard
+_UNLIMITED = -1
 _PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP
 _NULL_DEVICE = os.makedev(1, 3)
 
@@ -116,6 +120,20 @@ def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
             file.write(str(process.oom_score_adj))
 
 
+def raise_hard_limits(process: ProcessSpec, number: int = 0) -> None:
+    """Lets this process, or that with a number, set its limits (``man 2 setrlimit``) once it is in a user namespace.
+
+    Nobody there may raise one. Raises StepFailed.
+    """
+    for limit in process.resource_limits:
+        with step(f"{_LIMIT_STEP} {limit.name} to {limit.soft}:{limit.hard}"):
+            now = ctypes.create_string_buffer(_LIMITS.size)
+            libc.call("prlimit", number, limit.number, None, now)
+            soft, hard = _LIMITS.unpack(now.raw)
+            if hard != _UNLIMITED and (limit.hard == _UNLIMITED or limit.hard > hard):
+                libc.call("prlimit", number, limit.number, _LIMITS.pack(soft, limit.hard), None)
+
+
 def set_exec_label(process: ProcessSpec) -> None:
     """Says what is to confine the program that this process, or a child, executes (AppArmor, SELinux).
 
@@ -150,8 +168,8 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         os.chdir(directory)
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
     for limit in process.resource_limits:
-        with step(f"set the limit {limit.name} to {limit.soft}:{limit.hard}"):
-            libc.call("setrlimit", limit.number, struct.pack("=qq", limit.soft, limit.hard))
+        with step(f"{_LIMIT_STEP} {limit.name} to {limit.soft}:{limit.hard}"):
+            libc.call("setrlimit", limit.number, _LIMITS.pack(limit.soft, limit.hard))
     with step("set capabilities and user"):
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import socket
 import struct
@@ -192,6 +193,22 @@ def test_limits_that_only_this_machines_root_may_set(engine: Engine) -> None:
     said = run(engine, "cat /proc/self/oom_score_adj; ulimit -n", oom_score_adj=500, ulimits=["nofile=100:200"])
 
     assert said.split() == ["500", "100"]
+
+
+def test_a_limit_above_this_processs_own(engine: Engine) -> None:
+    """Not every root may set one; but whether it may, a user namespace changes nothing of."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    options: dict[str, Any] = {"ulimits": [f"nofile=100:{hard + 1}"]}
+    results: list[object] = []
+    for userns in ("host", "auto"):
+        try:
+            with engine.run("host", ["sleep", "60"], userns=userns, **options) as container:
+                inside = container.exec(["sh", "-c", "ulimit -Hn"]).stdout
+                results.append((container.limits().ulimit("nofile"), inside))
+        except ContainerStartError as error:
+            results.append(error.step)
+
+    assert results[0] == results[1]
 
 
 def test_a_reaper(engine: Engine) -> None:
