@@ -92,6 +92,20 @@ def test_much_is_written_in_both_directions(engine: Engine) -> None:
         assert c.wait(timeout=SOON) == 0
 
 
+def test_what_several_write_at_once_is_not_mixed(engine: Engine) -> None:
+    with engine.run("host", ["cat"], stdin_open=True) as c, c.attach(stdin=False) as reader:
+
+        def write(letter: str) -> None:
+            with c.attach() as session:
+                for length in range(100, 20_000, 100):
+                    session.write(letter * length + "\n")
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(write, "abcd"))
+        found = sorted(reader.readline(timeout=SOON) for _ in range(4 * 199))
+        assert found == sorted(letter * length + "\n" for letter in "abcd" for length in range(100, 20_000, 100))
+
+
 def test_who_writes_faster_than_is_read_waits(engine: Engine) -> None:
     with engine.run("host", ["sleep", "1000"], stdin_open=True) as c, c.attach() as session:
         with pytest.raises(WaitTimeoutError, match="writing to the standard input"):
