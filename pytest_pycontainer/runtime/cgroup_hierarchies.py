@@ -7,7 +7,7 @@ of a cgroup that the kernel does not free by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,9 +51,12 @@ class Cgroups:
             for line in file:
                 _, controllers, path = line.rstrip("\n").split(":", 2)
                 own.update(dict.fromkeys(controllers.split(","), path))
+        found: dict[str, Hierarchy] = {}  # by device: one that is mounted in several places is there first
         with open(mountinfo) as file:
-            found = {hierarchy.parent: hierarchy for line in file for hierarchy in _hierarchies(line, own)}
-        return cls(tuple(found[parent] for parent in sorted(found)))
+            for line in file:
+                if (hierarchy := _hierarchy(line, own)) is not None:
+                    found.setdefault(line.split()[2], hierarchy)
+        return cls(tuple(sorted(found.values(), key=lambda hierarchy: hierarchy.parent)))
 
     @classmethod
     def of(cls, directories: Iterable[str]) -> Cgroups:
@@ -82,19 +85,18 @@ class Cgroups:
         return tuple(sorted({name for one in self.hierarchies for name in one.controllers if "=" not in name}))
 
 
-def _hierarchies(mount: str, own: dict[str, str]) -> Iterator[Hierarchy]:
+def _hierarchy(mount: str, own: dict[str, str]) -> Hierarchy | None:
     before, after = mount.split(" - ")
     filesystem, _, options = after.split()[:3]
     if filesystem not in ("cgroup", "cgroup2"):
-        return
+        return None
     root, point, flags = before.split()[3:6]
     if "ro" in flags.split(","):
-        return
+        return None
     if filesystem == "cgroup2":
-        if "" in own:
-            yield _unified(_below(point, root, own[""]), point)
-    elif controllers := frozenset(options.split(",")) & frozenset(own):
-        yield Hierarchy(_below(point, root, own[min(controllers)]), controllers)
+        return _unified(_below(point, root, own[""]), point) if "" in own else None
+    controllers = frozenset(options.split(",")) & frozenset(own)
+    return Hierarchy(_below(point, root, own[min(controllers)]), controllers) if controllers else None
 
 
 def _below(point: str, root: str, path: str) -> str:

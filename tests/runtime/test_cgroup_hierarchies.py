@@ -97,6 +97,11 @@ def test_a_version_2_directory_with_processes_can_hand_on_nothing(tmp_path: Path
     assert (found.directories("id"), found.controllers) == ((f"{top}/pycontainer-id",), ())
 
 
+def test_a_hierarchy_that_is_mounted_twice_is_joined_once(tmp_path: Path) -> None:
+    again = "50 31 0:32 / /mnt/elsewhere rw,relatime - cgroup cgroup rw,memory\n"
+    assert discover(tmp_path, VERSION_1 + again, MEMBERSHIP) == discover(tmp_path, VERSION_1, MEMBERSHIP)
+
+
 def test_without_any_hierarchy_a_container_has_no_cgroup(tmp_path: Path) -> None:
     found = discover(tmp_path, "31 23 0:28 / /tmp rw - tmpfs tmpfs rw\n", "")
     assert (found.directories("id"), found.controllers) == ((), ())
