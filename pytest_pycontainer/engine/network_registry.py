@@ -108,6 +108,8 @@ class NetworkRegistry:
                 prefix = bridge.subnet.prefixlen
                 served = ServeNetwork(bridge.interface, name, bridge.gateway.packed, prefix, bridge.internal)
                 self._names.serve(served, opened.datagrams, opened.streams)
+                if bridge.way_out.is_blocked():
+                    self._forwarder.lead_out(bridge)
             return self._networks[name]
 
     def names(self) -> tuple[str, ...]:
@@ -193,6 +195,7 @@ class NetworkRegistry:
                 raise NetworkInUseError(network.name, tuple(network.members.values()))
             del self._networks[network.name]
             self._names.leave(network.bridge.interface)
+            self._forwarder.unpublish(network.bridge.interface)
             network.bridge.close()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from itertools import count
 from pytest_pycontainer.engine.port_arguments import PortMapping
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.network import ports
+from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, Forward, StopForwarding
@@ -33,7 +34,7 @@ class PortForwarder:
         self._start = start
         self._control: socket.socket | None = None
         self._keys = count()
-        self._forwarded: dict[PublishedPort, tuple[Forward, socket.socket]] = {}
+        self._forwarded: dict[PublishedPort | str, tuple[Forward, socket.socket]] = {}
 
     def publish(self, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
         """Leads a port of this machine to the container with that address.
@@ -55,10 +56,28 @@ class PortForwarder:
             raise
         return published
 
-    def unpublish(self, port: PublishedPort) -> bool:
-        """Frees the host's port, and resets who is connected through it; False if it is not one of these.
+    def lead_out(self, network: Network) -> None:
+        """Has containers of the network reach other machines by TCP through the forwarder.
 
-        Raises SpawnerError if the forwarder does not let go of it.
+        Raises SpawnerError and NetworkAttachError.
+        """
+        listener = socket.socket()
+        try:
+            listener.bind((str(network.gateway), 0))
+            listener.listen(_QUEUE)
+            forward = Forward(next(self._keys), "tcp", "", 0)
+            self._forwarded[network.interface] = forward, listener
+            self._tell(forward, listener)
+            network.way_out.redirect(listener.getsockname()[1])
+        except BaseException:
+            self._forwarded.pop(network.interface, None)
+            listener.close()
+            raise
+
+    def unpublish(self, port: PublishedPort | str) -> bool:
+        """Frees the host's port, or that of the network with that uplink, and resets who is connected through it.
+
+        False if it is not one of these. Raises SpawnerError if the forwarder does not let go of it.
         """
         if port not in self._forwarded:
             return False

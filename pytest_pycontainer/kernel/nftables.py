@@ -22,6 +22,8 @@ IPV4: Final = 2
 IPV6: Final = 10
 BRIDGE: Final = 7
 
+COUNTER: Final = 1
+
 PREROUTING: Final = 0
 FORWARD: Final = 2
 OUTPUT: Final = 3
@@ -49,6 +51,7 @@ _DELETE_RULE = _SUBSYSTEM | 8
 _NEW_SET = _SUBSYSTEM | 9
 _NEW_ELEMENT = _SUBSYSTEM | 12
 _DELETE_ELEMENT = _SUBSYSTEM | 14
+_NEW_OBJECT = _SUBSYSTEM | 18
 
 _APPEND = 0x800
 _TABLE_OWNED = 0x2
@@ -77,6 +80,8 @@ _NAT_DESTINATION = 1
 _FIB_ADDRESS_TYPE = 3
 _FIB_DESTINATION = 0x2
 _FIB_LOCAL = 2
+_FIB_UNICAST = 1
+_FIB_OUTPUT_NAME = 2
 
 _INTERFACE_NAME_SIZE = 16
 
@@ -180,6 +185,11 @@ def add_rule(table: str, chain: str, *expressions: bytes, family: int = INET) ->
     return _message(
         _NEW_RULE, f"add a rule to the nftables chain {chain}", *attributes, flags=CREATE | _APPEND, family=family
     )
+
+
+def create_counter(table: str, name: str) -> Message:
+    attributes = (text(1, table), text(2, name), _big(3, COUNTER), nested(4))
+    return _message(_NEW_OBJECT, f"create the nftables counter {name}", *attributes, flags=CREATE | EXCLUSIVE)
 
 
 # Expressions
@@ -300,6 +310,30 @@ def look_up(map_name: str, key: Register, value: Register) -> bytes:
 def translate_destination(address: Register, port: Register) -> bytes:
     """To the IPv4 address and the port in those registers."""
     return _expression("nat", _big(1, _NAT_DESTINATION), _big(2, IPV4), _big(3, address.number), _big(5, port.number))
+
+
+def redirect(port: int) -> bytes:
+    """To this machine, and that port."""
+    value = nested(2, attribute(_DATA_VALUE, port.to_bytes(2, "big")))
+    load_port = _expression("immediate", _big(1, _FIRST.number), value)
+    return load_port + _expression("redir", _big(1, _FIRST.number))
+
+
+def count(name: str) -> bytes:
+    """Adds the packet to a counter of the table."""
+    return _expression("objref", _big(1, COUNTER), text(2, name))
+
+
+def if_destination_is_anothers() -> bytes:
+    """The destination is an address of another machine, and of one alone."""
+    lookup = _expression("fib", _big(1, _FIRST.number), _big(2, _FIB_ADDRESS_TYPE), _big(3, _FIB_DESTINATION))
+    return lookup + _compare(struct.pack("=I", _FIB_UNICAST))
+
+
+def unless_route_leads_to(prefix: str) -> bytes:
+    """The way to the destination does not lead through an interface whose name starts so."""
+    lookup = _expression("fib", _big(1, _FIRST.number), _big(2, _FIB_OUTPUT_NAME), _big(3, _FIB_DESTINATION))
+    return lookup + _compare(prefix.encode(), equal=False)
 
 
 def masquerade() -> bytes:

@@ -52,6 +52,7 @@ from pytest_pycontainer.network.uplink import (
     interface_index,
     uplink_name,
 )
+from pytest_pycontainer.network.way_out import WayOut
 
 _BRIDGE = "bridge0"
 _BRIDGE_ADDRESS = bytes.fromhex("024200000000")  # no container's: their addresses follow from IPv4 addresses
@@ -91,6 +92,7 @@ class Network:
             namespace, switch, lambda address: Interface(interface_index(address), _port(address))
         )
         self._lock = threading.Lock()
+        self.way_out = WayOut(name, netfilter, switch, namespace, addresses.gateway, self._lock, internal=internal)
         self._resources = ExitStack()
         self._closed = False
 

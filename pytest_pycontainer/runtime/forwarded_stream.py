@@ -100,11 +100,18 @@ class ForwardedStream:
         for one in (self._client, self._server):
             self._loop.unwatch(one.fileno())
             if reset:
-                with suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            one.close()
+                close_with_reset(one)
+            else:
+                one.close()
         for direction in self._directions:
             direction.close()
+
+
+def close_with_reset(connection: socket.socket) -> None:
+    """Closes it so that its other end is sure to hear that something is missing."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    connection.close()
 
 
 class _Direction:

@@ -1,4 +1,4 @@
-"""An engine's forwarder: leads to containers what the kernel can't translate, such as IPv6 to IPv4.
+"""An engine's forwarder: leads to containers, and out of them, what the kernel can't or may not.
 
 One process for all containers of an engine, in this machine's network, made when there is the first port for it. What
 it leads on passes through the kernel alone, and what one side does the other side sees. It ends with its owner, with
@@ -7,19 +7,23 @@ the spawner, or when the engine closes its end.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import resource
 import signal
 import socket
+import struct
 from typing import NoReturn
 
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.forwarded_datagrams import ForwardedDatagrams
-from pytest_pycontainer.runtime.forwarded_stream import ForwardedStream
+from pytest_pycontainer.runtime.forwarded_stream import ForwardedStream, close_with_reset
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, Forward
 from pytest_pycontainer.runtime.process import close_all_but
+
+_SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 
 
 def run_forwarder(control: socket.socket, owner: int, spawner: int) -> NoReturn:
@@ -98,11 +102,21 @@ class ForwardedStreams:
                 self._loop.unwatch(self._listener.fileno())
             return
         try:
-            self._streams.add(ForwardedStream(self._loop, client, self._place, self._forget))
+            place = self._place if self._place[0] else _original_place(client)
+            self._streams.add(ForwardedStream(self._loop, client, place, self._forget))
         except OSError:
-            client.close()  # the place can't be reached, or too much is open
+            close_with_reset(client)  # the place can't be reached, or too much is open
 
     def _forget(self, stream: ForwardedStream) -> None:
         self._streams.discard(stream)
         if self._listener.fileno() >= 0:
             self._loop.watch(self._listener.fileno(), self._accept)
+
+
+def _original_place(client: socket.socket) -> tuple[str, int]:
+    """Where a connection was to go. Raises OSError for one that was not redirected."""
+    _, port, address = struct.unpack(">HH4s8x", client.getsockopt(socket.IPPROTO_IP, _SO_ORIGINAL_DST, 16))
+    place = socket.inet_ntoa(address), port
+    if place == client.getsockname():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "it would be led to itself")
+    return place

@@ -16,7 +16,8 @@ class StartForwarder:
 class Forward:
     """Engine → forwarder, with a socket that clients connect to, or send datagrams to: lead them to that place.
 
-    ``key`` is a number that no other forwarded port has.
+    ``key`` is a number that no other forwarded port has. Without an ``address`` each connection is led to where its
+    client wanted to go before it was redirected to the socket.
     """
 
     key: int

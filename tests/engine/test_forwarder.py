@@ -157,10 +157,15 @@ def test_datagrams_of_several_clients(server: Container) -> None:
         client.close()
 
 
+def ask_port_80(container: Container) -> None:
+    with socket.create_connection(container.address(80), 20) as connection:
+        connection.recv(1)
+
+
 def test_where_nobody_listens_yet(engine: Engine) -> None:
     with engine.run("host", ["sleep", "1000"], ports=["[::1]::80", "[::1]::80/udp"]) as c:
-        with socket.create_connection(c.address(80), 20) as connection, pytest.raises(ConnectionResetError):
-            connection.recv(1)
+        with pytest.raises(ConnectionResetError):
+            ask_port_80(c)
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
             for _ in range(3):
                 client.sendto(b"x", c.address("80/udp"))
