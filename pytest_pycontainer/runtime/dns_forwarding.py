@@ -17,8 +17,8 @@ Reply = Callable[[bytes], None]
 """Takes the answer to a query, once."""
 
 _PORT = 53
-_ROUNDS = 2
-_SECONDS: Final = {False: 2.0, True: 4.0}  # for one server to answer, by UDP and by TCP
+_ROUNDS = 3
+_SECONDS: Final = {False: 1.0, True: 4.0}  # for one server to answer, by UDP, which loses some, and by TCP
 _AT_ONCE = 512
 _SERVERS_AT_MOST = 3  # as the C library takes them
 _LENGTH_SIZE = 2
