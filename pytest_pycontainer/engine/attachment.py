@@ -118,19 +118,23 @@ class Attachment:
             raise
         return endpoint
 
-    def disconnect(self, network: NamedNetwork, open_namespace: OpenNamespace) -> Endpoint:
+    def endpoint_in(self, network: NamedNetwork) -> Endpoint:
+        """The container's place in a network. Raises NetworkAttachError if it is not in it."""
+        for endpoint in self._endpoints:
+            if endpoint.network is network:
+                return endpoint
+        raise NetworkAttachError(f"disconnect {self._member.name} from {network.name}", "it is not connected to it")
+
+    def disconnect(self, endpoint: Endpoint, open_namespace: OpenNamespace) -> None:
         """Takes an interface away; ports and the default route go to another network, if there is one for them.
 
-        Raises NetworkAttachError if the container is not in the network, and what ``publish`` raises.
+        Raises what ``publish`` raises: the interface is gone all the same.
         """
-        endpoint = next((endpoint for endpoint in self._endpoints if endpoint.network is network), None)
-        if endpoint is None:
-            raise NetworkAttachError(f"disconnect {self._member.name} from {network.name}", "it is not connected to it")
         was_way_out = endpoint is self._way_out()
         published = self.published
         if was_way_out:
             self.unpublish()
-        network.bridge.detach(endpoint.address)
+        endpoint.network.bridge.detach(endpoint.address)
         self._leave(endpoint)
         if was_way_out and (way_out := self._way_out()) is not None:
             with open_namespace() as namespace:
@@ -138,7 +142,6 @@ class Attachment:
             self._publish(
                 PortMapping(port.container_port, port.protocol, port.host_address, port.host_port) for port in published
             )
-        return endpoint
 
     def publish(self) -> None:
         """Publishes the ports. Raises PortInUseError and other NetworkErrors, with nothing left published."""

@@ -69,8 +69,11 @@ class ContainerNetworks(ContainerHandle):
             self._require_present()
             if self._attachment is None:
                 raise NetworkAttachError(f"disconnect {self.name} from {network.name}", "it is not connected to it")
-            endpoint = self._attachment.disconnect(network, self._open_network_namespace)
-            self._tell_of_change(removed=endpoint)
+            endpoint = self._attachment.endpoint_in(network)
+            try:
+                self._attachment.disconnect(endpoint, self._open_network_namespace)
+            finally:
+                self._tell_of_change(removed=endpoint)
 
     def _tell_of_change(self, *, added: Endpoint | None = None, removed: Endpoint | None = None) -> None:
         """Has the container, its monitor, and whoever asks that know the addresses."""

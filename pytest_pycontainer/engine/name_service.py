@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.runtime import messages
@@ -23,7 +24,7 @@ class NameService:
     """Tells the resolver of networks and containers, and has another one made if it was killed.
 
     It is made when there is the first network to serve, by ``start``, which gets its end of a socket. One thread at a
-    time. Methods that tell it something raise SpawnerError if there can be none.
+    time. What it is to know raises SpawnerError if there can be none; to have something forgotten none is made.
     """
 
     def __init__(self, start: Callable[[socket.socket], None]) -> None:
@@ -43,7 +44,7 @@ class NameService:
         for one in sockets:
             one.close()
         self._containers = {place: named for place, named in self._containers.items() if named.key != key}
-        self._tell(LeaveNetwork(key))
+        self._tell_if_there(LeaveNetwork(key))
 
     def name(self, container: NameContainer) -> None:
         """Has a container found in a network."""
@@ -53,7 +54,7 @@ class NameService:
     def forget(self, key: str, container: str) -> None:
         """Has a container no longer found in a network."""
         if self._containers.pop((key, container), None) is not None:
-            self._tell(ForgetContainer(key, container))
+            self._tell_if_there(ForgetContainer(key, container))
 
     def close(self) -> None:
         """Ends the resolver. Closing it again is harmless."""
@@ -72,6 +73,11 @@ class NameService:
                 self._tell_another()
         except TimeoutError as error:
             raise SpawnerError("tell the resolver of a name", f"it did not hear within {_TELL_SECONDS:g} s") from error
+
+    def _tell_if_there(self, change: NameChange) -> None:
+        if self._control is not None:
+            with suppress(TimeoutError):  # the next change finds that out, too, and can say so
+                messages.tell(self._control, ChangeNames(change))
 
     def _tell_another(self) -> None:
         """Has a resolver made, and tells it all."""

@@ -14,7 +14,7 @@ from pytest_pycontainer.network.addresses import parse_subnet
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
-    from pytest_pycontainer.engine.network_registry import NamedNetwork, NetworkRegistry
+    from pytest_pycontainer.engine.network_registry import NamedNetwork
     from pytest_pycontainer.engine.resources import Resources
 
 
@@ -26,10 +26,10 @@ class Network(NetworkFaults):
     """
 
     def __init__(
-        self, network: NamedNetwork, registry: NetworkRegistry, list_containers: Callable[[], list[Container]]
+        self, network: NamedNetwork, resources: Resources, list_containers: Callable[[], list[Container]]
     ) -> None:
         self._network = network
-        self._registry = registry
+        self._resources = resources
         self._list_containers = list_containers
 
     def __repr__(self) -> str:
@@ -110,14 +110,17 @@ class Network(NetworkFaults):
         """
         if self.name == DEFAULT_NETWORK:
             raise InvalidSpecError("network", self.name, "one that was made: the engine's own goes with the engine")
+        if not self._resources.are_ours():
+            return  # a child that the owner has forked holds a copy of the handle, not the network
         if force:
             for container in self.containers:
                 container._disconnect(self._network)
-        self._registry.remove(self._network)
+        self._resources.networks.remove(self._network)
 
     def _require_open(self) -> None:
-        if not self._registry.is_open(self._network):
-            raise NetworkNotFoundError(self.name, self._registry.names())
+        registry = self._resources.networks
+        if not registry.is_open(self._network):
+            raise NetworkNotFoundError(self.name, registry.names())
 
 
 class NetworkOperations:
@@ -165,4 +168,4 @@ class NetworkOperations:
         raise NotImplementedError
 
     def _handle_on_network(self, network: NamedNetwork) -> Network:
-        return Network(network, self._resources.networks, self._own_containers)
+        return Network(network, self._resources, self._own_containers)

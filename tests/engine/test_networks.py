@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -422,3 +423,48 @@ def test_after_sigkill_of_all_there_is_no_network_left(engine: Engine, tmp_path:
 def descendants(process: int) -> list[int]:
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def test_a_forked_child_takes_no_network_with_it(engine: Engine) -> None:
+    with engine.network() as network, engine.create("host", SLEEP, network=network) as c:
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                network.__exit__(None, None, None)
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert network in engine.networks()
+        assert Path("/sys/class/net", network._network.bridge.interface).exists()
+        assert network.containers == [c]
+
+
+def test_an_interface_is_gone_even_if_its_ports_can_not_follow(engine: Engine) -> None:
+    with (
+        engine.network("first-one") as first,
+        engine.network("second-one") as second,
+        engine.run("host", SLEEP, networks=[first, second], ports=[80], hostname="box") as c,
+    ):
+        address, port = c.ip_address, c.port(80)
+        second._network.bridge.close()
+        with pytest.raises(NetworkAttachError, match="the network is closed"):
+            first.disconnect(c)
+        assert list(c.networks) == ["second-one"]
+        assert address not in c.exec(["cat", "/etc/hosts"]).stdout
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_what_was_killed_with_its_spawner_can_be_let_go(engine: Engine) -> None:
+    with Engine(engine.settings) as own:
+        network = own.network()
+        c = own.run("host", SLEEP, network=network)
+        spawner = own._resources.spawner.pid
+        processes = [os.pidfd_open(process) for process in (spawner, *descendants(spawner))]
+        os.kill(spawner, signal.SIGKILL)
+        c.wait(timeout=30)
+        c.remove()
+        network.remove()
+        assert not own._resources._spawner.is_alive()  # type: ignore[union-attr]  # nothing needed another one
+        for process in processes:
+            select.select([process], [], [], 30)
+            os.close(process)
