@@ -278,10 +278,10 @@ def test_a_new_name_is_seen_by_all_and_the_old_one_free(engine: Engine, do: Do, 
 
 def test_a_name_in_use_makes_nothing(engine: Engine) -> None:
     with engine.run("host", IDLE, name="only-one") as c:
-        before = engine.containers(others=True)
+        before = engine.containers()
         with pytest.raises(NameInUseError, match=c.short_id):
             engine.run("host", IDLE, name="only-one")
-        assert engine.containers(others=True) == before
+        assert engine.containers() == before
 
 
 # Starting again
