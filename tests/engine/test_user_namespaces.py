@@ -170,6 +170,26 @@ def test_it_starts_again(engine: Engine) -> None:
         assert container.logs().splitlines() == ["0", "line", "1", "0", "line", "line", "1"]
 
 
+def test_its_restart_policy_starts_it_again(engine: Engine) -> None:
+    with engine.run("host", ["sh", "-c", "echo begun; sleep 60"], userns="auto", restart="always") as container:
+        users = container.id_map()
+        os.kill(container.pid, signal.SIGKILL)
+        wait_until(lambda: container.restart_count == 1 and container.status == "running")
+
+        assert container.exec(["id", "-u"]).stdout == "0\n"
+        assert container.id_map() == users
+        assert container.user().uid == 0
+
+
+def test_others_are_found_by_name(engine: Engine) -> None:
+    with (
+        engine.network("mapped") as network,
+        engine.run("host", ["sleep", "60"], network=network.name, name="mapped-peer") as peer,
+        engine.run("host", ["sleep", "60"], network=network.name, userns="auto") as container,
+    ):
+        assert container.exec(["getent", "hosts", "mapped-peer"]).stdout.split() == [peer.ip_address, "mapped-peer"]
+
+
 def test_its_ports_are_reached(engine: Engine) -> None:
     server = "import socket; s = socket.create_server(('', 80)); c, _ = s.accept(); c.sendall(b'hello')"
 
