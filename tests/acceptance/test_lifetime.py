@@ -79,8 +79,9 @@ def test_sigkill_leaves_nothing(project: pytest.Pytester, run_pytest: RunPytest,
             for victim in doomed:
                 with suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
+            # Without their spawner, monitors wait for their owner to look at what has ended.
+            process.kill()
             await_end(descriptors)
-        process.kill()
     directories = Path(os.environ["PYCONTAINER_ROOT"], "containers")
     project.makepyfile("def test_next(pycontainer): pycontainer.run('host', 'true', network='none')")
     run_pytest().assert_outcomes(passed=1)
