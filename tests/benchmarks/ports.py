@@ -87,10 +87,9 @@ def docker_container() -> Iterator[Callable[[int], Address]]:
             link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
             archive.addfile(link)
     docker("import", "-", "pycontainer-benchmark", content=image.getvalue())
-    mounts = [f"-v={directory}:{directory}:ro" for directory in ("/usr", "/etc")]
     ports = [f"-p=127.0.0.1::{port}" for port in (REDIS, SENDER)]
     command = ["/usr/bin/python3", "-c", SERVERS]
-    name = docker("run", "-d", "--init", *mounts, *ports, "pycontainer-benchmark", *command)
+    name = docker("run", "-d", "-v=/usr:/usr:ro", *ports, "pycontainer-benchmark", *command)
     try:
         yield lambda port: ("127.0.0.1", int(docker("port", name, str(port)).splitlines()[0].rpartition(":")[2]))
     finally:
@@ -133,7 +132,7 @@ def main() -> None:
     beside = docker_container() if docker_answers() else nullcontext(None)
     with (
         Engine() as engine,
-        engine.run("host", command, ports=[REDIS, SENDER], init=True, wait=wait.port(SENDER)) as container,
+        engine.run("host", command, ports=[REDIS, SENDER], wait=wait.port(SENDER)) as container,
         beside as docker_port,
     ):
         wait.port(REDIS).until_ready(container, 20)
