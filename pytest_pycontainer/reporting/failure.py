@@ -68,12 +68,16 @@ def _section(title: str, container: Container) -> tuple[str, str]:
     state = container.status
     if (code := container.exit_code) is not None:
         state += f" with code {code}{', out of memory' if container.out_of_memory else ''}"
+    elif container.has_health_check:
+        state += f", {container.health.status}"
     try:
         lines = container.logs().splitlines()
     except ContainerNotFoundError:
         lines = ["(removed before the test failed)"]
     left_out = [f"({len(lines) - LOG_LINES} earlier lines left out)"] if len(lines) > LOG_LINES else []
     shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
+    if state.endswith("unhealthy") and (log := container.health.log_text):
+        shown += ["(the last probes of its health:)", *log.splitlines()]
     image = container.image.tags[0] if container.image.tags else container.image.name
     return f"Container {title}", "\n".join([f"{container.name}, image {image}, {state}", *shown])
 

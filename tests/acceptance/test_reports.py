@@ -40,6 +40,26 @@ def test_a_failing_test_shows_its_containers(project: pytest.Pytester, run_pytes
     result.stdout.no_fnmatch_line("60")
 
 
+def test_a_failing_test_shows_what_is_unhealthy(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import container
+        sick = container("host", "sleep 1000", health_cmd="echo no; exit 4", health_interval=0.03, health_retries=1)
+        def test_fails(sick):
+            assert sick.await_health(30).status == "healthy"
+    """)
+    result = run_pytest("-p", "no:randomly")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*- Container sick -*",
+            "*, image host, running, unhealthy",
+            "(it printed nothing)",
+            "(the last probes of its health:)",
+            "*, exit code 4: no",
+        ]
+    )
+
+
 def test_a_failing_test_shows_no_container_of_another(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makepyfile("""
         from pytest_pycontainer import container
