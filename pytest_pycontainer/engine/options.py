@@ -43,7 +43,7 @@ class ContainerOptions(LimitOptions, NamespaceOptions, NetworkOptions, HealthOpt
     the first that could write has gone. With ``tty`` its streams are a terminal, of 80 columns and 24 lines until
     ``resize``; what it prints there is logged as standard output.
 
-    ``log_opt`` bounds the log: ``max-size`` of a file (``20m``, ``-1`` for any) and ``max-file``, how many are kept (5).
+    ``log_opt`` bounds the log: ``max-size`` of a file (``20m``; ``-1`` for any) and ``max-file``, how many are kept.
     """
 
     name: str | None
