@@ -76,4 +76,4 @@ def _is_settled(state: ContainerState) -> bool:
 
 def _probe(result: ProbeResult) -> Probe:
     begun, ended = (datetime.fromtimestamp(moment, UTC) for moment in (result.started_at, result.ended_at))
-    return Probe(begun, ended, result.exit_code, result.output)
+    return Probe(begun, ended, result.exit_code, result.output.decode(errors="replace"))

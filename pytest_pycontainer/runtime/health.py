@@ -183,11 +183,11 @@ class _Probe:
             if received is not None and isinstance(received[0], messages.Failed):
                 self.fail(received[0])
         self.close()
-        output = self._written[:_OUTPUT_AT_MOST].decode(errors="replace")
+        output = bytes(self._written[:_OUTPUT_AT_MOST])
         if len(self._written) > _OUTPUT_AT_MOST:
-            output += "..."
+            output += b"..."
         if self.failure:
-            code, output = _NOT_RUN, f"{self.failure}: {output}" if output else self.failure
+            code, output = _NOT_RUN, self.failure.encode() + (b": " + output if output else b"")
         return ProbeResult(self._started_at, time.time(), code, output)
 
     def close(self) -> None:

@@ -16,13 +16,14 @@ SOCKET_NAME: Final = "monitor"
 class ProbeResult:
     """What one execution of a health check has come to; times are seconds since the epoch.
 
-    ``exit_code`` is -1 if it could not be executed or took too long; ``output`` says so then.
+    ``exit_code`` is -1 if it could not be executed or took too long; ``output`` says so then. It is not text, so that a
+    message with five of them is never larger than what a socket takes whole.
     """
 
     started_at: float
     ended_at: float
     exit_code: int
-    output: str
+    output: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def test_the_images_check_and_every_change_of_it(engine: Engine) -> None:
         c.exec(["touch", "/tmp/well"], check=True)
         healthy = await_state(c, lambda health: health.status == "healthy")
         assert healthy.failing_streak == 0
-        assert healthy.log[-1].output == "well\n"
+        assert healthy.log[-1].output == b"well\n"
         c.exec(["rm", "/tmp/well"], check=True)
         await_state(c, lambda health: health.status == "unhealthy")
         assert other.health.status == "unhealthy"
@@ -166,7 +166,7 @@ def test_a_probe_that_takes_too_long_is_killed_with_what_it_has_started(engine: 
     ) as c:
         health = await_probes(c, 2)
         assert [(probe.exit_code, probe.output) for probe in health.log[:2]] == [
-            (-1, "the probe took longer than 0.2 s: begun\n")
+            (-1, b"the probe took longer than 0.2 s: begun\n")
         ] * 2
         c.exec(["touch", "/tmp/x"], check=True)
         assert len(re.findall("(?m)^sleep 99[89]$", c.exec("ps -eo args").stdout)) <= 2  # those of the next one
@@ -175,14 +175,14 @@ def test_a_probe_that_takes_too_long_is_killed_with_what_it_has_started(engine: 
 def test_a_probe_that_can_not_be_executed_has_failed(engine: Engine) -> None:
     with engine.run("host", IDLE, health_cmd=["no-such-program"], health_interval=OFTEN, health_retries=1) as c:
         (probe,) = await_probes(c, 1).log
-        assert (probe.exit_code, probe.output) == (-1, 'exec "no-such-program": No such file or directory')
+        assert (probe.exit_code, probe.output) == (-1, b'exec "no-such-program": No such file or directory')
         assert c.health.status == "unhealthy"
 
 
 def test_a_long_output_is_cut(engine: Engine) -> None:
     with engine.run("host", IDLE, health_cmd="head -c 1000000 /dev/zero | tr '\\0' x", health_interval=OFTEN) as c:
         (probe,) = await_probes(c, 1).log[:1]
-        assert (probe.exit_code, probe.output) == (0, 4096 * "x" + "...")
+        assert (probe.exit_code, probe.output) == (0, 4096 * b"x" + b"...")
 
 
 def test_a_probe_runs_as_the_container_does(engine: Engine) -> None:
@@ -195,7 +195,7 @@ def test_a_probe_runs_as_the_container_does(engine: Engine) -> None:
         health_cmd="id -un; pwd; echo $GREETING >&2; cat; cat /proc/self/status | grep Seccomp: | tr '\\t' ' '",
         health_interval=OFTEN,
     ) as c:
-        assert await_probes(c, 1).log[0].output == "nobody\n/usr\nhi\nSeccomp: 2\n"
+        assert await_probes(c, 1).log[0].output == b"nobody\n/usr\nhi\nSeccomp: 2\n"
 
 
 def test_who_writes_on_after_its_end_does_not_hold_up_the_next(engine: Engine) -> None:

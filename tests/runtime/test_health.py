@@ -13,7 +13,7 @@ CHECK = HealthCheck(("true",), retries=3)
 
 
 def result(code: int) -> ProbeResult:
-    return ProbeResult(0.0, 1.0, code, f"said {code}")
+    return ProbeResult(0.0, 1.0, code, b"said %d" % code)
 
 
 def after(codes: list[int], *, excused: int = 0, check: HealthCheck = CHECK) -> list[tuple[str, int]]:
