@@ -278,8 +278,9 @@ class LogLimits:
 class ContainerDescription:
     """What the monitor keeps of a container: how to start it again, and what other processes need to use it.
 
-    ``addresses`` are the names of its networks, and its own address in each; ``ports`` are those published: host
-    address, host port, container port, protocol. Without ``health`` nobody looks whether it is well.
+    ``addresses`` are the names of its networks and its own address in each, ``ipv6_addresses`` those of that kind;
+    ``ports`` are those published: host address, host port, container port, protocol. Without ``health`` nobody looks
+    whether it is well.
     """
 
     spec: ContainerSpec
