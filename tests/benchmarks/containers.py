@@ -62,7 +62,7 @@ def at_once(action: Callable[[], None], times: int) -> None:
             done.result()
 
 
-def compare(part: str, found: Sequence[Peer]) -> None:
+def compare(part: str, found: Sequence[Peer], rounds: int) -> None:
     """Measures one part in turns, and prints it."""
     actions: dict[str, Callable[[], None]] = {}
     for peer in found:
@@ -72,7 +72,7 @@ def compare(part: str, found: Sequence[Peer]) -> None:
             "fifty": lambda peer=peer: at_once(peer.run_true, FIFTY),  # type: ignore[misc]
         }[part]
     taken: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(ROUNDS[part] + 1):
+    for turn in range(rounds + 1):
         for peer in found:
             time.sleep(PAUSE)
             spent = seconds(actions[peer.name])
@@ -109,6 +109,7 @@ def _proportional_size(pid: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, help="the root's archive: made if it is not there, and kept")
+    parser.add_argument("--rounds", type=int, help="turns that count")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure; all of it by default")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as temporary, ExitStack() as stack:
@@ -124,7 +125,7 @@ def main() -> None:
             found = peers(stack, engine, archive, directory)
             for part in parts:
                 if part != "memory":
-                    compare(part, found)
+                    compare(part, found, arguments.rounds or ROUNDS[part])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -86,18 +87,21 @@ class Ours:
 class CommandLine:
     """An engine by its command, as people use it: ``docker`` or ``podman``, whose containers have their own network."""
 
-    def __init__(self, stack: ExitStack, archive: Path, name: str, *command: str | Path) -> None:
+    def __init__(
+        self, stack: ExitStack, archive: Path, name: str, *command: str | Path, options: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self._command = command
+        self._options = options
         self._label = f"benchmark-{uuid.uuid4().hex}"
         run(*command, "import", archive, IMAGE)
         stack.callback(run, *command, "rmi", "--force", IMAGE)
         self._running = self._label
-        run(*command, "run", "--detach", "--name", self._running, IMAGE, "sleep", "10000")
+        run(*command, "run", *options, "--detach", "--name", self._running, IMAGE, "sleep", "10000")
         stack.callback(run, *command, "rm", "--force", self._running)
 
     def run_true(self) -> None:
-        run(*self._command, "run", "--label", self._label, IMAGE, "true")
+        run(*self._command, "run", *self._options, "--label", self._label, IMAGE, "true")
 
     def exec_true(self) -> None:
         run(*self._command, "exec", self._running, "true")
@@ -171,9 +175,11 @@ class Runc:
         self._bundle("true", spec)
         spec["process"]["args"] = ["sleep", "10000"]
         self._running = f"benchmark-{uuid.uuid4().hex}"
-        run("runc", "create", "--bundle", self._bundle("sleep", spec), self._running)
         stack.callback(run, "runc", "delete", "--force", self._running)
-        run("runc", "start", self._running)
+        # With pipes instead, whoever reads them would wait for the container's end.
+        command = ("runc", "run", "--detach", "--bundle", self._bundle("sleep", spec), self._running)
+        nothing = subprocess.DEVNULL
+        subprocess.run(command, check=True, stdin=nothing, stdout=nothing, stderr=nothing, timeout=_SECONDS)
 
     def _bundle(self, name: str, spec: dict[str, Any]) -> Path:
         bundle = self._directory / name
@@ -196,4 +202,7 @@ def podman(stack: ExitStack, archive: Path, directory: Path) -> CommandLine:
     # crun refuses a machine that has both versions of cgroups.
     runtime = ("--runtime", "runc") if shutil.which("runc") else ()
     storage = ("--root", directory / "podman", "--runroot", directory / "podman-run")
-    return CommandLine(stack, archive, "podman", "podman", *runtime, *storage)
+    # Limits above this process's own, which it would set, take a right that not every root has.
+    own = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}")) for name in ("nofile", "nproc")}
+    limits = tuple(f"--ulimit={name}={soft}:{hard}" for name, (soft, hard) in own.items())
+    return CommandLine(stack, archive, "podman", "podman", *runtime, *storage, options=limits)
