@@ -171,19 +171,26 @@ class NetworkRegistry:
         if needs_forwarder(mapping):
             with self._lock:
                 return self._forwarder.publish(address, mapping)
-        return bridge.publish(
+        port = bridge.publish(
             address,
             mapping.container_port,
             host_address=mapping.host_address,
             host_port=mapping.host_port,
             protocol=mapping.protocol,
         )
+        with self._lock:
+            if self._forwarder.leads_out(bridge) and not ipaddress.ip_address(port.host_address).is_loopback:
+                try:
+                    self._forwarder.lead_in(address, port, bridge.published_ports.reservation(port))
+                except BaseException:
+                    bridge.unpublish(port)
+                    raise
+        return port
 
     def unpublish(self, bridge: Network, port: PublishedPort) -> None:
         """Frees the host's port. Nothing happens for one that is not published (any more)."""
         with self._lock:
-            if self._forwarder.unpublish(port):
-                return
+            self._forwarder.unpublish(port)
         bridge.unpublish(port)
 
     def remove(self, network: NamedNetwork) -> None:

@@ -44,17 +44,28 @@ class PortForwarder:
         listener = ports.reserve(mapping.host_address, mapping.host_port, mapping.protocol)
         host_port = listener.getsockname()[1]
         published = PublishedPort(mapping.container_port, mapping.protocol, mapping.host_address, host_port)
+        self.lead_in(address, published, listener)
+        return published
+
+    def lead_in(self, address: ipaddress.IPv4Address, port: PublishedPort, listener: socket.socket) -> None:
+        """Leads who comes to the port to the container with that address; ``listener``, which has it, is taken over.
+
+        Raises SpawnerError.
+        """
         try:
-            if mapping.protocol == "tcp":
+            if port.protocol == "tcp":
                 listener.listen(_QUEUE)
-            forward = Forward(next(self._keys), mapping.protocol, str(address), mapping.container_port)
-            self._forwarded[published] = forward, listener
+            forward = Forward(next(self._keys), port.protocol, str(address), port.container_port)
+            self._forwarded[port] = forward, listener
             self._tell(forward, listener)
         except BaseException:
-            self._forwarded.pop(published, None)
+            self._forwarded.pop(port, None)
             listener.close()
             raise
-        return published
+
+    def leads_out(self, network: Network) -> bool:
+        """Whether that network's way out leads through the forwarder."""
+        return network.interface in self._forwarded
 
     def lead_out(self, network: Network) -> None:
         """Has containers of the network reach other machines by TCP through the forwarder.
@@ -74,13 +85,13 @@ class PortForwarder:
             listener.close()
             raise
 
-    def unpublish(self, port: PublishedPort | str) -> bool:
+    def unpublish(self, port: PublishedPort | str) -> None:
         """Frees the host's port, or that of the network with that uplink, and resets who is connected through it.
 
-        False if it is not one of these. Raises SpawnerError if the forwarder does not let go of it.
+        Nothing happens if it is not one of these. Raises SpawnerError if the forwarder does not let go of it.
         """
         if port not in self._forwarded:
-            return False
+            return
         forward, listener = self._forwarded.pop(port)
         listener.close()
         # If its process is gone, so are its sockets.
@@ -90,7 +101,6 @@ class PortForwarder:
             except TimeoutError as error:
                 detail = f"it did not answer within {_TELL_SECONDS:g} s"
                 raise SpawnerError("have the forwarder let go of a port", detail) from error
-        return True
 
     def close(self) -> None:
         """Ends the forwarder. Closing it again is harmless."""

@@ -179,6 +179,12 @@ def delete_rules(table: str, chain: str, *, family: int = INET) -> Message:
     return _message(_DELETE_RULE, step, text(1, table), text(2, chain), family=family)
 
 
+def insert_rule(table: str, chain: str, *expressions: bytes) -> Message:
+    """As ``add_rule``, but before all others."""
+    attributes = (text(1, table), text(2, chain), nested(4, *expressions))
+    return _message(_NEW_RULE, f"insert a rule into the nftables chain {chain}", *attributes, flags=CREATE)
+
+
 def add_rule(table: str, chain: str, *expressions: bytes, family: int = INET) -> Message:
     """Appends a rule: its expressions in order, until one does not match."""
     attributes = (text(1, table), text(2, chain), nested(4, *expressions))

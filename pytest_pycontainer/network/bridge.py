@@ -87,7 +87,7 @@ class Network:
         self._addresses = addresses
         self._switch = switch
         self._netfilter = netfilter
-        self._published = PublishedPorts(name, netfilter)
+        self.published_ports = PublishedPorts(name, netfilter)
         self._faults = NetworkFaults(
             namespace, switch, lambda address: Interface(interface_index(address), _port(address))
         )
@@ -195,7 +195,7 @@ class Network:
                 internal=internal,
                 addresses6=addresses6,
             )
-            network._resources.callback(network._published.close)
+            network._resources.callback(network.published_ports.close)
             network._resources.callback(network._faults.close)
             network._resources.push(resources.pop_all())
             return network
@@ -312,14 +312,14 @@ class Network:
         """
         with self._lock, _refusals():
             self._check_open(f"publish port {container_port}")
-            return self._published.publish(
+            return self.published_ports.publish(
                 address, container_port, host_address=host_address, host_port=host_port, protocol=protocol
             )
 
     def unpublish(self, port: PublishedPort) -> None:
         """Frees the host's port. Nothing happens for one that is not published (any more)."""
         with self._lock, _refusals():
-            self._published.unpublish(port)
+            self.published_ports.unpublish(port)
 
     @property
     def faults(self) -> tuple[Fault, ...]:

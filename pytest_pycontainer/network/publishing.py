@@ -56,6 +56,10 @@ class PublishedPorts:
             nftables.commit(self._netfilter, [rules.unpublish(self._table, port)])
             self._forget_flows(port)
 
+    def reservation(self, port: PublishedPort) -> socket:
+        """A duplicate of the socket that holds the port; the caller's."""
+        return self._reserved[port].dup()
+
     def close(self) -> None:
         """Gives all ports back; the map's elements go with the table."""
         for reservation in self._reserved.values():

@@ -2,7 +2,8 @@
 
 A rule of ours can't save a packet that another's chain drops, and others' chains are not ours to change. But what a
 process of this machine sends is not forwarded: so TCP connections that containers begin are redirected to a socket of
-this machine, and our forwarder begins them anew from there. A probe tells whether that is needed: a datagram to an
+this machine, and our forwarder begins them anew from there; and it does the same for who comes from elsewhere to a
+published port. A probe tells whether that is needed: a datagram to an
 address that nobody has (RFC 5737) is sent through the uplink, and counted before and after all that may drop it; then
 we drop it.
 """
@@ -68,7 +69,14 @@ class WayOut:
             return _others_forward(self._netfilter) and self._probe()
 
     def redirect(self, port: int) -> None:
-        """Has TCP connections that containers begin, to other machines, come to that port of the gateway."""
+        """Has TCP connections that containers begin, to other machines, come to that port of the gateway.
+
+        From then on the kernel does not lead published ports into containers, but for this machine's own processes:
+        who else comes finds the socket that reserves the port.
+        """
+        not_forwarded = nft.insert_rule(
+            self._uplink, "published", nft.if_ipv4(), nft.if_destination_is_ours(), nft.accept()
+        )
         rule = nft.add_rule(
             self._uplink,
             "published",
@@ -80,7 +88,7 @@ class WayOut:
             nft.redirect(port),
         )
         with self._lock, _refusals():
-            nft.commit(self._netfilter, [rule])
+            nft.commit(self._netfilter, [not_forwarded, rule])
 
     def _probe(self) -> bool:
         table = f"{self._uplink}-probe"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
 
+_IP_PKTINFO = 8  # linux/in.h
 _LARGEST = 1 << 16
 _ANCILLARY = 256
 _IN_A_ROW = 64
@@ -30,9 +31,11 @@ class ForwardedDatagrams:
         self._place = place
         self._clients: dict[object, _Client] = {}
         listener.setblocking(False)
+        # An answer has to come from the address that was asked, which the listener may not be bound to.
         if listener.family == socket.AF_INET6:
-            # An answer has to come from the address that was asked, which the listener may not be bound to.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         loop.watch(listener.fileno(), self._receive)
 
     def close(self) -> None:

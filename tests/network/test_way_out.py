@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pycontainer import Engine, Settings
+from pytest_pycontainer import Container, Engine, Settings, wait
 from pytest_pycontainer.kernel import nftables
 from pytest_pycontainer.kernel.netlink import NetlinkSocket
 
@@ -165,3 +165,53 @@ def test_beside_a_firewall_that_is_none_of_this_happens(machine: Machine, engine
         command = ["python3", "-c", ASK, machine.OUTSIDE_ADDRESS, str(port)]
         assert output(machine, engine_there, *command) == machine.ADDRESS
     assert not engine_there._resources.networks._forwarder._forwarded
+
+
+SERVE = """
+import socket, threading
+service = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+service.bind(("", 53))
+
+def echo():
+    while True:
+        data, peer = service.recvfrom(100)
+        service.sendto(data, peer)
+
+threading.Thread(target=echo, daemon=True).start()
+with socket.create_server(("", 80)) as listener:
+    while True:
+        connection, peer = listener.accept()
+        with connection:
+            connection.sendall(peer[0].encode())
+"""
+
+
+def test_who_comes_from_elsewhere_reaches_published_ports(
+    machine: Machine, firewall: Callable[[], str], engine_there: Engine
+) -> None:
+    def run() -> Container:
+        ports = ["0.0.0.0:8080:80", f"{machine.ADDRESS}:8081:80", "127.0.0.1:8082:80", "0.0.0.0:5353:53/udp"]
+        return engine_there.run("host", ["python3", "-c", SERVE], ports=ports, wait=wait.port(80))
+
+    container = machine.namespace.run(run)
+    gateway = machine.namespace.run(lambda: engine_there.network("bridge").gateway)
+    for port in (8080, 8081):
+        assert machine.outside.ask(machine.ADDRESS, port) == gateway
+        assert machine.namespace.ask(machine.ADDRESS, port) in (machine.ADDRESS, gateway)
+        asked = output(
+            machine, engine_there, "python3", "-c", ASK, gateway if port == 8080 else machine.ADDRESS, str(port)
+        )
+        assert asked == gateway
+    for port in (8080, 8082):
+        assert machine.namespace.ask("127.0.0.1", port) == gateway
+    with pytest.raises(ConnectionRefusedError):
+        machine.outside.ask(machine.ADDRESS, 8082)
+    for asking in (machine.outside, machine.namespace):
+        with asking.datagram_socket() as client:
+            client.connect((machine.ADDRESS, 5353))
+            client.send(b"x")
+            assert client.recv(100) == b"x"
+    machine.namespace.run(lambda: container.remove(force=True))
+    for asking in (machine.outside, machine.namespace):
+        with pytest.raises(ConnectionRefusedError):
+            asking.ask(machine.ADDRESS, 8080)
