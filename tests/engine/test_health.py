@@ -291,6 +291,22 @@ def test_probes_leave_nothing_in_the_monitor(engine: Engine) -> None:
         assert max(counts) - min(counts) <= 4, counts  # one probe may stand still
 
 
+def test_who_does_not_listen_for_long_hears_the_last_of_it(engine: Engine) -> None:
+    """More than a socket holds, in messages as large as they get."""
+    check = "head -c 5000 /dev/zero | tr '\\0' '\\377'"
+    with (
+        Engine(engine.settings) as other,
+        engine.run("host", IDLE, health_cmd=check, health_interval=0.001) as c,
+    ):
+        found = other.find(c.id)
+        for _ in range(20):
+            await_probe_after(c, time.time())
+        moment = time.time()
+        last = await_probe_after(found, moment)
+        assert [len(probe.output) for probe in last.log] == [4096 + len("...")] * 5
+        assert found.health.log[0].output == 4096 * "\N{REPLACEMENT CHARACTER}" + "..."
+
+
 def parsed(options: HealthOptions, image: Healthcheck | None = None, **config: object) -> HealthCheck | None:
     return parse_health_check(
         Image("", "example", ImageConfig("amd64", "linux", healthcheck=image, **config), None),  # type: ignore[arg-type]
