@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ class NameTable:
     def __init__(self, has_exited: Callable[[str], bool]) -> None:
         self._networks: dict[str, _Network] = {}
         self._has_exited = has_exited
+        self._turn = 0
 
     def change(self, change: NameChange) -> None:
         """Takes in what the engine tells. What is said of networks that are not there is not heard."""
@@ -85,8 +85,9 @@ class NameTable:
         if not alive:
             return dns.answer(query, dns.NO_SUCH_NAME)
         addresses = list(dict.fromkeys(address for member in alive for address in member.addresses))
-        random.shuffle(addresses)
-        return _addresses(query, addresses)
+        first = self._turn % len(addresses)  # each is the first in its turn: most clients take that one
+        self._turn += 1
+        return _addresses(query, addresses[first:] + addresses[:first])
 
     def _answer_pointer(self, query: Query, key: str, asker: bytes) -> bytes | None:
         address = dns.address_of_pointer(query.name)

@@ -70,6 +70,12 @@ def test_names_are_those_of_the_networks_of_who_asks(
     assert names.addresses(name, asker) == found
 
 
+def test_each_of_one_name_is_the_first_in_its_turn(names: Names) -> None:
+    firsts = [found.addresses[0] for _ in range(4) if (found := names.ask("all", "10.1.0.2")) is not None]
+    assert firsts[0] != firsts[1]
+    assert firsts[2:] == firsts[:2]
+
+
 def test_what_has_exited_is_not_found(names: Names) -> None:
     names.exited.add("/one")
     assert names.addresses("all", "10.1.0.2") == ["10.2.0.4"]
