@@ -25,7 +25,7 @@ def test_fractions_are_exact(text: str, nanoseconds: int) -> None:
     assert parse_duration(text) == nanoseconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", ".s", "1 s", "1S", "-1s", "+1s", "1s ", "1d", "1e3s", "\N{ARABIC-INDIC DIGIT ONE}s"])
+@pytest.mark.parametrize("text", ["", "5", "s", ".s", "1 s", "1S", "-1s", "+1s", "1s ", "1d", "1e3s", "\u0661s"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
         parse_duration(text)
