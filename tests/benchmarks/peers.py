@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -202,7 +201,6 @@ def podman(stack: ExitStack, archive: Path, directory: Path) -> CommandLine:
     # crun refuses a machine that has both versions of cgroups.
     runtime = ("--runtime", "runc") if shutil.which("runc") else ()
     storage = ("--root", directory / "podman", "--runroot", directory / "podman-run")
-    # Limits above this process's own, which it would set, take a right that not every root has.
-    own = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}")) for name in ("nofile", "nproc")}
-    limits = tuple(f"--ulimit={name}={soft}:{hard}" for name, (soft, hard) in own.items())
+    # Its own defaults take a right (SYS_RESOURCE) that not every root has.
+    limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
     return CommandLine(stack, archive, "podman", "podman", *runtime, *storage, options=limits)
