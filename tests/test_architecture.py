@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,3 +111,24 @@ def test_the_plugin_is_light() -> None:
         module for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for module in imports(node)
     }
     assert at_import <= {"__future__", "typing", "pytest"}
+
+
+def test_the_spawner_is_light() -> None:
+    """Each engine starts one, and each monitor has a copy of its memory."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); before = set(sys.modules); "
+        "import pytest_pycontainer.runtime.spawner_process; print(*(set(sys.modules) - before))"
+    )
+    listed = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
+    heavy = {
+        "pathlib",
+        "platform",
+        "subprocess",
+        "logging",
+        "asyncio",
+        "threading",
+        "tempfile",
+        "shutil",
+        "typing_extensions",
+    }
+    assert not set(listed.stdout.split()) & heavy

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,7 +44,7 @@ def syscall(name: str, *arguments: object) -> int:
 def number_of(name: str) -> int:
     """The number of a system call that ``syscall`` knows; -1 on another machine."""
     number = _SHARED_NUMBERS.get(name)
-    return _OWN_NUMBERS.get(platform.machine(), {}).get(name, -1) if number is None else number
+    return _OWN_NUMBERS.get(os.uname().machine, {}).get(name, -1) if number is None else number
 
 
 def _as_long(argument: object) -> object:

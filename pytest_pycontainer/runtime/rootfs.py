@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from pathlib import Path
 
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.kernel.removal import remove_tree
@@ -70,9 +69,10 @@ class MountPoints:
         policy, script = _SERVICE_POLICY
         if os.path.isdir("/usr/sbin") and not os.path.lexists(f"/{policy}"):
             self._copy_parents(policy)
-            target = Path(self.mask, policy)
-            target.write_text(script)
-            target.chmod(0o755)
+            target = os.path.join(self.mask, policy)
+            with open(target, "w") as file:
+                file.write(script)
+            os.chmod(target, 0o755)  # noqa: S103  (a script that packages' scripts run)
         for path in hidden:
             relative = os.path.relpath(os.path.realpath(path), "/")
             if relative.partition("/")[0] not in _OWN_DIRECTORIES and os.path.lexists(path):
