@@ -10,11 +10,13 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from pytest_pycontainer.runtime.event_loop import EventLoop
 
 _PIPE_BYTES = 1 << 18
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+_SMALL_PIECE = 1 << 14
 _PIECES_IN_A_ROW = 16  # then others have their turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -38,7 +40,7 @@ class ForwardedStream:
         self._client = client
         self._server = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._connected = False
-        self._watched: dict[int, int] = {}
+        self._watched = [-1, -1]
         self._directions: list[_Direction] = []
         try:
             client.setblocking(False)
@@ -59,37 +61,44 @@ class ForwardedStream:
         """Ends both connections at once, so that both sides know that something is missing."""
         self._end(reset=True)
 
-    def _advance(self) -> None:
+    def _advance(self, side: int) -> None:
+        """Something is to be done at the client (side 0) or at the server (1)."""
         try:
-            for one in (self._client, self._server):
-                if error := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                    raise OSError(error, os.strerror(error))
             if not self._connected:
+                self._check()
                 self._server.getpeername()
                 self._connected = True
-            for direction in self._directions:
-                direction.advance()
+            from_side, to_side = self._directions[side], self._directions[1 - side]
+            moved = from_side.advance() if from_side.source_events else False
+            if to_side.sink_events:
+                moved |= to_side.advance()
+            if not moved:
+                self._check()
         except OSError as error:
             if error.errno != errno.ENOTCONN or self._connected:
                 self._end(reset=True)
             return
-        if all(direction.finished for direction in self._directions):
+        if from_side.finished and to_side.finished:
             self._end(reset=False)
         else:
             self._watch()
 
+    def _check(self) -> None:
+        for one in (self._client, self._server):
+            if error := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, os.strerror(error))
+
     def _watch(self) -> None:
         outward, inward = self._directions
         if self._connected:
-            wanted = {self._client: outward.source_events | inward.sink_events}
-            wanted[self._server] = inward.source_events | outward.sink_events
+            wanted = outward.source_events | inward.sink_events, inward.source_events | outward.sink_events
         else:
-            wanted = {self._client: 0, self._server: select.POLLOUT}
-        for one, events in wanted.items():
-            # Watched for nothing, it still tells that it was reset.
-            if self._watched.get(one.fileno()) != events:
-                self._watched[one.fileno()] = events
-                self._loop.watch(one.fileno(), self._advance, events)
+            wanted = 0, select.POLLOUT
+        # Watched for nothing, each still tells that it was reset.
+        for side, events in enumerate(wanted):
+            if self._watched[side] != events:
+                self._watched[side] = events
+                self._loop.watch((self._client, self._server)[side].fileno(), partial(self._advance, side), events)
 
     def _end(self, *, reset: bool) -> None:
         if self._client.fileno() >= 0:
@@ -140,32 +149,31 @@ class _Direction:
         os.close(self._read_end)
         os.close(self._write_end)
 
-    def advance(self) -> None:
-        """Moves what can be moved. Raises OSError if either connection is broken."""
+    def advance(self) -> bool:
+        """Moves what can be moved; whether anything has changed. Raises OSError if either connection is broken."""
+        changed = False
         for _ in range(_PIECES_IN_A_ROW):
-            if not (self._fill() | self._drain()):
+            try:
+                small = self._fill() < _SMALL_PIECE
+                self._drain()
+            except BlockingIOError:
+                break
+            changed = True
+            if small and not self._in_pipe:  # there is hardly more; whoever watches is told if there is
                 break
         if self._source_ended and not self._in_pipe and not self.finished:
             self.finished = True
             self._sink.shutdown(socket.SHUT_WR)
+        return changed
 
-    def _fill(self) -> bool:
-        if self._in_pipe or self._source_ended:
-            return False
-        try:
-            count = os.splice(self._source.fileno(), self._write_end, _PIPE_BYTES, flags=_FLAGS)
-        except BlockingIOError:
-            return False
-        self._source_ended = count == 0
-        self._in_pipe += count
-        return count > 0
+    def _fill(self) -> int:
+        """The bytes that are in the pipe then. Raises BlockingIOError if there is nothing yet."""
+        if not self._in_pipe and not self._source_ended:
+            self._in_pipe = os.splice(self._source.fileno(), self._write_end, _PIPE_BYTES, flags=_FLAGS)
+            self._source_ended = self._in_pipe == 0
+        return self._in_pipe
 
-    def _drain(self) -> bool:
-        if not self._in_pipe:
-            return False
-        try:
-            count = os.splice(self._read_end, self._sink.fileno(), self._in_pipe, flags=_FLAGS)
-        except BlockingIOError:
-            return False
-        self._in_pipe -= count
-        return count > 0
+    def _drain(self) -> None:
+        """Raises BlockingIOError if the sink takes nothing now."""
+        if self._in_pipe:
+            self._in_pipe -= os.splice(self._read_end, self._sink.fileno(), self._in_pipe, flags=_FLAGS)
