@@ -62,10 +62,10 @@ class ContainerOutput(ContainerHandle):
         lines = Lines(timestamps=True)
         return b"".join((*lines.of(entries), *lines.rest()))
 
-    def log_tail(self) -> str:
-        """The last lines of its log, for an error's message: some 64 KiB of them at most."""
+    def log_tail(self, lines: int = _TAIL_LINES) -> str:
+        """The last ``lines`` of its log, for a message: some 64 KiB of them at most, however long they are."""
         self._require_present()
-        entries = read_log(self._directory, LogSelection(tail=_TAIL_LINES, tail_bytes=_TAIL_BYTES))
+        entries = read_log(self._directory, LogSelection(tail=lines, tail_bytes=_TAIL_BYTES))
         return b"".join(entry.data for entry in entries).decode(errors="replace")
 
     def follow(

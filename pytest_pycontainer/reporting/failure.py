@@ -71,10 +71,10 @@ def _section(title: str, container: Container) -> tuple[str, str]:
     elif container.has_health_check:
         state += f", {container.health.status}"
     try:
-        lines = container.logs().splitlines()
+        lines = container.log_tail(LOG_LINES + 1).splitlines()
     except ContainerNotFoundError:
         lines = ["(removed before the test failed)"]
-    left_out = [f"({len(lines) - LOG_LINES} earlier lines left out)"] if len(lines) > LOG_LINES else []
+    left_out = ["(earlier lines left out)"] if len(lines) > LOG_LINES else []
     shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
     if state.endswith("unhealthy") and (log := container.health.log_text):
         shown += ["(the last probes of its health:)", *log.splitlines()]
