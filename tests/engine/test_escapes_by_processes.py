@@ -51,7 +51,7 @@ def test_a_process_that_enters_can_not_be_looked_into(engine: Engine, user: str 
 def test_no_descriptor_leads_out(engine: Engine, path: str) -> None:
     """CVE-2024-21626: a working directory by way of a descriptor that the engine had left open."""
     script = ["sh", "-c", "cd ../../../../../../..; ls"]
-    for number in (*range(3, 24), 100):
+    for number in range(3, 48):
         try:
             with engine.run("host", script, tmpfs={"/marked": ""}, workdir=path.format(number)) as container:
                 container.wait(30)
@@ -69,7 +69,7 @@ def sleeper(engine: Engine) -> Iterator[Container]:
 
 def test_no_descriptor_leads_out_of_exec_either(sleeper: Container) -> None:
     """CVE-2024-21626, of ``exec -w``, and with a link in the way that the container has made."""
-    for number in [*range(3, 20), 100]:
+    for number in range(3, 48):
         sleeper.exec(["sh", "-c", f"rm -f /way; ln -s /proc/self/fd/{number} /way"])
         for directory in (f"/proc/self/fd/{number}", "/way", "/way/../../../.."):
             try:
