@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from pytest_pycontainer.engine.port_arguments import PortMapping
@@ -94,13 +94,7 @@ class PortForwarder:
             return
         forward, listener = self._forwarded.pop(port)
         listener.close()
-        # If its process is gone, so are its sockets.
-        if self._control is not None and messages.tell(self._control, ChangeForwarding(StopForwarding(forward.key))):
-            try:
-                messages.receive(self._control)
-            except TimeoutError as error:
-                detail = f"it did not answer within {_TELL_SECONDS:g} s"
-                raise SpawnerError("have the forwarder let go of a port", detail) from error
+        self._ask(StopForwarding(forward.key))  # if its process is gone, so are its sockets
 
     def close(self) -> None:
         """Ends the forwarder. Closing it again is harmless."""
@@ -112,13 +106,8 @@ class PortForwarder:
             self._control = None
 
     def _tell(self, forward: Forward, listener: socket.socket) -> None:
-        request = ChangeForwarding(forward)
-        try:
-            if self._control is None or not messages.tell(self._control, request, [listener.fileno()]):
-                self._tell_another()
-        except TimeoutError as error:
-            detail = f"it did not hear within {_TELL_SECONDS:g} s"
-            raise SpawnerError("tell the forwarder of a port", detail) from error
+        if not self._ask(forward, [listener.fileno()]):
+            self._tell_another()
 
     def _tell_another(self) -> None:
         """Has a forwarder made, and tells it all."""
@@ -129,4 +118,18 @@ class PortForwarder:
         with theirs:
             self._start(theirs)
         for forward, listener in self._forwarded.values():
-            messages.tell(self._control, ChangeForwarding(forward), [listener.fileno()])
+            if not self._ask(forward, [listener.fileno()]):
+                raise SpawnerError("start the forwarder", "it has ended at once")
+
+    def _ask(self, change: Forward | StopForwarding, descriptors: Sequence[int] = ()) -> bool:
+        """Whether the forwarder has done it; if not, there is none (any more)."""
+        if self._control is None:
+            return False
+        try:
+            sent = messages.tell(self._control, ChangeForwarding(change), descriptors)
+            received = messages.receive(self._control) if sent else None
+        except TimeoutError as error:
+            raise SpawnerError("have a port forwarded", f"no answer within {_TELL_SECONDS:g} s") from error
+        if received is not None and isinstance(received[0], messages.Failed):
+            raise SpawnerError(received[0].step, received[0].detail)
+        return received is not None

@@ -67,10 +67,9 @@ class Forwarder:
             listener = socket.socket(fileno=descriptor)
             kind = ForwardedDatagrams if change.protocol == "udp" else ForwardedStreams
             self._forwarded[change.key] = kind(self._loop, listener, (change.address, change.port))
-        else:
-            if change.key in self._forwarded:
-                self._forwarded.pop(change.key).close()
-            messages.tell(self._control, messages.Done())
+        elif change.key in self._forwarded:
+            self._forwarded.pop(change.key).close()
+        messages.tell(self._control, messages.Done())
 
 
 class ForwardedStreams:

@@ -14,7 +14,8 @@ class StartForwarder:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Engine → forwarder, with a socket that clients connect to, or send datagrams to: lead them to that place.
+    """Engine → forwarder, with a socket that clients connect to, or send datagrams to: lead them to that place,
+    and say ``Done``.
 
     ``key`` is a number that no other forwarded port has. Without an ``address`` each connection is led to where its
     client wanted to go before it was redirected to the socket.

@@ -135,7 +135,7 @@ def places(container: Container, port: int, docker_port: Callable[[int], Address
 
 def main() -> None:
     command = ["python3", "-c", SERVERS]
-    ports = [REDIS, SENDER, f"[::1]::{REDIS}", f"[::1]::{SENDER}"]
+    ports: list[int | str] = [REDIS, SENDER, f"[::1]::{REDIS}", f"[::1]::{SENDER}"]
     beside = docker_container() if docker_answers() else nullcontext(None)
     with (
         Engine() as engine,

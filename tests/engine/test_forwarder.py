@@ -118,8 +118,12 @@ def test_who_does_not_read_holds_up_who_writes(server: Container) -> None:
 
 
 def test_a_reset_reaches_the_client(server: Container) -> None:
-    with ask(server, "reset") as connection, pytest.raises(ConnectionResetError):
-        rest(connection)
+    def be_reset() -> None:
+        with ask(server, "reset") as connection:
+            rest(connection)
+
+    with pytest.raises(ConnectionResetError):
+        be_reset()
 
 
 def test_a_client_that_vanishes_is_told_of(server: Container) -> None:

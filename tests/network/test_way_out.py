@@ -156,8 +156,13 @@ def test_nobody_is_led_to_the_forwarder_itself(
     output(machine, engine_there, "true")
     (_, listener) = next(iter(engine_there._resources.networks._forwarder._forwarded.values()))
     place = listener.getsockname()
-    with machine.namespace.run(socket.create_connection, place, 10) as connection, pytest.raises(ConnectionResetError):
-        connection.recv(1)
+
+    def connect_and_read() -> None:
+        with socket.create_connection(place, 10) as connection:
+            connection.recv(1)
+
+    with pytest.raises(ConnectionResetError):
+        machine.namespace.run(connect_and_read)
 
 
 def test_beside_a_firewall_that_is_none_of_this_happens(machine: Machine, engine_there: Engine) -> None:
