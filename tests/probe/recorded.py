@@ -33,7 +33,7 @@ _KEPT = re.compile(
     r"|identity > (keepcaps|securebits|no_new_privs|death.signal|subreaper|[ug]id|directory|is PID 1|parent|leads.*"
     r"|personality|dumpable)"
     r"|descriptors > .*|namespaces > .*|mounts > (/|/dev.*|/sys|/etc/.*) > options|mounts > (/|/dev.*|/sys) > type"
-    r"|devices > .*|root > /.dockerenv|files > .* > .*|terminal > .*|processes"
+    r"|devices > .*|root > /.dockerenv|files > .* > .*|terminal > (?!typing).*|processes"
 )
 _SYSTEM_PATHS = re.compile(r"(?:mounts|proc) > ((?:/proc|/sys/firmware|/sys/devices)[^ ]*)(?: > (?:type|options))?")
 _MACHINES_DEVICES = re.compile("devices > .*")
