@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
+from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.log import LogReader
 from pytest_pycontainer.engine.log_selection import LogSelection
@@ -20,18 +21,16 @@ from pytest_pycontainer.errors import (
     ContainerHasNoTerminalError,
     ContainerInputClosedError,
     ContainerNotFoundError,
-    InvalidSpecError,
     WaitTimeoutError,
 )
 from pytest_pycontainer.kernel.inotify import DirectoryWatch
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.attachments import CLOSE, DATA, DATA_AT_MOST, unpack_end
 from pytest_pycontainer.runtime.logs import LogEntry, LogPosition
-from pytest_pycontainer.runtime.spec import ContainerSpec, TerminalSize
+from pytest_pycontainer.runtime.spec import ContainerSpec
 
 _END_OF_TRANSMISSION = b"\x04"  # Ctrl-D
 _PACKET_SIZE = 1024
-_SIZE_AT_MOST = 2**16 - 1
 
 
 class AttachedSession(OutputStream):
@@ -161,10 +160,8 @@ def _refusal(spec: ContainerSpec, *, stdin: bool) -> str:
 
 def resize_terminal(connection: MonitorConnection, container: str, columns: int, lines: int) -> None:
     """Says how large a container's terminal is. Raises InvalidSpecError and ContainerHasNoTerminalError."""
-    for name, number in (("columns", columns), ("lines", lines)):
-        if not isinstance(number, int) or not 0 <= number <= _SIZE_AT_MOST:
-            raise InvalidSpecError(name, repr(number), f"a number up to {_SIZE_AT_MOST}")
-    if isinstance(connection.ask(container, messages.Resize(TerminalSize(columns, lines))), messages.Failed):
+    size = arguments.parse_terminal_size(columns, lines)
+    if isinstance(connection.ask(container, messages.Resize(size)), messages.Failed):
         raise ContainerHasNoTerminalError(container)
 
 

@@ -31,6 +31,7 @@ from pytest_pycontainer.errors import (
     ContainerNotPausedError,
     ContainerNotRunningError,
     ContainerRunningError,
+    InvalidSpecError,
     WaitTimeoutError,
 )
 from pytest_pycontainer.runtime import messages
@@ -132,7 +133,7 @@ class Container(
         One with a restart policy has exited when it is not started again any more.
         """
         self._require_started("wait for")
-        exited = self._exited(timeout)
+        exited = self._exited(arguments.parse_timeout(timeout))
         if exited is None:
             raise WaitTimeoutError(self.name, "waiting for", timeout or 0.0)
         return exited.exit_code
@@ -151,8 +152,9 @@ class Container(
 
         Stopping what has exited is no error.
         """
+        grace = arguments.parse_timeout(timeout)
         self._require_started("stop")
-        for number, seconds in ((self._description.stop_signal, timeout), (signals.SIGKILL, _REMOVAL_SECONDS)):
+        for number, seconds in ((self._description.stop_signal, grace), (signals.SIGKILL, _REMOVAL_SECONDS)):
             try:
                 self._signal("stop", number, ends=True)
             except ContainerNotRunningError:
@@ -185,7 +187,9 @@ class Container(
 
     def rename(self, name: str) -> None:
         """Gives it another name. Raises InvalidSpecError, and NameInUseError if another container has it."""
-        wanted = arguments.parse_name(name) or ""
+        wanted = arguments.parse_name(name)
+        if wanted is None:
+            raise InvalidSpecError("name", repr(name), "the container's new name")
         with self._lock:
             self._require_present()
             self._resources.records.rename(replace(self._record, name=self.name), wanted)

@@ -18,7 +18,6 @@ from pytest_pycontainer.engine.output_stream import OutputStream
 from pytest_pycontainer.engine.process_streams import Output, ProcessStreams
 from pytest_pycontainer.errors import InvalidSpecError, WaitTimeoutError
 from pytest_pycontainer.runtime.process import kill_group
-from pytest_pycontainer.runtime.spec import TerminalSize
 
 _READ_SIZE = 64 * 1024
 
@@ -119,7 +118,7 @@ class ContainerProcess:
 
         What it has started in the background is not waited for.
         """
-        self._await(lambda: self._streams.ended, "waiting for", timeout)
+        self._await(lambda: self._streams.ended, "waiting for", arguments.parse_timeout(timeout))
         return self.exit_code or 0
 
     # What it is sent
@@ -156,7 +155,7 @@ class ContainerProcess:
         """Says how large its terminal is from now on. Raises InvalidSpecError if it has none."""
         if not self._terminal:
             raise InvalidSpecError("resize", repr(self.command), "a process that was started with tty=True")
-        self._streams.resize(TerminalSize(columns, lines))
+        self._streams.resize(arguments.parse_terminal_size(columns, lines))
 
     # All at once
 

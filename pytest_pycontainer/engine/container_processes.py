@@ -64,7 +64,9 @@ class ContainerProcesses(ContainerHandle):
         not 0, and WaitTimeoutError after ``timeout`` seconds, having killed the command. If this process dies
         meanwhile, the command goes on.
         """
-        as_source(stdin)  # what can't be one is refused before anything is started
+        # What can't be is refused before anything is started.
+        as_source(stdin)
+        timeout = arguments.parse_timeout(timeout)
         streams = Streams(stdin is not None, stdout, stderr, _terminal(options))
         process = self._process(command, options)
         with start_process(self._connection, self.name, process, streams, timeout) as started:
@@ -122,7 +124,7 @@ class ContainerProcesses(ContainerHandle):
             command=parsed,
             environment=(*own.environment, *(f"{name}={value}" for name, value in environment.items())),
             user=own.user if user is None else arguments.parse_user(user) or "",
-            working_directory=arguments.parse_text("workdir", options.get("workdir")) or own.working_directory,
+            working_directory=arguments.parse_working_directory(options.get("workdir")) or own.working_directory,
             capabilities=_all_capabilities() if privileged else own.capabilities,
         )
 
@@ -137,7 +139,7 @@ def _terminal(options: ExecOptions) -> TerminalSize | None:
         return TerminalSize()
     try:
         columns, lines = size
-        return TerminalSize(int(columns), int(lines))
+        return arguments.parse_terminal_size(columns, lines)
     except (TypeError, ValueError) as error:
         raise InvalidSpecError("size", repr(size), "columns and lines, such as (80, 24)") from error
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import ContainerNotRunningError, PortNotOpenError, WaitTimeoutError
@@ -43,7 +44,7 @@ class ContainerSockets(ContainerHandle):
         listens there (yet), WaitTimeoutError if a server does not accept in time, ContainerNotRunningError, and
         InvalidSpecError.
         """
-        wanted = parse_port("port", port)
+        wanted, timeout = parse_port("port", port), arguments.parse_timeout(timeout)
         name = f"{wanted.container_port}/{wanted.protocol}"
         kind, protocol = _TRANSPORTS[wanted.protocol]
 

@@ -98,13 +98,14 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         """
         if wait is not None and not hasattr(wait, "until_ready"):
             raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
+        seconds = arguments.parse_seconds(timeout)
         container = self.create(image, command, **options)
         with ExitStack() as undone:
             undone.enter_context(container)
             container.start()
             self._resources.prepare_next()
             if wait is not None:
-                wait.until_ready(container, timeout)
+                wait.until_ready(container, seconds)
             undone.pop_all()
         return container
 

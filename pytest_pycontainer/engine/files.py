@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
 from pytest_pycontainer.errors import ContainerFileError, SpawnerError, WaitTimeoutError
@@ -174,8 +176,16 @@ def _this_machine() -> int:
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     # Not normalized: a "/." at the end means something.
-    return posixpath.join(Path.cwd(), path)
+    return posixpath.join(Path.cwd(), _possible(path))
 
 
 def _inside(path: str) -> str:
-    return posixpath.join("/", path)
+    return posixpath.join("/", _possible(path))
+
+
+def _possible(path: str | os.PathLike[str]) -> str:
+    """The path, if a file can have it. Raises OSError."""
+    text = os.fspath(path)
+    if text == "" or (isinstance(text, str) and not arguments.is_text(text)):
+        raise OSError(errno.EINVAL, f"no file can have the name {text!r}")
+    return text

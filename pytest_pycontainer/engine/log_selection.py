@@ -108,7 +108,7 @@ def parse_log_options(options: arguments.Environment | None) -> LogLimits:
     default = LogLimits()
     if options is None:
         return default
-    given = arguments.parse_environment(options)
+    given = arguments.parse_environment(options, "log_opt")
     if unknown := set(given) - {"max-size", "max-file"}:
         raise InvalidSpecError("log_opt", ", ".join(sorted(unknown)), "max-size or max-file")
     size, files = given.get("max-size"), given.get("max-file", str(default.files))

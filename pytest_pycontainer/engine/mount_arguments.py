@@ -79,7 +79,7 @@ def _texts(field: str, given: Iterable[str] | None) -> Iterable[str]:
 def _parse_volumes(volumes: VolumeArguments | None) -> Iterable[WantedMount]:
     if isinstance(volumes, Mapping):
         for source, text in volumes.items():
-            (target,) = _texts("volumes", text)
+            (target,) = _texts("volumes", "" if text is None else text)
             path, _, options = target.partition(":")
             yield _parse_volume(source, path, options, f"{source}:{target}")
         return

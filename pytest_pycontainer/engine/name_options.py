@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+from pytest_pycontainer.engine.arguments import is_text
 from pytest_pycontainer.engine.network_modes import HOST_GATEWAY, NameLookup
 from pytest_pycontainer.engine.network_options import NetworkOptions
 from pytest_pycontainer.errors import InvalidSpecError
@@ -34,7 +35,7 @@ def _texts(field: str, given: object) -> list[str]:
 
 
 def _word(field: str, text: str) -> str:
-    if not text or text.split() != [text]:
+    if text.split() != [text] or not is_text(text):
         raise InvalidSpecError(field, repr(text), "words without blanks")
     return text
 
@@ -61,7 +62,7 @@ def _hosts(given: object) -> list[tuple[object, object]]:
 
 def _parse_host(name: object, address: object) -> tuple[str, str]:
     wanted = f"names with an IP address each, or with {HOST_GATEWAY}"
-    if not isinstance(name, str) or not name or name.split() != [name] or "#" in name:
+    if not isinstance(name, str) or name.split() != [name] or "#" in name or not is_text(name):
         raise InvalidSpecError("extra_hosts", str(name), wanted)
     if address == HOST_GATEWAY:
         return name, HOST_GATEWAY

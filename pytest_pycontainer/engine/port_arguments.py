@@ -61,7 +61,7 @@ def parse_ports(ports: Ports | None) -> tuple[PortMapping, ...]:
         return ()
     if isinstance(ports, int | str):
         ports = (ports,)
-    if not isinstance(ports, Iterable):
+    if not isinstance(ports, Iterable) or isinstance(ports, bytes):
         raise InvalidSpecError("ports", repr(ports), "a sequence of ports, or host ports by container port")
     wanted = ports.items() if isinstance(ports, Mapping) else ((port, None) for port in ports)
     mappings = tuple(dict.fromkeys(mapping for port, host_port in wanted for mapping in _parse(port, host_port)))
@@ -77,7 +77,7 @@ def with_exposed(mappings: Sequence[PortMapping], exposed: Sequence[str]) -> tup
 
 
 def _parse(port: Port, host_port: HostPort) -> Iterator[PortMapping]:
-    match = None if isinstance(port, bool) else _PORT.fullmatch(str(port))
+    match = _PORT.fullmatch(str(port)) if isinstance(port, int | str) and not isinstance(port, bool) else None
     if match is None:
         raise InvalidSpecError("ports", str(port), _WANTED)
     address = (match["address"] or "").strip("[]")

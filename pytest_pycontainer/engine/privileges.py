@@ -85,7 +85,7 @@ def parse_names(field: str, names: Names | None) -> tuple[str, ...]:
 def parse_groups(groups: Iterable[str | int] | None) -> tuple[str, ...]:
     """Names or numbers of groups, all as texts. Raises InvalidSpecError."""
     found = () if groups is None else (groups,) if isinstance(groups, str | int) else groups
-    if not isinstance(found, Iterable):
+    if not isinstance(found, Iterable) or isinstance(found, bytes):
         raise InvalidSpecError("group_add", repr(groups), "names or numbers of groups")
     texts = tuple(str(group) if isinstance(group, int) else group for group in found)
     for text in texts:

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from pytest_pycontainer.engine.arguments import parse_seconds
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import (
@@ -151,17 +152,17 @@ def port(port: Port, *, timeout: float | None = None) -> Wait:
     mapping = parse_port("port to wait for", port)
     if mapping.protocol != "tcp":
         raise InvalidSpecError("port to wait for", str(port), "a TCP port: UDP has no connections to accept")
-    return PortWait(port, timeout)
+    return PortWait(port, _limit(timeout))
 
 
 def log(pattern: str | re.Pattern[str], *, times: int = 1, timeout: float | None = None) -> Wait:
     """Waits until a line of the log matches ``pattern``, ``times`` times. Raises InvalidSpecError for a bad pattern."""
-    if times < 1:
-        raise InvalidSpecError("times", str(times), "a number from 1")
+    if not isinstance(times, int) or times < 1:
+        raise InvalidSpecError("times", repr(times), "a number from 1")
     try:
         compiled = re.compile(pattern)
         compiled.search("")
-        return LogWait(compiled, times, timeout)
+        return LogWait(compiled, times, _limit(timeout))
     except (re.error, TypeError) as error:
         raise InvalidSpecError("log pattern", str(pattern), f"a regular expression ({error})") from error
 
@@ -171,4 +172,8 @@ def healthy(*, timeout: float | None = None) -> Wait:
 
     A container that is found unhealthy fails at once.
     """
-    return HealthWait(timeout)
+    return HealthWait(_limit(timeout))
+
+
+def _limit(timeout: float | None) -> float | None:
+    return None if timeout is None else parse_seconds(timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_pycontainer import Container, Engine
-from pytest_pycontainer.errors import ExecStartError
+from pytest_pycontainer.errors import ExecStartError, InvalidSpecError
 
 
 def test_it_is_the_controlling_terminal_of_a_session(sleeper: Container) -> None:
@@ -49,6 +49,14 @@ def test_a_conversation(sleeper: Container) -> None:
         assert shell.stdout.read_until("> ", timeout=60) == "echo $((6*7))\r\n42\r\n> "
         shell.close_stdin()
         assert shell.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("size", [(-1, 24), (80, 65536), (80.5, 24), ("80", "24"), (80,), 80])
+def test_a_size_that_no_terminal_has(sleeper: Container, size: tuple[int, int]) -> None:
+    with pytest.raises(InvalidSpecError, match=r"invalid (size|columns|lines)"):
+        sleeper.exec("true", tty=True, size=size)
+    with sleeper.popen("cat", tty=True) as process, pytest.raises(InvalidSpecError, match="invalid columns"):
+        process.resize(-1, 24)
 
 
 def test_a_new_size_is_told(sleeper: Container) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -241,6 +241,23 @@ def test_what_is_no_file_is_not_waited_for(engine: Engine, tmp_path: Path) -> No
         assert b"PATH=" in container.read("/proc/1/environ")
         with pytest.raises(ContainerFileError):
             container.write("/proc/new", "x")
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800"])
+def test_a_path_that_no_file_can_have(container: Container, tmp_path: Path, path: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: container.read(path),
+        lambda: container.write(path, b""),
+        lambda: container.copy_to(path, "/srv/copied"),
+        lambda: container.copy_to("/etc/hostname", path),
+        lambda: container.copy_from(path, tmp_path),
+        lambda: container.copy_from("/etc/hostname", path),
+        lambda: container.get_archive(path, io.BytesIO()),
+        lambda: container.put_archive(path, io.BytesIO()),
+    ]
+    for call in calls:
+        with pytest.raises(ContainerFileError, match="no file can have the name"):
+            call()
 
 
 def test_a_removed_container_has_no_files(engine: Engine) -> None:

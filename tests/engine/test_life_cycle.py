@@ -264,8 +264,9 @@ def test_a_new_name_is_seen_by_all_and_the_old_one_free(engine: Engine, do: Do, 
             do(c, "rename('taken')")
         with pytest.raises(NameInUseError):
             do(c, "rename('before')")
-        with pytest.raises(InvalidSpecError):
-            do(c, "rename('no/name')")
+        for nonsense in ("no/name", "", None, "n" * 256):
+            with pytest.raises(InvalidSpecError):
+                do(c, f"rename({nonsense!r})")
         assert c.name == "before"
         do(c, "rename('after')")
         assert c.name == elsewhere(c, "name") == "after"

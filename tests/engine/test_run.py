@@ -7,12 +7,14 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_pycontainer import Engine
+from pytest_pycontainer import Container, Engine, wait
 from pytest_pycontainer.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
@@ -231,11 +233,56 @@ def test_what_the_engine_has_it_lists(engine: Engine) -> None:
         {"hostname": "x" * 65},
         {"stop_signal": "SIGFOO"},
         {"stop_signal": 99},
+        {"stop_signal": True},
+        {"name": "n" * 256},
+        {"env": 5},
+        {"env": {"A": "\ud800"}},
+        {"entrypoint": ["\ud800"]},
+        {"log_opt": 5},
+        {"user": True},
+        {"workdir": "relative"},
+        {"init": "yes"},
+        {"ports": b"80"},
+        {"group_add": b"80"},
+        {"volumes": {"name": None}},
+        {"dns_search": "\ud800"},
+        {"dns_options": "a\0b"},
+        {"extra_hosts": {"a\0b": "10.0.0.1"}},
     ],
 )
 def test_an_argument_that_makes_no_sense(engine: Engine, options: dict[str, object]) -> None:
     with pytest.raises(InvalidSpecError, match="wanted"):
         engine.create("host", ["true"], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", ["5", float("nan"), None])
+def test_a_time_limit_that_is_none(engine: Engine, timeout: float) -> None:
+    with pytest.raises(InvalidSpecError, match=r"invalid timeout .* wanted a number of seconds"):
+        engine.run("host", ["sleep", "60"], wait=wait.port(9), timeout=timeout)
+    assert engine.containers() == []
+
+
+def test_time_limits_are_looked_at_before_anything_happens(engine: Engine) -> None:
+    nonsense: list[Callable[[Container, Any], object]] = [
+        lambda container, limit: container.wait(limit),
+        lambda container, limit: container.stop(limit),
+        lambda container, limit: container.restart(limit),
+        lambda container, limit: container.exec("touch /tmp/done", timeout=limit),
+        lambda container, limit: container.connect(80, timeout=limit),
+        lambda _, limit: wait.port(80, timeout=limit),
+        lambda _, limit: wait.log("x", timeout=limit),
+        lambda _, limit: wait.healthy(timeout=limit),
+    ]
+    with engine.run("host", ["sleep", "60"], init=True) as container:
+        for call in nonsense:
+            for limit in ("5", float("nan")):
+                with pytest.raises(InvalidSpecError, match="invalid timeout"):
+                    call(container, limit)
+        assert container.status == "running"
+        assert container.diff() == []
+        assert container.exec("true", timeout=float("inf")).exit_code == 0
+        container.kill()
+        assert container.wait(timeout=float("inf")) == 137
 
 
 def test_an_option_that_nobody_knows_is_an_error(engine: Engine) -> None:
