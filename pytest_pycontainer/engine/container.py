@@ -58,7 +58,8 @@ class Container(
 
     A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a
     removed container raise ContainerNotFoundError. What any process of the machine does to the container is seen by all
-    handles on it; those of other processes than its owner's are made by ``Engine.find``.
+    handles on it; those of other processes than its owner's are made by ``Engine.find``. In a child that the owner has
+    forked, its copy is such a handle, and removes nothing.
     """
 
     def __init__(
@@ -223,9 +224,15 @@ class Container(
         self._removed = True
         self._connection.close()
 
+    def _become_a_childs(self) -> None:
+        super()._become_a_childs()
+        self._attachment = None  # to be used by the owner alone
+
     def _let_go(self) -> None:
         """It is gone: closes what this handle has of it, and removes what its monitor may have left."""
         self._removed = True
+        if os.getpid() != self._process_of_owner:
+            return
         with ExitStack() as closing:
             closing.callback(self._resources.records.remove, self._reservation)
             if self._forget is not None:

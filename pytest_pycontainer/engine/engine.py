@@ -36,7 +36,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
     A context manager: leaving it removes every container that it made. Nothing is started before it is needed. Safe to
     use from several threads; any number of engines, in any number of processes, share one store.
 
-    Its process is the owner of its containers: when that ends, however it ends, they end. ``display`` shows images that
+    Its process is the owner of its containers: when that ends, however it ends, they end. A child that it forks has to
+    open an engine of its own, but may use handles that are there, as any process may. ``display`` shows images that
     are pulled, pushed and built; without one that happens silently.
     """
 
@@ -71,6 +72,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         system. Raises InvalidSpecError for an argument that makes no sense, what ``pull`` and ``image`` raise,
         NameInUseError, UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that failed).
         """
+        self._resources.require_open()
         self._resources.require_machine()
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             arguments.check_names(options, ContainerOptions)

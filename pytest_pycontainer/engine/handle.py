@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -49,7 +50,8 @@ class ContainerHandle:
         self._directory = directory
         self._cgroup = cgroup
         self._resources = resources
-        self._connection = connection
+        self._own_connection = connection
+        self._heard_by = os.getpid()
         self._lock = threading.RLock()
         self._removed = False
         self.image: Image = image
@@ -138,6 +140,23 @@ class ContainerHandle:
     def pid(self) -> int:
         """PID 1's number on this machine, 0 unless it runs."""
         return self._connection.pid() if self._state.status == "running" and not self._removed else 0
+
+    @property
+    def _connection(self) -> MonitorConnection:
+        """Leads to its monitor. Raises ContainerNotFoundError in a forked child, if the monitor has ended."""
+        if self._heard_by != os.getpid():
+            self._become_a_childs()
+        return self._own_connection
+
+    def _become_a_childs(self) -> None:
+        """Makes this copy in a forked child a handle as any other process has: what it heard on its parent's
+        connection, the parent would wait for in vain.
+        """
+        try:
+            self._own_connection = MonitorConnection.connect(self._directory)
+        except OSError as error:
+            raise ContainerNotFoundError(self._record.name) from error
+        self._heard_by = os.getpid()
 
     @property
     def _state(self) -> ContainerState:

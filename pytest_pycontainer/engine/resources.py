@@ -249,7 +249,10 @@ class Resources:
         return os.getpid() == self._process
 
     def require_open(self) -> None:
-        """Raises StoreError if the engine is closed."""
+        """Raises StoreError if the engine is closed, or another process's."""
+        if not self.are_ours():
+            detail = "the engine is that of the process which has forked this one; open another in this one"
+            raise StoreError("use", str(self.settings.root), detail)
         if self._closed:
             raise StoreError("use", str(self.settings.root), "the engine is closed")
 

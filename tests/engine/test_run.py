@@ -24,6 +24,7 @@ from pytest_pycontainer.errors import (
     ContainerStartError,
     InvalidSpecError,
     NameInUseError,
+    StoreError,
     WaitTimeoutError,
 )
 
@@ -340,4 +341,30 @@ def test_a_forked_child_can_not_end_what_is_its_parents(engine: Engine) -> None:
                 os._exit(0)
         os.waitpid(child, 0)
         assert c.status == "running"
+        assert c.exec("true").exit_code == 0
+
+
+def test_a_forked_childs_handle_is_its_own(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], ports=[80], init=True) as c:
+        port = c.port(80)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                seen = [c.status, c.exec("echo inside").stdout.strip(), c.port(80), c.stop(), c.wait(), c.status]
+                try:
+                    engine.create("host", ["true"])
+                except StoreError as error:
+                    seen.append("open another" in str(error))
+                os.write(writing, repr(seen).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            assert answer.read() == repr(["running", "inside", port, 143, 143, "exited", True])
+        os.waitpid(child, 0)
+        # What the child has heard is not lost to its parent.
+        assert c.wait(timeout=10) == 143
+        c.start()
+        assert c.port(80) > 0
         assert c.exec("true").exit_code == 0
