@@ -30,7 +30,11 @@ while True:
         client.sendall(b"nobody knows")
     client.close()
 """
-ASK = "import socket, sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 2).recv(100).decode())"
+ASK = """
+import socket, sys
+host, port, seconds = sys.argv[1:]
+print(socket.create_connection((host, int(port)), float(seconds)).recv(100).decode())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +72,17 @@ def client(pycontainer: Engine, front: Network) -> Iterator[Container]:
 
 @pytest.mark.usefixtures("service", "database")
 def test_a_client_is_answered(client: Container) -> None:
-    assert client.exec(["python3", "-c", ASK, "service", "80"]).stdout == "the answer is forty-two\n"
+    assert client.exec(["python3", "-c", ASK, "service", "80", "10"]).stdout == "the answer is forty-two\n"
 
 
 def test_a_client_does_not_reach_the_database(client: Container, database: Container) -> None:
     assert client.exec(["getent", "hosts", "database"]).exit_code != 0
-    assert client.exec(["python3", "-c", ASK, database.ip_address, "5432"]).exit_code != 0
+    assert client.exec(["python3", "-c", ASK, database.ip_address, "5432", "0.3"]).exit_code != 0
 
 
 @pytest.mark.usefixtures("database")
 def test_a_service_without_its_database(client: Container, service: Container, back: Network) -> None:
     back.disconnect(service)
-    assert client.exec(["python3", "-c", ASK, "service", "80"]).stdout == "nobody knows\n"
+    assert client.exec(["python3", "-c", ASK, "service", "80", "10"]).stdout == "nobody knows\n"
     back.connect(service)
-    assert client.exec(["python3", "-c", ASK, "service", "80"]).stdout == "the answer is forty-two\n"
+    assert client.exec(["python3", "-c", ASK, "service", "80", "10"]).stdout == "the answer is forty-two\n"
