@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import socket
+import struct
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +16,9 @@ from pytest_pycontainer.runtime.state import SOCKET_NAME, ContainerState
 
 _WAITING_AT_MOST = 128
 # Who sends a message at all sends the whole of it at once.
-_REST_OF_A_MESSAGE_SECONDS = 5.0
+_REST_OF_A_MESSAGE_SECONDS = 5
+_DESCRIPTOR = struct.Struct("@i")
+_TIME = struct.Struct("@ll")  # struct timeval
 
 
 # What can't be served for want of these must not end the container: who asked finds the socket for the answer closed.
@@ -67,14 +70,15 @@ class Clients:
             client, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        client.settimeout(_REST_OF_A_MESSAGE_SECONDS)
+        # Not Python's time limit: that would count for sending too, which is never to be waited for.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME.pack(_REST_OF_A_MESSAGE_SECONDS, 0))
         self._add(client)
         self._tell(client)
 
     def _hear(self, client: socket.socket) -> None:
         try:
             received = messages.receive(client)
-        except TimeoutError:
+        except BlockingIOError:  # the time limit
             received = None
         except OSError as error:
             if error.errno in _OUT_OF_ROOM:
@@ -105,15 +109,20 @@ class Clients:
         state, descriptors = self._last
         try:
             # Far smaller than the socket's buffer: it goes whole or not at all.
-            socket.send_fds(client, [messages.encode(state)], list(descriptors), socket.MSG_DONTWAIT)
+            # Not socket.send_fds: it drops its flags before Python 3.12, and who does not read would hold all up.
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(*descriptors))] if descriptors else []
+            client.sendmsg([messages.encode(state)], rights, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            self._loop.watch(client.fileno(), partial(self._tell_later, client), select.POLLOUT | select.POLLIN)
+            self._loop.watch(client.fileno(), partial(self._catch_up, client), select.POLLOUT | select.POLLIN)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the loop finds its end closed
 
-    def _tell_later(self, client: socket.socket) -> None:
+    def _catch_up(self, client: socket.socket) -> None:
+        """With one that has not read for long: it may have something to say all the same."""
         self._loop.watch(client.fileno(), partial(self._hear, client))
         self._tell(client)
+        if messages.has_come(client):
+            self._hear(client)
 
 
 def _listen(directory: str) -> socket.socket:

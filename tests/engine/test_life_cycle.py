@@ -34,6 +34,7 @@ from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.store.diff import write_layer
 
 IDLE = ["sleep", "1000"]
+_MORE_THAN_A_SOCKET_HOLDS = 500  # states
 PATIENCE = 60.0
 
 Do = Callable[[Container, str], Any]
@@ -275,6 +276,21 @@ def test_a_new_name_is_seen_by_all_and_the_old_one_free(engine: Engine, do: Do, 
             engine.find("before")
         with engine.create("host", IDLE, name="before") as again, pytest.raises(NameInUseError, match=c.short_id):
             again.rename("after")
+
+
+def test_who_does_not_listen_holds_nobody_up(engine: Engine) -> None:
+    with engine.run("host", IDLE) as c, Engine(engine.settings) as another:
+        idle = another.find(c.id)
+        pid = c.pid
+        for number in range(_MORE_THAN_A_SOCKET_HOLDS):  # each is told to all handles
+            c.rename(f"name-{number % 2}")
+        # Asked without a look at what has come.
+        idle._connection.signal(c.name, signal.SIGWINCH, ends=False)
+        assert (c.status, c.pid) == ("running", pid)
+        assert c.exec("true").exit_code == 0
+        assert (idle.status, idle.name, idle.pid) == ("running", c.name, pid)
+        idle.kill()
+        assert c.wait(timeout=10) == 137
 
 
 def test_a_name_in_use_makes_nothing(engine: Engine) -> None:
