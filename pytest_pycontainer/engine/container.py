@@ -21,7 +21,7 @@ from pytest_pycontainer.engine.container_processes import ContainerProcesses
 from pytest_pycontainer.engine.container_sockets import ContainerSockets
 from pytest_pycontainer.engine.container_streams import ContainerStreams
 from pytest_pycontainer.engine.defaults import STOP_SECONDS
-from pytest_pycontainer.engine.files import ContainerFiles, open_left_root, open_running_root
+from pytest_pycontainer.engine.files import ContainerFiles, alone_with_what_is_left, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.isolation import ContainerIsolation
 from pytest_pycontainer.engine.measurements import ContainerMeasurements
@@ -261,17 +261,17 @@ class Container(
 
     @contextmanager
     def _open_root(self) -> Iterator[tuple[int, IdMap | None]]:
-        with self._lock:  # its files must not be removed meanwhile, nor two mount what it has left
+        with ExitStack() as held:
+            held.enter_context(self._lock)  # its files must not be removed meanwhile
             self._require_present()
             self._await_root_if_waiting()
             root, ids = open_running_root(self._connection), self.id_map()
             if root is None:
                 ids = None  # what is on disk has the container's own numbers
+                held.enter_context(alone_with_what_is_left(self._directory, self.name))
                 root = open_left_root(self._connection, self._resources.spawner, self._spec, self._directory, self.name)
-            try:
-                yield root, ids
-            finally:
-                os.close(root)
+            held.callback(os.close, root)
+            yield root, ids
 
     def _exited(self, timeout: float | None) -> ContainerState | None:
         """As its base's. Its host ports are given back as soon as that is known: others may want them."""

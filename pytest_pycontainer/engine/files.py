@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
-from pytest_pycontainer.errors import ContainerFileError, SpawnerError, WaitTimeoutError
+from pytest_pycontainer.errors import ContainerFileError, ContainerNotFoundError, SpawnerError, WaitTimeoutError
 from pytest_pycontainer.kernel.credentials import files_made_as
 from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.kernel.removal import remove_tree
@@ -24,6 +26,8 @@ from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, IdMap, VolumeMount
 
 _END_SECONDS = 30.0
+_LEFT_LOCK = "left.lock"
+_LOCK_POLL_SECONDS = 0.002
 _READ = os.O_RDONLY | os.O_NONBLOCK
 
 
@@ -146,6 +150,25 @@ def open_running_root(connection: MonitorConnection) -> int | None:
             "open a container's root", "it is in this machine's still, whose files are not to be touched"
         )
     return root
+
+
+@contextmanager
+def alone_with_what_is_left(directory: Path, name: str) -> Iterator[None]:
+    """For a block in which no other handle, of any process, mounts what a container has left: two must not.
+
+    Raises WaitTimeoutError, and ContainerNotFoundError if it is removed meanwhile.
+    """
+    lock = FileLock(directory / _LEFT_LOCK, timeout=_END_SECONDS, poll_interval=_LOCK_POLL_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise WaitTimeoutError(name, "waiting for the files of", _END_SECONDS) from error
+    except FileNotFoundError as error:
+        raise ContainerNotFoundError(name) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_left_root(

@@ -8,6 +8,7 @@ import stat
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -265,6 +266,22 @@ def test_a_removed_container_has_no_files(engine: Engine) -> None:
         pass
     with pytest.raises(ContainerNotFoundError):
         container.read("/etc/passwd")
+
+
+def test_what_is_left_is_read_and_written_by_several_engines_at_once(engine: Engine) -> None:
+    with engine.run("host", ["true"]) as c, Engine(engine.settings) as another:
+        assert c.wait(timeout=30) == 0
+        handles = [c, another.find(c.id)] * 2
+
+        def use(number: int) -> bytes:
+            for _ in range(15):
+                handles[number].write(f"/srv/{number}", str(number))
+            return handles[number].read(f"/srv/{number}")
+
+        with ThreadPoolExecutor(len(handles)) as threads:
+            assert list(threads.map(use, range(len(handles)))) == [b"0", b"1", b"2", b"3"]
+        c.start()
+        assert c.wait(timeout=30) == 0
 
 
 def test_several_threads_copy_at_once(container: Container) -> None:
