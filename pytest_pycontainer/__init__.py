@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine import wait as wait
     from pytest_pycontainer.engine.attached import AttachedSession as AttachedSession
     from pytest_pycontainer.engine.container import Container as Container
+    from pytest_pycontainer.engine.container_health import Health as Health
     from pytest_pycontainer.engine.container_process import ContainerProcess as ContainerProcess
     from pytest_pycontainer.engine.container_process import ExecResult as ExecResult
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from pytest_pycontainer.fixtures import build as build
     from pytest_pycontainer.fixtures import container as container
     from pytest_pycontainer.settings import Settings as Settings
+    from pytest_pycontainer.store.changes import Change as Change
     from pytest_pycontainer.store.prune import Pruned as Pruned
     from pytest_pycontainer.store.remove_image import RemovedImages as RemovedImages
 
 __all__ = [
     "AttachedSession",
     "Capabilities",
+    "Change",
     "Container",
     "ContainerLimits",
     "ContainerProcess",
@@ -42,6 +45,7 @@ __all__ = [
     "DiskUsage",
     "Engine",
     "ExecResult",
+    "Health",
     "IdMap",
     "Image",
     "Network",
@@ -62,6 +66,7 @@ _MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.e
 _HOMES = {
     "AttachedSession": "pytest_pycontainer.engine.attached",
     "Capabilities": "pytest_pycontainer.engine.isolation",
+    "Change": "pytest_pycontainer.store.changes",
     "Container": "pytest_pycontainer.engine.container",
     "ContainerLimits": "pytest_pycontainer.engine.limits_in_force",
     "ContainerProcess": "pytest_pycontainer.engine.container_process",
@@ -69,6 +74,7 @@ _HOMES = {
     "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
     "ExecResult": "pytest_pycontainer.engine.container_process",
+    "Health": "pytest_pycontainer.engine.container_health",
     "IdMap": "pytest_pycontainer.engine.isolation",
     "Image": "pytest_pycontainer.engine.image",
     "Network": "pytest_pycontainer.engine.networks",
