@@ -96,6 +96,14 @@ class MonitorConnection:
             self._catch_up()
             return self._gone
 
+    def refresh(self) -> None:
+        """Waits until all is told here that has happened to the container, to whoever it was told first."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                asked = self.send(messages.CatchUp(), [theirs.fileno()])
+            _ = asked and messages.has_come(ours, _STEP_SECONDS)
+
     def exited(self, timeout: float | None) -> ContainerState | None:
         """How it ended, waiting for that for ``timeout`` seconds (None: for ever); None if it runs on.
 

@@ -110,7 +110,8 @@ class Container(
         """
         with self._lock:
             self._require_present()
-            if self.status in _ACTIVE:
+            first = isinstance(self._connection, Connection) and self._connection.is_waiting()
+            if (self._connection.state.status if first else self.status) in _ACTIVE:
                 raise ContainerRunningError(self.name, "start")
             attachment = self._attachment
             if attachment is not None:
@@ -151,9 +152,11 @@ class Container(
     def stop(self, timeout: float = STOP_SECONDS) -> int:
         """Sends the image's stop signal, and SIGKILL after ``timeout`` seconds; returns the exit code.
 
-        Stopping what has exited is no error.
+        Stopping what has exited is no error, nor what was never started: that has the code 0.
         """
         grace = arguments.parse_timeout(timeout)
+        if self._connection.state.runs == 0 and self.status == "created":
+            return 0
         self._require_started("stop")
         for number, seconds in ((self._description.stop_signal, grace), (signals.SIGKILL, _REMOVAL_SECONDS)):
             try:

@@ -74,7 +74,7 @@ class ContainerHandle:
     @property
     def name(self) -> str:
         """The name, given or made up."""
-        return self._state.name or self._record.name
+        return self._connection.state.name or self._record.name
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -96,10 +96,7 @@ class ContainerHandle:
     @property
     def status(self) -> str:
         """``created``, ``running``, ``paused``, ``restarting``, ``exited`` or ``removed``."""
-        if self._is_removed():
-            return "removed"
-        status = self._state.status
-        return "paused" if status == "running" and cgroups.is_frozen(self._cgroup) else status
+        return "removed" if self._is_removed() else self._status_of(self._state)
 
     @property
     def exit_code(self) -> int | None:
@@ -160,7 +157,12 @@ class ContainerHandle:
 
     @property
     def _state(self) -> ContainerState:
+        """As its monitor has it now: what another process did, or heard of, is seen here too."""
+        self._connection.refresh()
         return self._connection.state
+
+    def _status_of(self, state: ContainerState) -> str:
+        return "paused" if state.status == "running" and cgroups.is_frozen(self._cgroup) else state.status
 
     def exited_within(self, seconds: float) -> bool:
         """Waits for ``seconds`` at most; whether it has exited."""
@@ -207,11 +209,14 @@ class ContainerHandle:
 
     def _require_started(self, doing: str) -> None:
         self._require_present()
-        if self._state.runs == 0:
+        # What was heard before says mostly that it runs; only what would be an error is asked for anew.
+        if self._connection.state.runs == 0 and self._state.runs == 0:
             raise ContainerNotRunningError(self.name, doing, "created")
 
     def _require_running(self, doing: str) -> None:
         self._require_present()
+        if (status := self._status_of(self._connection.state)) == "running":
+            return
         if (status := self.status) == "paused":
             raise ContainerPausedError(self.name, doing)
         if status != "running":

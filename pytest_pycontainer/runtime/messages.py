@@ -183,6 +183,11 @@ class Describe:
 
 
 @dataclass(frozen=True, slots=True)
+class CatchUp:
+    """Anybody → monitor, with a socket, which is closed when all changes until now have been told."""
+
+
+@dataclass(frozen=True, slots=True)
 class StateChanged:
     """Monitor → engine, and whoever has connected to it: how it is now; with init's pidfd while that runs.
 
@@ -290,6 +295,7 @@ Message = (
     | OpenNetwork
     | ChangeRestartPolicy
     | Describe
+    | CatchUp
     | StateChanged
     | StartContainer
     | StreamsOpened

@@ -37,8 +37,6 @@ from pytest_pycontainer.runtime.spec import ContainerDescription
 from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState
 from pytest_pycontainer.runtime.streams import Streams
 
-_FAILED = 125
-
 
 @dataclass(frozen=True, slots=True)
 class Lifelines:
@@ -59,26 +57,21 @@ def run_monitor(
     lifelines: Lifelines,
     points: MountPoints,
     held: Sequence[int],
-) -> NoReturn:
-    """Makes a container's cgroup and init, and stays with it to its end. Never returns.
+) -> None:
+    """Makes a container's cgroup and init, and stays with it to its end.
 
     ``held`` are the pidfds of those whose namespaces it is to share, and what else to keep open to the end.
     """
-    code = _FAILED
     keep = (control.fileno(), channel.fileno(), lifelines.owner, lifelines.spawner, lifelines.container_lock, *held)
+    close_all_but(keep)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        close_all_but(keep)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            monitor = _Monitor(request, control, lifelines, channel, points, held)
-        except StepFailed as failure:
-            messages.tell(channel, failure.failed)
-        else:
-            channel.close()
-            monitor.run()
-            code = 0
-    finally:
-        os._exit(code)
+        monitor = _Monitor(request, control, lifelines, channel, points, held)
+    except StepFailed as failure:
+        messages.tell(channel, failure.failed)
+    else:
+        channel.close()
+        monitor.run()
 
 
 @dataclass(frozen=True, slots=True)

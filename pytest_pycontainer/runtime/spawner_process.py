@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
@@ -142,6 +143,8 @@ class _Spawner:
             lifelines = Lifelines(self._owner, self._lifeline, lock)
             sockets = (socket.socket(fileno=control), socket.socket(fileno=channel))
             run_monitor(request, *sockets, lifelines, self._points, held)
+        except BaseException:  # noqa: BLE001  (its last words are kept, and shown when the spawner is asked in vain)
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 

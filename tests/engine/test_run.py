@@ -107,6 +107,12 @@ def test_create_then_start(engine: Engine) -> None:
         assert c.logs() == "started\nstarted\n"
 
 
+def test_stopping_what_was_never_started_is_no_error(engine: Engine) -> None:
+    with engine.create("host", ["true"]) as c:
+        assert c.stop() == 0
+        assert c.status == "created"
+
+
 def test_a_created_container_can_be_removed_without_a_start(engine: Engine) -> None:
     engine.create("host", ["true"]).remove()
 
