@@ -15,11 +15,17 @@ from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, Place, Rootfs, SystemDirectories
 
 _ID_BYTES = 32
+_HOST_NAME_DIGITS = 12
 
 
 def new_id() -> str:
-    """A container's id: 64 hexadecimal digits."""
-    return secrets.token_hex(_ID_BYTES)
+    """A container's id: 64 hexadecimal digits.
+
+    Its beginning is the host name, and a name of decimal digits alone is taken for an address (``man 3 inet_aton``).
+    """
+    while (made := secrets.token_hex(_ID_BYTES))[:_HOST_NAME_DIGITS].isdecimal():
+        pass
+    return made
 
 
 @dataclass(frozen=True, slots=True)
