@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import secrets
-
-import pytest
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.prepared import new_id
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_no_host_name_looks_like_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
