@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pytest_pycontainer.kernel.bpf import DeviceRule, allow_only
+from pytest_pycontainer.runtime.cgroup_files import write_file
 
 DEFAULT_RULES: Final = (
     DeviceRule("c", access="m"),
@@ -21,7 +22,7 @@ DEFAULT_RULES: Final = (
 def restrict_devices(directories: Sequence[str]) -> None:
     """Leaves a new cgroup the devices of ``DEFAULT_RULES``, and no others. Raises OSError."""
     if version_1 := _having(directories, "devices.deny"):
-        _write(os.path.join(version_1, "devices.deny"), "a")
+        write_file(os.path.join(version_1, "devices.deny"), "a")
         _allow_in_version_1(version_1, DEFAULT_RULES)
     elif version_2 := _having(directories, "cgroup.controllers"):
         allow_only(version_2, DEFAULT_RULES)
@@ -43,12 +44,4 @@ def _having(directories: Sequence[str], name: str) -> str:
 def _allow_in_version_1(directory: str, rules: Sequence[DeviceRule]) -> None:
     for rule in rules:
         major, minor = ("*" if number is None else number for number in (rule.major, rule.minor))
-        _write(os.path.join(directory, "devices.allow"), f"{rule.kind} {major}:{minor} {rule.access}")
-
-
-def _write(path: str, value: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
+        write_file(os.path.join(directory, "devices.allow"), f"{rule.kind} {major}:{minor} {rule.access}")

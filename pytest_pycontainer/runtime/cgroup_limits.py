@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from pytest_pycontainer.errors import UnsupportedLimitError
+from pytest_pycontainer.runtime.cgroup_files import write_file
 from pytest_pycontainer.runtime.cgroup_hierarchies import SUBTREE_CONTROL, Cgroups, Hierarchy
 
 UNLIMITED: Final = -1
@@ -237,11 +238,7 @@ def _write(setting: Setting) -> None:
     if written is None:
         return
     try:
-        descriptor = os.open(written.path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, written.value.encode())
-        finally:
-            os.close(descriptor)
+        write_file(written.path, written.value)
     except OSError as error:
         detail = f"{error.strerror} (writing {written.value!r} to {written.path})"
         raise OSError(error.errno, detail) from error

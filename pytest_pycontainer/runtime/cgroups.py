@@ -16,6 +16,7 @@ from typing import Final
 
 from pytest_pycontainer.kernel.fork import fork_into_cgroup
 from pytest_pycontainer.runtime.cgroup_devices import restrict_devices
+from pytest_pycontainer.runtime.cgroup_files import write_file
 
 FREEZE_SECONDS: Final = 2.0
 """How long ``freeze`` waits unless it is told otherwise."""
@@ -39,7 +40,7 @@ def _inherit_cpus(directories: tuple[str, ...]) -> None:
         path = _find(directories, name)
         if path and not _find(directories, f"{name}.effective"):
             directory = os.path.dirname(path)
-            _write(path, _read(os.path.join(os.path.dirname(directory), name)))
+            write_file(path, _read(os.path.join(os.path.dirname(directory), name)))
 
 
 def fork_into(directories: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
@@ -71,7 +72,7 @@ def join(directories: tuple[str, ...]) -> None:
     """
     for directory in directories:
         # For a thread that moves itself the kernel need not wait, and version 1 lets a thread do so.
-        _write(os.path.join(directory, "cgroup.procs" if _is_version_2(directory) else "tasks"), "0")
+        write_file(os.path.join(directory, "cgroup.procs" if _is_version_2(directory) else "tasks"), "0")
 
 
 def _is_version_2(directory: str) -> bool:
@@ -97,7 +98,7 @@ def freeze(directories: tuple[str, ...], timeout: float = FREEZE_SECONDS) -> Non
     """
     deadline = time.monotonic() + timeout
     if version_2 := _find(directories, "cgroup.freeze"):
-        _write(version_2, "1")
+        write_file(version_2, "1")
         still = _await_event(version_2, "frozen", "1", deadline)
     elif version_1 := _find(directories, "freezer.state"):
         still = _freeze_version_1(version_1, deadline)
@@ -111,7 +112,7 @@ def freeze(directories: tuple[str, ...], timeout: float = FREEZE_SECONDS) -> Non
 def _freeze_version_1(path: str, deadline: float) -> bool:
     # Version 1 tells nobody, and forgets those that were being forked: it has to be asked and told again.
     while True:
-        _write(path, "FROZEN")
+        write_file(path, "FROZEN")
         if _read(path).strip() == "FROZEN":
             return True
         if time.monotonic() > deadline:
@@ -122,9 +123,9 @@ def _freeze_version_1(path: str, deadline: float) -> bool:
 def thaw(directories: tuple[str, ...]) -> None:
     """Lets the processes of the cgroup run on. One that is not frozen is no error. Raises OSError."""
     if version_2 := _find(directories, "cgroup.freeze"):
-        _write(version_2, "0")
+        write_file(version_2, "0")
     elif version_1 := _find(directories, "freezer.state"):
-        _write(version_1, "THAWED")
+        write_file(version_1, "THAWED")
 
 
 def is_frozen(directories: tuple[str, ...]) -> bool:
@@ -207,7 +208,7 @@ def _remove_tree(path: str) -> bool:
 def _end_members(directories: tuple[str, ...], path: str, deadline: float) -> None:
     thaw(directories)
     if at_once := _find(directories, "cgroup.kill"):
-        _write(at_once, "1")  # those too that are being forked
+        write_file(at_once, "1")  # those too that are being forked
     for directory, _, _ in os.walk(path):
         for pid in _read(os.path.join(directory, "cgroup.procs")).split():
             with suppress(ProcessLookupError):
@@ -229,11 +230,3 @@ def _find(directories: tuple[str, ...], name: str) -> str:
 def _read(path: str) -> str:
     with open(path) as file:
         return file.read()
-
-
-def _write(path: str, value: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
