@@ -8,47 +8,34 @@ the spawner, or when the engine closes its end.
 from __future__ import annotations
 
 import errno
-import gc
-import os
 import resource
-import signal
 import socket
 import struct
-from typing import NoReturn
 
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.forwarded_datagrams import ForwardedDatagrams
 from pytest_pycontainer.runtime.forwarded_stream import ForwardedStream, close_with_reset
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, Forward
-from pytest_pycontainer.runtime.process import close_all_but
+from pytest_pycontainer.runtime.service import service_loop
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 
 
-def run_forwarder(control: socket.socket, owner: int, spawner: int) -> NoReturn:
-    """Serves what ``control`` says until that, or one of the lifelines, ends. Never returns."""
-    try:
-        close_all_but([control.fileno(), owner, spawner])
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        gc.enable()
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes six
-        Forwarder(control, owner, spawner).run()
-    finally:
-        os._exit(0)
+def make_forwarder(control: socket.socket, *lifelines: int) -> Forwarder:
+    """A forwarder with as many descriptors as this process may have: a connection takes six."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return Forwarder(control, *lifelines)
 
 
 class Forwarder:
-    """Leads on what comes to the sockets that it is told of."""
+    """Leads on what comes to the sockets that it is told of by ``control``, until that, or a lifeline, ends."""
 
     def __init__(self, control: socket.socket, *lifelines: int) -> None:
-        self._loop = EventLoop()
+        self._loop = service_loop(control, self._hear, *lifelines)
         self._control = control
         self._forwarded: dict[int, ForwardedDatagrams | ForwardedStreams] = {}
-        self._loop.watch(control.fileno(), self._hear)
-        for lifeline in lifelines:
-            self._loop.watch(lifeline, self._loop.stop)
 
     def run(self) -> None:
         """Serves until the engine is gone."""

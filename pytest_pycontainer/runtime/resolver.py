@@ -7,23 +7,19 @@ sockets in this machine's own namespace. It ends with its owner, with the spawne
 
 from __future__ import annotations
 
-import gc
-import os
 import select
-import signal
 import socket
 import struct
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
 
 from pytest_pycontainer.runtime import dns, messages
 from pytest_pycontainer.runtime.dns_forwarding import Forwarder, Reply
 from pytest_pycontainer.runtime.event_loop import EventLoop, Timer
 from pytest_pycontainer.runtime.name_changes import ChangeNames, LeaveNetwork, ServeNetwork
 from pytest_pycontainer.runtime.naming import NameTable, has_exited
-from pytest_pycontainer.runtime.process import close_all_but
+from pytest_pycontainer.runtime.service import service_loop
 
 _DATAGRAMS_IN_A_ROW = 64
 _STREAMS_AT_ONCE = 128
@@ -33,31 +29,17 @@ _LENGTH_SIZE = 2
 _NO_LINGERING = struct.pack("ii", 1, 0)
 
 
-def run_resolver(control: socket.socket, owner: int, spawner: int) -> NoReturn:
-    """Serves what ``control`` says until that, or one of the lifelines, ends. Never returns."""
-    try:
-        close_all_but([control.fileno(), owner, spawner])
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        gc.enable()
-        Resolver(control, owner, spawner).run()
-    finally:
-        os._exit(0)
-
-
 class Resolver:
-    """Answers for the networks that it is told of."""
+    """Answers for the networks that it is told of by ``control``, until that, or one of the lifelines, ends."""
 
     def __init__(self, control: socket.socket, *lifelines: int) -> None:
-        self._loop = EventLoop()
+        self._loop = service_loop(control, self._hear_all, *lifelines)
         self._control = control
         self._table = NameTable(has_exited)
         self._forwarder = Forwarder(self._loop)
         self._listeners: dict[str, _Listeners] = {}
         self._news = select.poll()
         self._news.register(control, select.POLLIN)
-        self._loop.watch(control.fileno(), self._hear_all)
-        for lifeline in lifelines:
-            self._loop.watch(lifeline, self._loop.stop)
 
     def run(self) -> None:
         """Serves until the engine is gone."""

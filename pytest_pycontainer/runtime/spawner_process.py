@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -27,8 +27,9 @@ from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
 from pytest_pycontainer.runtime.name_changes import Resolve
 from pytest_pycontainer.runtime.open_root import run_open_root
 from pytest_pycontainer.runtime.process import close_all_but
-from pytest_pycontainer.runtime.resolver import run_resolver
+from pytest_pycontainer.runtime.resolver import Resolver
 from pytest_pycontainer.runtime.rootfs import MountPoints
+from pytest_pycontainer.runtime.service import Service, run_service
 
 # Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
 _BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
@@ -105,10 +106,10 @@ class _Spawner:
                     self._open_network_namespace(answer)
                 elif isinstance(request, Resolve):
                     with step("start the resolver"):
-                        self._fork_resolver(descriptors[0])
+                        self._fork_service(lambda: Resolver, descriptors[0])
                 elif isinstance(request, StartForwarder):
                     with step("start the forwarder"):
-                        self._fork_forwarder(descriptors[0])
+                        self._fork_service(_load_forwarder, descriptors[0])
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
@@ -148,19 +149,10 @@ class _Spawner:
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 
-    def _fork_resolver(self, control: int) -> None:
+    def _fork_service(self, load: Callable[[], Callable[..., Service]], control: int) -> None:
         if os.fork() == 0:
             try:
-                run_resolver(socket.socket(fileno=control), self._owner, self._lifeline)
-            finally:
-                os._exit(1)
-
-    def _fork_forwarder(self, control: int) -> None:
-        if os.fork() == 0:
-            try:
-                from pytest_pycontainer.runtime.forwarder import run_forwarder  # most engines have none
-
-                run_forwarder(socket.socket(fileno=control), self._owner, self._lifeline)
+                run_service(load(), socket.socket(fileno=control), self._owner, self._lifeline)
             finally:
                 os._exit(1)
 
@@ -184,3 +176,9 @@ class _Spawner:
                 os.close(descriptor)
             finally:
                 namespaces.enter(self._own_network, namespaces.NETWORK)
+
+
+def _load_forwarder() -> Callable[..., Service]:
+    from pytest_pycontainer.runtime.forwarder import make_forwarder  # most engines have none
+
+    return make_forwarder
