@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Unpack
 
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.engine.log import Lines, follow_log, read_log
-from pytest_pycontainer.engine.log_selection import LogSelection, Moment, select
+from pytest_pycontainer.engine.log_selection import LogSelection, SelectionOptions, select
 from pytest_pycontainer.errors import WaitTimeoutError
 from pytest_pycontainer.runtime.logs import LogEntry
 
@@ -23,12 +24,8 @@ class ContainerOutput(ContainerHandle):
     def logs(
         self,
         *,
-        stdout: bool = True,
-        stderr: bool = True,
-        tail: int | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
         timestamps: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> str:
         """What it wrote until now, as text (UTF-8); ``tail``: the last lines only.
 
@@ -39,24 +36,17 @@ class ContainerOutput(ContainerHandle):
         Standard output and error come in the order in which they were read, which for what was written to both at the
         same moment may be another than that of writing. Raises InvalidSpecError for what is no time.
         """
-        return self.logs_bytes(
-            stdout=stdout, stderr=stderr, tail=tail, since=since, until=until, timestamps=timestamps
-        ).decode(errors="replace")
+        return self.logs_bytes(timestamps=timestamps, **selection).decode(errors="replace")
 
     def logs_bytes(
         self,
         *,
-        stdout: bool = True,
-        stderr: bool = True,
-        tail: int | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
         timestamps: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> bytes:
         """As ``logs``, as it wrote it."""
         self._require_present()
-        selection = select(stdout=stdout, stderr=stderr, tail=tail, since=since, until=until)
-        entries = read_log(self._directory, selection)
+        entries = read_log(self._directory, select(**selection))
         if not timestamps:
             return b"".join(entry.data for entry in entries)
         lines = Lines(timestamps=True)
@@ -72,12 +62,8 @@ class ContainerOutput(ContainerHandle):
         self,
         timeout: float | None = None,
         *,
-        stdout: bool = True,
-        stderr: bool = True,
-        tail: int | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
         timestamps: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> Iterator[str]:
         """The lines that it writes, with their ends, from the start and then as they come, as text.
 
@@ -87,24 +73,18 @@ class ContainerOutput(ContainerHandle):
         been dropped from the log by then is left out.
         """
         self._require_started("follow the log of")
-        selection = select(stdout=stdout, stderr=stderr, tail=tail, since=since, until=until)
-        return (line.decode(errors="replace") for line in self._follow_lines(selection, timestamps, timeout))
+        return (line.decode(errors="replace") for line in self._follow_lines(select(**selection), timestamps, timeout))
 
     def follow_bytes(
         self,
         timeout: float | None = None,
         *,
-        stdout: bool = True,
-        stderr: bool = True,
-        tail: int | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
         timestamps: bool = False,
+        **selection: Unpack[SelectionOptions],
     ) -> Iterator[bytes]:
         """As ``follow``, as it wrote it."""
         self._require_started("follow the log of")
-        selection = select(stdout=stdout, stderr=stderr, tail=tail, since=since, until=until)
-        return self._follow_lines(selection, timestamps, timeout)
+        return self._follow_lines(select(**selection), timestamps, timeout)
 
     def follow_entries(self, timeout: float | None = None) -> Iterator[list[LogEntry]]:
         """What it writes, from the start, in the pieces in which it was read, until it exits.

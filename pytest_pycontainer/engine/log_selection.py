@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.errors import InvalidSpecError
@@ -43,6 +43,16 @@ class LogSelection:
     def has(self, moment: int, stream: int) -> bool:
         """Whether it takes what was read from ``stream`` at that time."""
         return stream in self.streams and self.since <= moment and (self.until is None or moment <= self.until)
+
+
+class SelectionOptions(TypedDict, total=False):
+    """What ``select`` takes."""
+
+    stdout: bool
+    stderr: bool
+    since: Moment | None
+    until: Moment | None
+    tail: int | None
 
 
 def select(

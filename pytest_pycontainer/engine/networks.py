@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -123,7 +124,7 @@ class Network(NetworkFaults):
             raise NetworkNotFoundError(self.name, registry.names())
 
 
-class NetworkOperations:
+class NetworkOperations(ABC):
     """The part of ``Engine`` that makes and lists networks. Safe to use from several threads."""
 
     _resources: Resources
@@ -164,8 +165,9 @@ class NetworkOperations:
         """The engine's networks, the oldest first; the default one is there once a container is in it."""
         return [self._handle_on_network(network) for network in self._resources.networks.listed()]
 
+    @abstractmethod
     def _own_containers(self) -> list[Container]:
-        raise NotImplementedError
+        """Those that this engine made and has not removed."""
 
     def _handle_on_network(self, network: NamedNetwork) -> Network:
         return Network(network, self._resources, self._own_containers)
