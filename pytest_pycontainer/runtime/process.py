@@ -66,7 +66,8 @@ def numbers_of(pidfd: int) -> tuple[int, int]:
 
 def reset_signals() -> None:
     """Gives every signal its default action: ignored ones would stay ignored in the container's program."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
+    # Python ignores some, and whoever has started us (nohup, a shell's "&") others.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
