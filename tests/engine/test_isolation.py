@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pytest_pycontainer import Engine, Image, Settings
+
+# What nohup and a shell's "&" do to what they start.
+IGNORING = """
+import signal, sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings, wait
+for number in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT:
+    signal.signal(number, signal.SIG_IGN)
+command = ["sh", "-c", "grep SigIgn /proc/self/status; exec sleep 1000"]
+with Engine(Settings(root=Path(sys.argv[1]), state=Path(sys.argv[2]))) as engine:
+    with engine.run("host", command, wait=wait.log("SigIgn")) as container:
+        print(container.exec(["grep", "SigIgn", "/proc/self/status"]).stdout, end="")
+        print(container.logs(), end="")
+"""
 
 
 def output(engine: Engine, script: str, **options: object) -> str:
@@ -192,3 +208,10 @@ def test_with_the_machines_network_sys_shows_its_interfaces(engine: Engine) -> N
     names = set(output(engine, "ls /sys/class/net", network="host").split())
     assert {path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("pyc")} <= names
     assert "/sys/firmware" in output(engine, "cat /proc/self/mountinfo", network="host")
+
+
+def test_signals_that_whoever_started_us_ignores_are_not_ignored_inside(engine: Engine, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IGNORING, str(tmp_path / "store"), str(engine.settings.state)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    none = "SigIgn:\t0000000000000000\n"
+    assert finished.stdout == none * 2, finished.stderr
