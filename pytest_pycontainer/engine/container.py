@@ -222,7 +222,7 @@ class Container(
                 raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
             self._let_go()
 
-    def disconnect(self) -> None:
+    def release(self) -> None:
         """Lets go of another engine's container, which goes on without this handle."""
         self._removed = True
         self._connection.close()

@@ -16,6 +16,7 @@ from pytest_pycontainer.runtime.spec import ContainerDescription
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.attachment import Attachment, Endpoint
+    from pytest_pycontainer.engine.network_faults import NetworkFault
     from pytest_pycontainer.engine.network_modes import WantedEndpoint
     from pytest_pycontainer.engine.network_registry import NamedNetwork
 
@@ -45,6 +46,22 @@ class ContainerNetworks(ContainerHandle):
         else:
             addresses = self._described().ipv6_addresses
         return next((address for _, address in addresses), "")
+
+    def disconnect(self) -> NetworkFault:
+        """Pulls all its cables: nothing gets through between it and anybody, published ports included.
+
+        Neither side is told: connections hang. Undone by the fault's ``heal()``, by leaving it as a context manager, and
+        by removal. Raises NetworkAttachError for one without a network of its own, or of another engine, and
+        FaultUnsupportedError where the kernel can't do it.
+        """
+        from pytest_pycontainer.engine.network_faults import cut_off
+
+        with self._lock:
+            self._require_present()
+            if not self._endpoints():
+                detail = "no network that this engine has made is connected to it"
+                raise NetworkAttachError(f"disconnect {self.name}", detail)
+            return cut_off(self.name, self._endpoints())
 
     def _described(self) -> ContainerDescription:
         return self._description if self._removed else self._connection.describe(self.name)

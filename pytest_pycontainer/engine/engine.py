@@ -145,7 +145,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             known = connect(self._resources, container_id, self._forget)
             with self._lock:
                 if container_id in self._others:  # another thread was faster
-                    known.disconnect()
+                    known.release()
                 known = self._others.setdefault(container_id, known)
         return known
 
@@ -165,7 +165,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             with self._lock:
                 own, others = list(self._containers.values()), list(self._others.values())
             for other in others:
-                closing.callback(other.disconnect)
+                closing.callback(other.release)
             for container in own:
                 closing.callback(container.remove, force=True)
 

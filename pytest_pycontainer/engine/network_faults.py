@@ -13,6 +13,7 @@ from pytest_pycontainer.errors import ContainerNotFoundError, InvalidSpecError
 from pytest_pycontainer.network.faults import Bandwidth, Delay, Fault, Interface, Loss, Partition
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.engine.attachment import Endpoint
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.network_registry import NamedNetwork
     from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
@@ -49,6 +50,22 @@ class NetworkFault:
     def heal(self) -> None:
         """Ends it; other faults of the same containers go on."""
         self._undo()
+
+
+def cut_off(name: str, endpoints: Iterable[Endpoint]) -> NetworkFault:
+    """Parts the container of that name from everybody in all its networks. Raises as ``Container.disconnect``."""
+    with ExitStack() as undone:
+        for endpoint in endpoints:
+            bridge, fault = endpoint.network.bridge, Partition({endpoint.address}, None)
+            bridge.add_fault(fault, _no_interface)
+            undone.callback(bridge.remove_fault, fault, _no_interface)
+        return NetworkFault(f"disconnection of {name}", undone.pop_all().close)
+
+
+@contextmanager
+def _no_interface(_: ipaddress.IPv4Address) -> Iterator[None]:
+    """A partition is the bridge's alone."""
+    yield None
 
 
 class NetworkFaults:

@@ -47,8 +47,9 @@ def servers(engine: Engine, network: Network) -> Iterator[list[Container]]:
         ]
 
 
-def reaches(one: Container, other: Container, seconds: float = 10) -> bool:
-    result = one.exec(["python3", "-c", ASK, other.ip_address, str(seconds)])
+def reaches(one: Container, other: Container, seconds: float = 10, *, on: Network | None = None) -> bool:
+    address = other.ip_address if on is None else other.networks[on.name]
+    result = one.exec(["python3", "-c", ASK, address, str(seconds)])
     assert result.exit_code == 0 or "TimeoutError" in result.stderr, result.stderr
     return result.exit_code == 0
 
@@ -105,6 +106,34 @@ def test_who_comes_back_has_no_faults(network: Network, servers: list[Container]
         network.disconnect(other)
         network.connect(other)
         assert reaches(one, other)
+
+
+def test_a_container_is_disconnected_from_all_its_networks(
+    engine: Engine, network: Network, servers: list[Container]
+) -> None:
+    one, other, _ = servers
+    with engine.network() as second:
+        second.connect(one)
+        second.connect(other)
+        with one.disconnect() as fault:
+            assert "disconnection" in repr(fault)
+            assert is_cut_off(one, other)
+            assert is_cut_off(other, one)
+            assert not reaches(other, one, 0.5, on=second)
+            with pytest.raises(TimeoutError), socket.create_connection(one.address(80), 1):
+                pass
+        assert reaches(other, one)
+        assert reaches(other, one, on=second)
+        again = one.disconnect()
+        one.remove(force=True)
+        again.heal()
+        again.heal()
+
+
+@pytest.mark.parametrize("mode", ["none", "host"])
+def test_there_is_nothing_to_disconnect(engine: Engine, mode: str) -> None:
+    with engine.create("host", ["true"], network=mode) as c, pytest.raises(NetworkAttachError, match="no network"):
+        c.disconnect()
 
 
 def test_a_slow_line(network: Network, servers: list[Container]) -> None:
