@@ -83,6 +83,14 @@ def _split_entries(entries: Iterable[str] | None, field: str) -> Iterable[tuple[
         yield name, value
 
 
+def parse_labels(labels: Environment | None) -> dict[str, str]:
+    """Names and values; as a text, a name alone has an empty value. Raises InvalidSpecError."""
+    texts = (labels,) if isinstance(labels, str) else labels
+    if isinstance(texts, Iterable) and not isinstance(texts, Mapping):
+        texts = [f"{text}=" if isinstance(text, str) and "=" not in text else text for text in texts]
+    return parse_environment(texts, "labels")
+
+
 def parse_bytes(field: str, size: int | str | None) -> int | None:
     """Bytes, from a number or docker's text (``512m``, ``1.5g``). Raises InvalidSpecError."""
     wanted = "bytes, or a number with the unit b, k, m, g or t"
@@ -141,10 +149,10 @@ def parse_timeout(timeout: float | None) -> float | None:
     return None if seconds == LONGEST_SECONDS else seconds
 
 
-def parse_seconds(timeout: float) -> float:
+def parse_seconds(timeout: float, field: str = "timeout") -> float:
     """Seconds, LONGEST_SECONDS at most. Raises InvalidSpecError."""
     if not isinstance(timeout, int | float) or math.isnan(timeout):
-        raise InvalidSpecError("timeout", repr(timeout), "a number of seconds")
+        raise InvalidSpecError(field, repr(timeout), "a number of seconds")
     return min(timeout, LONGEST_SECONDS)
 
 

@@ -35,7 +35,7 @@ def changes_of(spec: ContainerSpec, upper: Path) -> list[Change]:
 
 def commit(
     store: Store,
-    image: Image,
+    base: ImageConfig,
     spec: ContainerSpec,
     upper: Path,
     *,
@@ -44,12 +44,12 @@ def commit(
     message: str,
     author: str,
 ) -> Image:
-    """Stores an image of what is in ``upper``, which nobody writes to, on the layers of ``image``.
+    """Stores an image of what is in ``upper``, which nobody writes to, on the layers of ``base``.
 
     Raises DockerfileError for a change that is none, InvalidReferenceError, and StoreError.
     """
     name = None if tag is None else parse_new_tag(tag)
-    config = changed(_config(image.config, spec), changes)  # before anything is stored
+    config = changed(_config(base, spec), changes)  # before anything is stored
     with store.in_use():
         with store.layer_writer(OCI_LAYER) as layer, storing("store the layer", upper):
             write_layer(upper, lambda piece: layer.write(bytes(piece)), unchanged_mount_points(upper))

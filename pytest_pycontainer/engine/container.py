@@ -20,7 +20,6 @@ from pytest_pycontainer.engine.container_output import ContainerOutput
 from pytest_pycontainer.engine.container_processes import ContainerProcesses
 from pytest_pycontainer.engine.container_sockets import ContainerSockets
 from pytest_pycontainer.engine.container_streams import ContainerStreams
-from pytest_pycontainer.engine.defaults import STOP_SECONDS
 from pytest_pycontainer.engine.files import ContainerFiles, alone_with_what_is_left, open_left_root, open_running_root
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.isolation import ContainerIsolation
@@ -149,12 +148,13 @@ class Container(
         self._require_present()
         self._signal("kill", number, ends=number in (signals.SIGKILL, self._description.stop_signal))
 
-    def stop(self, timeout: float = STOP_SECONDS) -> int:
-        """Sends the image's stop signal, and SIGKILL after ``timeout`` seconds; returns the exit code.
+    def stop(self, timeout: float | None = None) -> int:
+        """Sends its stop signal, and SIGKILL after ``timeout`` seconds; returns the exit code.
 
-        Stopping what has exited is no error, nor what was never started: that has the code 0.
+        Without ``timeout`` it is the container's ``stop_timeout``. Stopping what has exited is no error, nor what was
+        never started: that has the code 0.
         """
-        grace = arguments.parse_timeout(timeout)
+        grace = arguments.parse_timeout(self._description.stop_seconds if timeout is None else timeout)
         if self._connection.state.runs == 0 and self.status == "created":
             return 0
         self._require_started("stop")
@@ -167,7 +167,7 @@ class Container(
                 break
         return self.wait(_REMOVAL_SECONDS)
 
-    def restart(self, timeout: float = STOP_SECONDS) -> None:
+    def restart(self, timeout: float | None = None) -> None:
         """Stops it, as ``stop`` does, if it runs, and starts it. Raises what these raise."""
         with self._lock:
             self._require_present()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_pycontainer.engine.handle import ContainerHandle
@@ -52,7 +53,7 @@ class ContainerChanges(ContainerHandle):
         author: str = "",
         pause: bool = True,
     ) -> Image:
-        """Makes an image of what it has written, with the command, environment, user and directory that it has.
+        """Makes an image of what it has written, with its command, environment, user, directory and labels.
 
         ``changes`` are Dockerfile instructions for the config, as ``docker commit -c`` takes them. What is in volumes
         is no part of it. A running container is paused meanwhile, unless not to ``pause``: then half of
@@ -68,7 +69,7 @@ class ContainerChanges(ContainerHandle):
             with self._frozen() if pause else nullcontext():
                 return commit(
                     self._resources.store,
-                    self.image,
+                    replace(self.image.config, labels=self.labels),
                     self._spec,
                     self.upper,
                     tag=tag,

@@ -50,8 +50,8 @@ class ContainerNetworks(ContainerHandle):
     def disconnect(self) -> NetworkFault:
         """Pulls all its cables: nothing gets through between it and anybody, published ports included.
 
-        Neither side is told: connections hang. Undone by the fault's ``heal()``, by leaving it as a context manager, and
-        by removal. Raises NetworkAttachError for one without a network of its own, or of another engine, and
+        Neither side is told: connections hang. Undone by the fault's ``heal()``, by leaving it as a context manager,
+        and by removal. Raises NetworkAttachError for one without a network of its own, or of another engine, and
         FaultUnsupportedError where the kernel can't do it.
         """
         from pytest_pycontainer.engine.network_faults import cut_off

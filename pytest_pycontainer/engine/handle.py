@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,11 @@ class ContainerHandle:
     def command(self) -> tuple[str, ...]:
         """What PID 1 executes."""
         return self._record.command
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its own, and its image's."""
+        return self._record.labels
 
     @property
     def created_at(self) -> datetime:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pytest_pycontainer.engine import network_modes
+from pytest_pycontainer.engine import defaults, network_modes
 from pytest_pycontainer.engine.attachment import Attachment
 from pytest_pycontainer.engine.connection import Connection
 from pytest_pycontainer.engine.container import Container
@@ -73,6 +73,8 @@ class Plan:
     network: NetworkModes = network_modes.BRIDGE
     reaper: bool = False
     stop_signal: int = signal.SIGTERM
+    stop_seconds: float = defaults.STOP_SECONDS
+    labels: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount | WantedMount, ...] = ()
     is_build_step: bool = False
     privileges: Privileges = field(default_factory=Privileges.default)
@@ -106,7 +108,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         name = plan.name or f"{_plain_name(plan.image.name)}-{container_id[:_SHORT]}"
         with mounts_of(resources, plan.mounts, directory) as (mounts, volumes):
             record = ContainerRecord(
-                container_id, name, plan.image.name, plan.command, time.time(), plan.image.id, volumes
+                container_id, name, plan.image.name, plan.command, time.time(), plan.image.id, volumes, plan.labels
             )
             resources.records.add(record)
         undone.pop_all()
@@ -145,6 +147,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             log=plan.log,
             stdin_once=plan.stdin_once,
             namespaces=namespaces,
+            stop_seconds=plan.stop_seconds,
         )
         rules = () if plan.privileges.system.privileged else plan.devices.rules
         limit = partial(_limit, name, settings, prepared.reservation.cgroup, rules)

@@ -39,6 +39,9 @@ class ContainerOptions(LimitOptions, NamespaceOptions, NetworkOptions, HealthOpt
 
     ``restart`` is ``no``, ``always``, ``unless-stopped`` or ``on-failure[:N]``; it counts while the owner lives.
 
+    ``labels`` are kept with the image's, for whoever looks; ``stop`` sends ``stop_signal``, and SIGKILL after
+    ``stop_timeout`` seconds (10).
+
     With ``stdin_open`` it has a standard input that can be attached to, and keeps that open; with ``stdin_once`` until
     the first that could write has gone. With ``tty`` its streams are a terminal, of 80 columns and 24 lines until
     ``resize``; what it prints there is logged as standard output.
@@ -56,6 +59,8 @@ class ContainerOptions(LimitOptions, NamespaceOptions, NetworkOptions, HealthOpt
     hostname: str | None
     init: bool
     stop_signal: str | None
+    stop_timeout: float | None
+    labels: arguments.Environment | None
     volumes: VolumeArguments | None
     tmpfs: TmpfsArguments | None
     mounts: Iterable[str] | None

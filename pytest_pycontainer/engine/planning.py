@@ -72,10 +72,18 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
         stdin_once=arguments.parse_flag("stdin_once", options.get("stdin_once")),
         tty=arguments.parse_flag("tty", options.get("tty")),
         read_only=arguments.parse_flag("read_only", options.get("read_only")),
+        labels={**config.labels, **arguments.parse_labels(options.get("labels"))},
+        stop_seconds=_stop_seconds(options),
         stop_signal=arguments.parse_signal(
             (config.stop_signal or defaults.STOP_SIGNAL) if stop_signal is None else stop_signal
         ),
     )
+
+
+def _stop_seconds(options: ContainerOptions) -> float:
+    given = options.get("stop_timeout")
+    seconds = defaults.STOP_SECONDS if given is None else arguments.parse_seconds(given, "stop_timeout")
+    return seconds if seconds >= 0 else arguments.LONGEST_SECONDS  # docker's -1
 
 
 def _network(options: ContainerOptions) -> NetworkModes:

@@ -280,7 +280,7 @@ class ContainerDescription:
 
     ``addresses`` are the names of its networks and its own address in each, ``ipv6_addresses`` those of that kind;
     ``ports`` are those published: host address, host port, container port, protocol. Without ``health`` nobody looks
-    whether it is well.
+    whether it is well. Who stops it waits ``stop_seconds`` before SIGKILL.
     """
 
     spec: ContainerSpec
@@ -293,6 +293,7 @@ class ContainerDescription:
     log: LogLimits = LogLimits()
     stdin_once: bool = False
     namespaces: Namespaces = OWN_NAMESPACES
+    stop_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ def test_diff_on_the_host_image(engine: Engine) -> None:
 
 
 def test_an_image_is_made_of_what_was_written(engine: Engine, image: Image) -> None:
-    with ran(engine, image, env={"GIVEN": "yes"}, user="0:0", workdir="/base") as container:
+    given = {"env": {"GIVEN": "yes"}, "labels": {"c": "d"}}
+    with ran(engine, image, user="0:0", workdir="/base", **given) as container:
         made = container.commit("committed:1", message="by hand", author="me", changes=["LABEL a=b", "EXPOSE 80"])
         container.read("/base/new")  # it is still there
     config = made.config
@@ -68,7 +69,8 @@ def test_an_image_is_made_of_what_was_written(engine: Engine, image: Image) -> N
     assert (config.entrypoint, config.cmd, config.author, config.user) == (("sh", "-c"), (SCRIPT,), "me", "0:0")
     assert {"GIVEN=yes", "FROM_IMAGE=1"} <= set(config.env)
     assert not [entry for entry in config.env if entry.startswith("HOSTNAME=")]
-    assert (dict(config.labels), config.exposed_ports, config.working_directory) == ({"a": "b"}, ("80/tcp",), "/base")
+    assert dict(config.labels) == {"a": "b", "c": "d"}
+    assert (config.exposed_ports, config.working_directory) == (("80/tcp",), "/base")
     assert (config.history[-1].comment, len(config.diff_ids)) == ("by hand", len(image.config.diff_ids) + 1)
     script = "cat new again/both; ls -d gone again/old /data /made; stat -c %a kept/file; readlink link"
     with engine.run(made, [f"exec 2>&1; {script}"]) as container:

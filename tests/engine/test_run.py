@@ -79,6 +79,26 @@ def test_stop_is_gentle_first_and_then_not(engine: Engine) -> None:
         assert deaf.stop(timeout=0.1) == 137
 
 
+def test_how_long_stop_waits_is_the_containers_own(engine: Engine) -> None:
+    deaf = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1000; done"]
+    with engine.run("host", deaf, stop_timeout=0.01, wait=wait.log("up")) as c:
+        assert engine.find(c.id).stop() == 137
+        c.start()
+        c.restart()
+        assert c.status == "running"
+
+
+def test_labels_are_the_images_and_its_own(engine: Engine, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nLABEL tier=test from=image\n")
+    image = engine.build(context, labels={"by": "build"})
+    with engine.create(image, ["/none"], labels=["from=option", "bare"]) as c:
+        assert c.labels == {"tier": "test", "by": "build", "from": "option", "bare": ""}
+    with engine.create("host", ["true"], labels={"number": 5}) as c:
+        assert c.labels == {"number": "5"}
+        with Engine(engine.settings) as another:
+            assert another.find(c.id).labels == c.labels
+
+
 def test_waiting_has_a_limit(engine: Engine) -> None:
     with engine.run("host", ["sleep", "1000"]) as c:
         with pytest.raises(WaitTimeoutError, match=r"longer than 0\.05 s"):
@@ -246,6 +266,11 @@ def test_what_the_engine_has_it_lists(engine: Engine) -> None:
         {"env": {"A": "\ud800"}},
         {"entrypoint": ["\ud800"]},
         {"log_opt": 5},
+        {"labels": 5},
+        {"labels": {"": "x"}},
+        {"labels": [5]},
+        {"stop_timeout": "10"},
+        {"stop_timeout": float("nan")},
         {"user": True},
         {"workdir": "relative"},
         {"init": "yes"},
