@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_diff_on_the_host_image(engine: Engine) -> None:
 
 
 def test_an_image_is_made_of_what_was_written(engine: Engine, image: Image) -> None:
-    given = {"env": {"GIVEN": "yes"}, "labels": {"c": "d"}}
+    given: dict[str, Any] = {"env": {"GIVEN": "yes"}, "labels": {"c": "d"}}
     with ran(engine, image, user="0:0", workdir="/base", **given) as container:
         made = container.commit("committed:1", message="by hand", author="me", changes=["LABEL a=b", "EXPOSE 80"])
         container.read("/base/new")  # it is still there
