@@ -7,6 +7,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
 
     PycontainerError
     ├── EngineUnavailableError            this machine can't run containers: what is missing, and how to get it
+    ├── OpenFilesLimitError               this process has as many files open as it may
     ├── SpawnerError                      the process that starts containers is gone or answered nonsense
     ├── StoreError                        the store on disk can't be used
     ├── InvalidSpecError                  an argument that no container could be made of
@@ -121,6 +122,22 @@ class EngineUnavailableError(PycontainerError):
     def __str__(self) -> str:
         lines = "\n".join(f"  - {what}: {remedy}" for what, remedy in self.missing)
         return f"this machine can't run containers; it lacks:\n{lines}"
+
+
+class OpenFilesLimitError(PycontainerError):
+    """As many files are open in this process as may be: ``limit``. It can raise that up to ``highest``."""
+
+    def __init__(self, doing: str, limit: int, highest: int) -> None:
+        super().__init__(doing, limit, highest)
+        self.doing = doing
+        self.limit = limit
+        self.highest = highest
+
+    def __str__(self) -> str:
+        return (
+            f"cannot {self.doing}: this process may have {self.limit} files open, and has about as many; "
+            f"remove containers, or raise the limit, up to {self.highest}, with ulimit -n or resource.setrlimit"
+        )
 
 
 class SpawnerError(PycontainerError):

@@ -18,6 +18,7 @@ from pytest_pycontainer.engine.launch import launch
 from pytest_pycontainer.engine.networks import NetworkOperations
 from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
+from pytest_pycontainer.engine.requirements import require_open_files
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.volumes import VolumeOperations
 from pytest_pycontainer.errors import ContainerNotFoundError, ImageNotFoundError, InvalidSpecError
@@ -70,10 +71,12 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
 
         An image that is not here is pulled; it may also be a path, of an archive or of a directory with a root file
         system. Raises InvalidSpecError for an argument that makes no sense, what ``pull`` and ``image`` raise,
-        NameInUseError, UnsupportedLimitError, EngineUnavailableError, and ContainerStartError (the step that failed).
+        NameInUseError, UnsupportedLimitError, EngineUnavailableError, OpenFilesLimitError, and ContainerStartError (the
+        step that failed).
         """
         self._resources.require_open()
         self._resources.require_machine()
+        require_open_files("make a container")
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             arguments.check_names(options, ContainerOptions)
             image = self._image_to_run(image, options.get("pull", "missing"))

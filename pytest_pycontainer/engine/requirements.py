@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.errors import OpenFilesLimitError
 from pytest_pycontainer.kernel import nftables
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 
@@ -51,6 +53,25 @@ _NAMESPACES = {
 # NFT_MSG_GETGEN of the subsystem NFNL_SUBSYS_NFTABLES (linux/netfilter/nf_tables.h, kernel 3.18).
 _GET_GENERATION = 10 << 8 | 16
 _PROBE_SECONDS = 2.0
+
+# A start has some ten open for a moment, the preparation of the next container included; 4 stay.
+_OPEN_FILES = 16
+
+
+def require_open_files(doing: str) -> None:
+    """Raises OpenFilesLimitError if this process may not open as many files as the making of a container takes.
+
+    That is asked for before: with none left, what was begun could not be undone either.
+    """
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        lowest_free = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise OpenFilesLimitError(doing, limit, highest) from error
+    os.close(lowest_free)
+    # Counting takes a while if they are many, so that is left for when most of them are in use.
+    if lowest_free > limit - 2 * _OPEN_FILES and len(os.listdir("/proc/self/fd")) > limit - _OPEN_FILES:
+        raise OpenFilesLimitError(doing, limit, highest)
 
 
 def missing_requirements(proc: Path = Path("/proc"), platform: str = sys.platform) -> tuple[Missing, ...]:
