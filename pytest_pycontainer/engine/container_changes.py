@@ -33,6 +33,14 @@ class ContainerChanges(ContainerHandle):
             self._require_present()
             export_root(self.image, self.upper, file)
 
+    @property
+    def written_bytes(self) -> int:
+        """The bytes on disk that what it wrote takes, volumes apart. Raises StoreError."""
+        from pytest_pycontainer.store.sizes import size_on_disk
+
+        self._require_present()
+        return size_on_disk(self.upper)
+
     def diff(self) -> list[Change]:
         """What it has added (``A``), changed (``C``) or deleted (``D``), sorted by path, as ``docker diff`` tells.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Unpack
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Final, Literal, Unpack
 
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.engine.log import Lines, follow_log, read_log
 from pytest_pycontainer.engine.log_selection import LogSelection, SelectionOptions, select
 from pytest_pycontainer.errors import WaitTimeoutError
-from pytest_pycontainer.runtime.logs import LogEntry
+from pytest_pycontainer.runtime.logs import STDERR, STDOUT, LogEntry
 
+_STREAM_NAMES: Final[Mapping[int, Literal["stdout", "stderr"]]] = {STDOUT: "stdout", STDERR: "stderr"}
 _TAIL_LINES = 30
 _TAIL_BYTES = 64 << 10
 
@@ -93,6 +95,28 @@ class ContainerOutput(ContainerHandle):
         """
         self._require_started("follow the log of")
         return follow_log(self._directory, self._connection, LogSelection(), timeout)
+
+    def log_pieces(
+        self, *, follow: bool = False, timestamps: bool = False, **selection: Unpack[SelectionOptions]
+    ) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
+        """What it wrote, each piece with the stream that it wrote to; with ``follow`` also what it writes from now on.
+
+        With ``timestamps`` a piece is a line with its time before it. Otherwise as ``logs`` and ``follow``.
+        """
+        self._require_present()
+        wanted = select(**selection)
+        if follow and self._state.runs > 0:
+            groups = follow_log(self._directory, self._connection, wanted, None)
+        else:
+            groups = ([entry] for entry in read_log(self._directory, wanted))
+        lines = {stream: Lines(timestamps=True) for stream in _STREAM_NAMES}
+        for entry in chain.from_iterable(groups):
+            pieces = lines[entry.stream].of([entry]) if timestamps else (entry.data,)
+            for piece in pieces:
+                yield _STREAM_NAMES[entry.stream], piece
+        for stream, name in _STREAM_NAMES.items():
+            for piece in lines[stream].rest():
+                yield name, piece
 
     def _follow_lines(self, selection: LogSelection, timestamps: bool, timeout: float | None) -> Iterator[bytes]:
         lines = Lines(timestamps=timestamps)

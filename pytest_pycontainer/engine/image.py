@@ -56,6 +56,18 @@ class Image:
         return 0 if self._store is None else LayerSizes(self._store).of_image(self.config)
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Bytes that each of its layers takes on disk, the lowest first; counted, and raises, as ``size``."""
+        from pytest_pycontainer.store.sizes import LayerSizes
+
+        return () if self._store is None else tuple(map(LayerSizes(self._store).of, self.config.diff_ids))
+
+    @property
+    def canonical_name(self) -> str:
+        """Its name with registry and tag or digest (``docker.io/library/redis:7``), or its id."""
+        return self.id if self.name == self.id else str(Reference.parse(self.name))
+
+    @property
     def layers(self) -> tuple[Path, ...]:
         """The directories of its layers on this machine, topmost first, as overlayfs takes them; only to be read.
 

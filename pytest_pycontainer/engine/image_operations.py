@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
@@ -109,10 +110,10 @@ class ImageOperations(StoredImages):
         """Forgets them; False if there were none."""
         return self._resources.registries.logout(registry)
 
-    def save(self, images: Image | str | Sequence[Image | str], file: str | os.PathLike[str]) -> None:
-        """Writes an image, or several, to an archive that docker, skopeo and ``load`` read.
+    def save(self, images: Image | str | Sequence[Image | str], file: str | os.PathLike[str] | BinaryIO) -> None:
+        """Writes an image, or several, to an archive that docker, skopeo and ``load`` read: a path, or a stream.
 
-        If that fails, the file stays as it was. Raises ImageNotFoundError, ImageNotPortableError for an image on the
+        If that fails, a file stays as it was. Raises ImageNotFoundError, ImageNotPortableError for an image on the
         host image, StoreError, and InvalidSpecError for no image at all.
         """
         from pytest_pycontainer.engine.exporting import written_file
@@ -122,21 +123,22 @@ class ImageOperations(StoredImages):
         if not wanted:
             raise InvalidSpecError("images", str(images), "one at least")
         names = [image if isinstance(image, str) else image.id for image in wanted]
-        with written_file(Path(file)) as archive:
+        with written_file(Path(file)) if isinstance(file, str | os.PathLike) else nullcontext(file) as archive:
             save(self._resources.store, names, archive)
 
-    def load(self, file: str | os.PathLike[str]) -> list[Image]:
+    def load(self, file: str | os.PathLike[str] | BinaryIO) -> list[Image]:
         """Stores the images of an archive, docker's or an OCI layout, also compressed, or of an OCI layout's directory.
 
-        Raises InvalidArchiveError, other ImageErrors, and StoreError.
+        ``file`` is a path, or a stream of an archive. Raises InvalidArchiveError, other ImageErrors, and StoreError.
         """
         from pytest_pycontainer.image.reference import Reference
-        from pytest_pycontainer.store.load import load_path
+        from pytest_pycontainer.store.load import load, load_path
 
         store = self._resources.store
+        loaded = load_path(store, Path(file)) if isinstance(file, str | os.PathLike) else load(store, file)
         return [
             Image(one.id, Reference.parse(one.names[0]).familiar if one.names else one.id, store.config(one.id), store)
-            for one in load_path(store, Path(file))
+            for one in loaded
         ]
 
     def import_image(

@@ -1,0 +1,1 @@
+"""The ``pycontainer`` command: docker's verbs and flags, one module per noun."""

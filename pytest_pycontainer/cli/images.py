@@ -1,0 +1,268 @@
+"""Images that are here: ``images``, ``history``, ``tag``, ``rmi``, ``image inspect``, ``image prune``."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pytest_pycontainer.cli.command import Command
+from pytest_pycontainer.cli.flags import Flag, Given, UsageError
+from pytest_pycontainer.cli.format import FORMAT, lines_of, print_inspected
+from pytest_pycontainer.cli.units import duration, size
+from pytest_pycontainer.errors import PycontainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_pycontainer.cli.session import Session
+    from pytest_pycontainer.engine.image import Image
+    from pytest_pycontainer.image.config import History
+
+_SHORT = 12
+_NONE = "<none>"
+_SHORTENED = 45
+
+_IMAGE_HEADINGS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+}
+_HISTORY_HEADINGS = {
+    "ID": "IMAGE",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "CreatedBy": "CREATED BY",
+    "Size": "SIZE",
+    "Comment": "COMMENT",
+}
+
+
+def _list(session: Session, given: Given) -> int:
+    wanted = given.arguments[0] if given.arguments else None
+    images = [
+        image
+        for image in session.engine.images(all=given.switch("all"))
+        if (wanted is None or _is_named(image, wanted)) and _passes(image, given.texts("filter"))
+    ]
+    if given.switch("quiet"):
+        for image_id in dict.fromkeys(image.id if given.switch("no-trunc") else image.short_id for image in images):
+            session.print(image_id)
+        return 0
+    rows = [_image_row(image, whole=given.switch("no-trunc")) for image in images]
+    digests = ("Digest",) if given.switch("digests") else ()
+    columns = ("Repository", "Tag", *digests, "ID", "CreatedSince", "Size")
+    for line in lines_of(rows, given.text("format"), columns, _IMAGE_HEADINGS):
+        session.print(line)
+    return 0
+
+
+def _is_named(image: Image, wanted: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    repository, tag = _name(image)
+    return fnmatchcase(repository if ":" not in wanted.rpartition("/")[2] else f"{repository}:{tag}", wanted)
+
+
+def _passes(image: Image, filters: list[str]) -> bool:
+    for text in filters:
+        name, _, value = text.partition("=")
+        if name == "dangling":
+            passes = bool(image.tags) != (value in ("true", "1"))
+        elif name == "label":
+            label, equals, wanted = value.partition("=")
+            passes = label in image.config.labels and (not equals or image.config.labels[label] == wanted)
+        elif name == "reference":
+            passes = _is_named(image, value)
+        else:
+            raise UsageError(f"invalid filter '{name}': known are dangling, label, reference", 1)
+        if not passes:
+            return False
+    return True
+
+
+def _name(image: Image) -> tuple[str, str]:
+    """The image's repository and tag as it was listed."""
+    if image.name == image.id:
+        return _NONE, _NONE
+    if "@" in image.name:
+        return image.name.partition("@")[0], _NONE
+    repository, _, tag = image.name.rpartition(":")
+    return repository, tag
+
+
+def _image_row(image: Image, *, whole: bool) -> dict[str, str]:
+    repository, tag = _name(image)
+    digest = next((name.partition("@")[2] for name in image.digests if name.startswith(f"{repository}@")), _NONE)
+    return {
+        "ID": image.id if whole else image.short_id,
+        "Repository": repository,
+        "Tag": tag,
+        "Digest": digest,
+        "CreatedSince": _since(image.config.created),
+        "CreatedAt": _at(image.config.created),
+        "Size": size(image.size),
+    }
+
+
+def _moment(created: str | None) -> datetime | None:
+    try:
+        return None if created is None else datetime.fromisoformat(created)
+    except ValueError:
+        return None
+
+
+def _since(created: str | None) -> str:
+    moment = _moment(created)
+    return "N/A" if moment is None else f"{duration(time.time() - moment.timestamp())} ago"
+
+
+def _at(created: str | None) -> str:
+    moment = _moment(created)
+    return "N/A" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S %z %Z}"
+
+
+def _history(session: Session, given: Given) -> int:
+    image = session.engine.image(given.arguments[0])
+    whole = given.switch("no-trunc")
+    rows = list(_history_rows(image, whole=whole, plain=not given.switch("human", default=True)))
+    if given.switch("quiet"):
+        for row in rows:
+            session.print(row["ID"])
+        return 0
+    columns = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
+    for line in lines_of(rows, given.text("format"), columns, _HISTORY_HEADINGS):
+        session.print(line)
+    return 0
+
+
+def _history_rows(image: Image, *, whole: bool, plain: bool) -> Iterator[dict[str, str]]:
+    sizes = iter(reversed(image.layer_sizes))
+    for number, step in enumerate(reversed(image.config.history)):
+        taken = 0 if step.empty_layer else next(sizes, 0)
+        yield {
+            "ID": (image.id if whole else image.short_id) if number == 0 else "<missing>",
+            "CreatedSince": _at(step.created) if plain else _since(step.created),
+            "CreatedAt": _at(step.created),
+            "CreatedBy": _created_by(step, whole=whole),
+            "Size": str(taken) if plain else size(taken),
+            "Comment": step.comment or "",
+        }
+
+
+def _created_by(step: History, *, whole: bool) -> str:
+    text = (step.created_by or "").replace("\t", " ")
+    return text if whole or len(text) <= _SHORTENED else f"{text[: _SHORTENED - 1]}…"
+
+
+def _tag(session: Session, given: Given) -> int:
+    session.engine.tag(*given.arguments)
+    return 0
+
+
+def _remove(session: Session, given: Given) -> int:
+    code = 0
+    for reference in given.arguments:
+        try:
+            removed = session.engine.remove(reference, force=given.switch("force"))
+        except PycontainerError as error:
+            session.print_error(error)
+            code = 1
+            continue
+        for name in removed.untagged:
+            session.print(f"Untagged: {name}")
+        for image_id in removed.deleted:
+            session.print(f"Deleted: {image_id}")
+    return code
+
+
+def _inspect(session: Session, given: Given) -> int:
+    found, code = [], 0
+    for reference in given.arguments:
+        try:
+            found.append(describe(session.engine.image(reference)))
+        except PycontainerError as error:
+            session.print_error(error)
+            code = 1
+    for line in print_inspected(found, given.text("format")):
+        session.print(line)
+    return code
+
+
+def describe(image: Image) -> dict[str, Any]:
+    """All that is known of an image, with the names that docker gives the fields."""
+    config = image.config
+    return {
+        "Id": image.id,
+        "RepoTags": list(image.tags),
+        "RepoDigests": list(image.digests),
+        "Comment": config.history[-1].comment or "" if config.history else "",
+        "Created": config.created or "",
+        "Author": config.author or "",
+        "Config": json.loads(config.to_json()).get("config", {}),
+        "Architecture": config.architecture,
+        "Os": config.os,
+        "Size": image.size,
+        "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
+    }
+
+
+def _prune(session: Session, given: Given) -> int:
+    every = given.switch("all")
+    which = "all images without at least one container associated to them" if every else "all dangling images"
+    if not given.switch("force") and not session.confirm(f"This will remove {which}."):
+        return 0
+    pruned = session.engine.prune(all=every)
+    if pruned.untagged or pruned.deleted:
+        session.print("Deleted Images:")
+        for name in pruned.untagged:
+            session.print(f"untagged: {name}")
+        for image_id in pruned.deleted:
+            session.print(f"deleted: {image_id}")
+        session.print("")
+    session.print(f"Total reclaimed space: {size(pruned.reclaimed_bytes)}")
+    return 0
+
+
+_FORCE = Flag("force", "Do not ask", "f")
+_NO_TRUNC = Flag("no-trunc", "Don't shorten what is long")
+_QUIET = Flag("quiet", "Print IDs alone", "q")
+_FILTER = Flag("filter", "Show those alone: dangling=true, label=KEY[=VALUE], reference=PATTERN", "f", "filter", True)
+
+COMMANDS = {
+    "images": Command(
+        "[OPTIONS] [REPOSITORY[:TAG]]",
+        _list,
+        (
+            Flag("all", "Show the steps of builds too", "a"),
+            Flag("digests", "Show digests"),
+            _FILTER,
+            FORMAT,
+            _NO_TRUNC,
+            _QUIET,
+        ),
+        most=1,
+    ),
+    "history": Command(
+        "[OPTIONS] IMAGE",
+        _history,
+        (FORMAT, Flag("human", "Print sizes and times for people to read", "H", default="true"), _NO_TRUNC, _QUIET),
+        least=1,
+        most=1,
+    ),
+    "tag": Command("SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", _tag, least=2, most=2),
+    "rmi": Command(
+        "[OPTIONS] IMAGE [IMAGE...]",
+        _remove,
+        (Flag("force", "Remove names of images that containers use, and several at once", "f"),),
+        least=1,
+        most=None,
+    ),
+    "inspect": Command("[OPTIONS] IMAGE [IMAGE...]", _inspect, (FORMAT._replace(short="f"),), least=1, most=None),
+    "prune": Command("[OPTIONS]", _prune, (Flag("all", "Remove all that no container uses", "a"), _FORCE)),
+}

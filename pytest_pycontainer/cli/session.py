@@ -1,0 +1,77 @@
+"""What a command works with: an engine when it needs one, and where it prints."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from types import TracebackType
+
+    from pytest_pycontainer.engine.engine import Engine
+    from pytest_pycontainer.settings import Settings
+
+
+class Session:
+    """One call of the command. A context manager: leaving it closes the engine, if one was opened.
+
+    ``options`` are the settings that stood before the command's name. What takes long is shown on standard output if
+    ``shows_progress`` was set before the engine was asked for.
+    """
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self._options = options
+        self.shows_progress = False
+        self._closing: ExitStack | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._closing is not None:
+            self._closing.close()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Where things are. Raises InvalidSpecError."""
+        from pytest_pycontainer.settings import Settings
+
+        return Settings.read(options=self._options)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine, opened when it is first asked for."""
+        from contextlib import ExitStack
+
+        from pytest_pycontainer.engine.engine import Engine
+
+        display = None
+        if self.shows_progress:
+            from pytest_pycontainer.reporting.display import open_display
+
+            display = open_display(sys.stdout)
+        self._closing = ExitStack()
+        return self._closing.enter_context(Engine(self.settings, display=display))
+
+    def print(self, text: str) -> None:
+        """Prints a line to standard output."""
+        sys.stdout.write(f"{text}\n")
+
+    def complain(self, text: str) -> None:
+        """Prints a line to standard error, after what was printed before it."""
+        sys.stdout.flush()
+        sys.stderr.write(f"{text}\n")
+
+    def print_error(self, error: Exception) -> None:
+        """Prints what failed in one line, and what is known beyond it below."""
+        self.complain("\n".join((f"Error: {error}", *getattr(error, "__notes__", ()))))
+
+    def confirm(self, warning: str) -> bool:
+        """Whether the person wants what ``warning`` says; no without an answer."""
+        sys.stdout.write(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
+        sys.stdout.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,38 @@
+"""Sizes and times as docker prints them."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_THOUSAND = 1000.0
+
+# A unit, its hours, and how many hours there are before the next one is used.
+_LONG_TIMES = (
+    ("hours", 1, 2 * 24),
+    ("days", 24, 14 * 24),
+    ("weeks", 7 * 24, 60 * 24),
+    ("months", 30 * 24, 2 * 365 * 24),
+    ("years", 365 * 24, None),
+)
+
+
+def size(count: int, digits: int = 3) -> str:
+    """Bytes in powers of 1000 (``1.23MB``), with so many digits that count."""
+    value, unit = float(count), 0
+    while value >= _THOUSAND and unit < len(_UNITS) - 1:
+        value /= _THOUSAND
+        unit += 1
+    return f"{float(f'{value:.{digits}g}'):g}{_UNITS[unit]}"  # 999.9 is rounded to one with an exponent
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words, as docker says it: ``About a minute``."""
+    whole = int(seconds)
+    if whole < 60:
+        return "Less than a second" if whole < 1 else f"{whole} second{'s' if whole > 1 else ''}"
+    if whole < 60 * 60:
+        return "About a minute" if whole < 2 * 60 else f"{whole // 60} minutes"
+    hours = round(seconds / 3600)
+    if hours == 1:
+        return "About an hour"
+    name, length = next((name, length) for name, length, end in _LONG_TIMES if end is None or hours < end)
+    return f"{hours // length} {name}"
