@@ -50,6 +50,15 @@ COMMANDS: Mapping[str, Entry] = {
         ("stop", "states", "Stop running containers"),
         ("unpause", "states", "Let paused containers go on"),
         ("wait", "states", "Wait until containers have exited, then print their exit codes"),
+        ("attach", "attaching", "Attach to a running container's input and output"),
+        ("commit", "files", "Make an image of what a container has written"),
+        ("cp", "files", "Copy files between a container and this machine"),
+        ("diff", "files", "Show what has changed in a container's file system"),
+        ("export", "files", "Write a container's file system to a tar archive"),
+        ("inspect", "inspecting", "Show all that is known of containers or images"),
+        ("port", "inspecting", "Show the ports of a container"),
+        ("stats", "usage", "Show what containers use"),
+        ("top", "inspecting", "Show the processes of a container"),
         ("doctor", "system", "Say what this machine lacks for running containers"),
         ("history", "images", "Show the history of an image"),
         ("images", "images", "List images"),
@@ -83,6 +92,37 @@ GROUPS: Mapping[str, Group] = {
             "rm": COMMANDS["rmi"],
             "save": COMMANDS["save"],
             "tag": COMMANDS["tag"],
+        },
+    ),
+    "container": Group(
+        "Manage containers",
+        {
+            verb: COMMANDS[name]
+            for verb, name in (
+                *(
+                    (name, name)
+                    for name in ("attach", "commit", "cp", "diff", "exec", "export", "inspect", "kill", "logs")
+                ),
+                ("ls", "ps"),
+                *(
+                    (name, name)
+                    for name in ("pause", "port", "rename", "restart", "rm", "start", "stats", "stop", "top")
+                ),
+                *((name, name) for name in ("unpause", "wait")),
+            )
+        },
+    ),
+    "volume": Group(
+        "Manage volumes",
+        {
+            verb: Entry(summary, "volumes", verb)
+            for verb, summary in (
+                ("create", "Create a volume"),
+                ("inspect", "Show all that is known of volumes"),
+                ("ls", "List volumes"),
+                ("prune", "Remove volumes that no container uses"),
+                ("rm", "Remove volumes"),
+            )
         },
     ),
     "system": Group(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError
@@ -185,31 +184,13 @@ def _inspect(session: Session, given: Given) -> int:
     found, code = [], 0
     for reference in given.arguments:
         try:
-            found.append(describe(session.engine.image(reference)))
+            found.append(session.engine.image(reference).inspect())
         except PycontainerError as error:
             session.print_error(error)
             code = 1
     for line in print_inspected(found, given.text("format")):
         session.print(line)
     return code
-
-
-def describe(image: Image) -> dict[str, Any]:
-    """All that is known of an image, with the names that docker gives the fields."""
-    config = image.config
-    return {
-        "Id": image.id,
-        "RepoTags": list(image.tags),
-        "RepoDigests": list(image.digests),
-        "Comment": config.history[-1].comment or "" if config.history else "",
-        "Created": config.created or "",
-        "Author": config.author or "",
-        "Config": json.loads(config.to_json()).get("config", {}),
-        "Architecture": config.architecture,
-        "Os": config.os,
-        "Size": image.size,
-        "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
-    }
 
 
 def _prune(session: Session, given: Given) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-_THOUSAND = 1000.0
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 # A unit, its hours, and how many hours there are before the next one is used.
 _LONG_TIMES = (
@@ -15,13 +15,22 @@ _LONG_TIMES = (
 )
 
 
-def size(count: int, digits: int = 3) -> str:
-    """Bytes in powers of 1000 (``1.23MB``), with so many digits that count."""
+def size(count: int) -> str:
+    """Bytes in powers of 1000, with three digits that count: ``1.23MB``."""
+    return _scaled(count, 1000, 3, _UNITS)
+
+
+def binary_size(count: int) -> str:
+    """Bytes in powers of 1024, with four digits that count: ``1.234MiB``."""
+    return _scaled(count, 1024, 4, _BINARY_UNITS)
+
+
+def _scaled(count: int, base: int, digits: int, units: tuple[str, ...]) -> str:
     value, unit = float(count), 0
-    while value >= _THOUSAND and unit < len(_UNITS) - 1:
-        value /= _THOUSAND
+    while value >= base and unit < len(units) - 1:
+        value /= base
         unit += 1
-    return f"{float(f'{value:.{digits}g}'):g}{_UNITS[unit]}"  # 999.9 is rounded to one with an exponent
+    return f"{float(f'{value:.{digits}g}'):g}{units[unit]}"  # 999.9 is rounded to one with an exponent
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.attachment import Attachment
@@ -188,6 +188,13 @@ class Container(
             if (status := self.status) != "paused":
                 raise ContainerNotPausedError(self.name, status)
             self._thaw()
+
+    def inspect(self) -> dict[str, Any]:
+        """All that is known of it, in the fields that ``docker inspect`` has for that. Raises StoreError."""
+        from pytest_pycontainer.engine.inspection import inspect_container
+
+        self._require_present()
+        return inspect_container(self, self._described())
 
     def rename(self, name: str) -> None:
         """Gives it another name. Raises InvalidSpecError, and NameInUseError if another container has it."""

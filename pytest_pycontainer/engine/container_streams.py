@@ -10,6 +10,16 @@ from pytest_pycontainer.engine.log_selection import select
 class ContainerStreams(ContainerHandle):
     """The part of ``Container`` that attaches to it."""
 
+    @property
+    def has_stdin(self) -> bool:
+        """Whether it has a standard input that can be written to."""
+        return self._spec.stdin_open
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether its streams are a terminal."""
+        return self._spec.terminal is not None
+
     def attach(
         self, *, stdin: bool = True, stdout: bool = True, stderr: bool = True, logs: bool = False
     ) -> AttachedSession:

@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_pycontainer.image.reference import Reference
 
@@ -74,6 +74,12 @@ class Image:
         Raises StoreError if one is gone.
         """
         return () if self._store is None else self._store.layer_directories(self.config)
+
+    def inspect(self) -> dict[str, Any]:
+        """All that is known of it, in the fields that ``docker inspect`` has for that. Raises StoreError."""
+        from pytest_pycontainer.engine.inspection import inspect_image
+
+        return inspect_image(self)
 
     def export(self, file: str | os.PathLike[str] | BinaryIO) -> None:
         """Writes its root file system as one plain tar archive, which ``Engine.import_image`` and tar read.

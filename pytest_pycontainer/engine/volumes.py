@@ -50,6 +50,13 @@ class Volume:
         """The directory on this machine that containers see; it may be read and written at any time."""
         return self._stored.content
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes on disk. Raises StoreError."""
+        from pytest_pycontainer.store.sizes import size_on_disk
+
+        return size_on_disk(self._stored.directory)
+
     def remove(self) -> None:
         """Removes it with all in it. Removing it again is no error.
 
