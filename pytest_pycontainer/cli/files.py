@@ -68,7 +68,7 @@ def _commit(session: Session, given: Given) -> int:
 
 
 COMMANDS = {
-    "cp": Command("CONTAINER:SRC_PATH DEST_PATH|-, or SRC_PATH|- CONTAINER:DEST_PATH", _copy, least=2, most=2),
+    "cp": Command("CONTAINER:SRC DEST|-, or SRC|- CONTAINER:DEST", _copy, least=2, most=2),
     "diff": Command("CONTAINER", _diff, least=1, most=1),
     "export": Command(
         "[OPTIONS] CONTAINER",

@@ -26,10 +26,13 @@ def main(words: list[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read has gone. Python would complain once more when it flushes at its end.
+    except OSError as error:
+        # Python would complain once more when it flushes at its end what nobody reads, or no disk has room for.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NO_READER
+        if isinstance(error, BrokenPipeError):
+            return _NO_READER
+        sys.stderr.write(f"Error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}\n")
+        return 1
     return code
 
 

@@ -143,6 +143,8 @@ def _render_branch(branch: _Branch, value: Any, whole: Any, variables: Mapping[s
     if branch.kind != "range":
         return _render(branch.body, given if branch.kind == "with" else value, whole, variables)
     declared = [name.strip() for name in names.split(",")] if assigns else []
+    if not isinstance(given, Mapping | list | tuple):
+        raise UsageError(f"template: range can't iterate over {_shown(given)}", 64)
     # As in Go, one variable is the element, of two the first is its key.
     pairs = sorted(given.items()) if isinstance(given, Mapping) else list(enumerate(given))
     return "".join(
@@ -178,7 +180,7 @@ def _pipeline(tokens: _Tokens, value: Any, whole: Any, variables: Mapping[str, A
                 operands.append(inner)
                 tokens = tokens[1:]
             elif text is not None:
-                operands.append(json.loads(text) if text[0] == '"' else text[1:-1])
+                operands.append(_text(text))
             elif word is not None and function is None and not operands and word in _FUNCTIONS:
                 function = word
             elif word is not None:
@@ -211,6 +213,16 @@ def _operand(word: str, value: Any, whole: Any, variables: Mapping[str, Any]) ->
     if re.fullmatch(r"-?\d+", word):
         return int(word)
     raise UsageError(f'template: function "{word}" not defined; known are {", ".join(_FUNCTIONS)}', 64)
+
+
+def _text(literal: str) -> str:
+    if literal[0] == "`":
+        return literal[1:-1]
+    try:
+        text: str = json.loads(literal)
+    except ValueError:
+        raise UsageError(f"template: bad text {literal}", 64) from None
+    return text
 
 
 def _field(value: Any, path: str) -> Any:
