@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from pytest_pycontainer.cli.session import Session
     from pytest_pycontainer.engine.image import Image
-    from pytest_pycontainer.image.config import History
 
 _SHORT = 12
 _NONE = "<none>"
@@ -148,14 +147,14 @@ def _history_rows(image: Image, *, whole: bool, plain: bool) -> Iterator[dict[st
             "ID": (image.id if whole else image.short_id) if number == 0 else "<missing>",
             "CreatedSince": _at(step.created) if plain else _since(step.created),
             "CreatedAt": _at(step.created),
-            "CreatedBy": _created_by(step, whole=whole),
+            "CreatedBy": _created_by(step.created_by or "", whole=whole),
             "Size": str(taken) if plain else size(taken),
             "Comment": step.comment or "",
         }
 
 
-def _created_by(step: History, *, whole: bool) -> str:
-    text = (step.created_by or "").replace("\t", " ")
+def _created_by(text: str, *, whole: bool) -> str:
+    text = text.replace("\t", " ")
     return text if whole or len(text) <= _SHORTENED else f"{text[: _SHORTENED - 1]}…"
 
 
