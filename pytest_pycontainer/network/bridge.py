@@ -136,12 +136,12 @@ class Network:
         with ExitStack() as resources:
             resources.callback(os.close, switch.descriptor)
             resources.callback(switch.route_socket.close)
-            wanted = parse_pool(pool) if subnet is None else subnet
             with _refusals():
                 if router is None:
                     upstream = Upstream.this_machine(state, resources, internal=internal, ipv6=ipv6)
                 else:
                     upstream = Upstream.through(router, resources, internal=internal, ipv6=ipv6)
+                wanted = parse_pool(pool) if subnet is None else subnet
                 switch_socket = NetlinkSocket(switch.route_socket)
                 switch_socket.request(_create_bridge(upstream.mtu))
                 taken = upstream.taken

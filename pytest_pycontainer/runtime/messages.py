@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, StartForwarder
 from pytest_pycontainer.runtime.logs import LogPosition
 from pytest_pycontainer.runtime.name_changes import ChangeNames, Resolve
+from pytest_pycontainer.runtime.network_messages import NetworkRequest
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
     ContainerDescription,
@@ -88,13 +89,6 @@ class OpenRoot:
 
     rootfs: Rootfs
     mounts: tuple[Mount, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenNetworkNamespace:
-    """Engine → spawner, with a socket for the answer: ``Done`` with the namespace and three sockets inside it, a route
-    socket, and two for a name server, by UDP and TCP, not bound yet.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +271,7 @@ Message = (
     | Copy
     | Digest
     | Digested
-    | OpenNetworkNamespace
+    | NetworkRequest
     | Resolve
     | ChangeNames
     | StartForwarder

@@ -15,6 +15,7 @@ from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.name_changes import Resolve
+from pytest_pycontainer.runtime.network_messages import OpenNetworkNamespace, OpenNetworkSockets, StartOutlet
 from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec, Mount, Rootfs
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
@@ -117,7 +118,7 @@ class Spawner:
         All are the caller's.
         """
         doing = "make a network namespace"
-        answer, descriptors = self._ask(doing, messages.OpenNetworkNamespace(), _START_SECONDS)
+        answer, descriptors = self._ask(doing, OpenNetworkNamespace(), _START_SECONDS)
         if isinstance(answer, messages.Failed):
             raise SpawnerError(answer.step, answer.detail)
         namespace, *sockets = descriptors
@@ -128,15 +129,44 @@ class Spawner:
         """Has a resolver made, which is told on the other end of ``control``; does not wait."""
         self._request("start the resolver", Resolve(), [control.fileno()])
 
-    def forward(self, control: socket.socket) -> None:
-        """Has a forwarder made, which is told on the other end of ``control``; does not wait."""
-        self._request("start the forwarder", StartForwarder(), [control.fileno()])
+    def open_network_sockets(
+        self, network: int, settings: Sequence[tuple[str, str]] = ()
+    ) -> tuple[socket.socket, socket.socket]:
+        """Sockets in the namespace open as ``network``, of the protocols NETLINK_ROUTE and NETLINK_NETFILTER.
 
-    def _ask(self, doing: str, request: messages.Message, timeout: float) -> tuple[messages.Message, list[int]]:
+        Both are the caller's. Before that ``settings`` are made, see ``OpenNetworkSockets``. Raises SpawnerError.
+        """
+        answer, descriptors = self._ask(
+            "open sockets in a network", OpenNetworkSockets(tuple(settings)), _START_SECONDS, [network]
+        )
+        if isinstance(answer, messages.Failed):
+            raise SpawnerError(answer.step, answer.detail)
+        route, netfilter = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        return route, netfilter
+
+    def lead_out(self, command: Sequence[str], control: socket.socket, network: int) -> None:
+        """Has a program lead out of a router's namespace; it is told on the other end of ``control``; does not wait.
+
+        See ``StartOutlet``.
+        """
+        request = StartOutlet(tuple(command))
+        self._request("start what leads out of the networks", request, [control.fileno(), network])
+
+    def forward(self, control: socket.socket, network: int | None = None) -> None:
+        """Has a forwarder made, which is told on the other end of ``control``; does not wait.
+
+        It finds containers from the namespace open as ``network``; without, from this machine's network.
+        """
+        descriptors = [control.fileno(), *([] if network is None else [network])]
+        self._request("start the forwarder", StartForwarder(), descriptors)
+
+    def _ask(
+        self, doing: str, request: messages.Message, timeout: float, descriptors: Sequence[int] = ()
+    ) -> tuple[messages.Message, list[int]]:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self._request(doing, request, [theirs.fileno()])
+                self._request(doing, request, [theirs.fileno(), *descriptors])
             ours.settimeout(timeout)
             try:
                 received = messages.receive(ours)

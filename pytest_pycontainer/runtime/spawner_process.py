@@ -25,6 +25,7 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
 from pytest_pycontainer.runtime.name_changes import Resolve
+from pytest_pycontainer.runtime.network_messages import OpenNetworkNamespace, OpenNetworkSockets, StartOutlet
 from pytest_pycontainer.runtime.open_root import run_open_root
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.resolver import Resolver
@@ -33,6 +34,10 @@ from pytest_pycontainer.runtime.service import Service, run_service
 
 # Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
 _BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
+
+# man 7 netlink; the modules that know what to say on such sockets are not loaded here.
+_NETLINK_ROUTE = 0
+_NETLINK_NETFILTER = 12
 
 
 def main(requests: int, owner: int, mounts: str, hidden: Sequence[str]) -> None:
@@ -102,14 +107,19 @@ class _Spawner:
                 elif isinstance(request, messages.OpenRoot):
                     with step("start to mount"):
                         fork_to_answer(answer, partial(self._open_root, request))
-                elif isinstance(request, messages.OpenNetworkNamespace):
+                elif isinstance(request, OpenNetworkNamespace):
                     self._open_network_namespace(answer)
+                elif isinstance(request, OpenNetworkSockets):
+                    self._open_network_sockets(answer, descriptors[1], request.settings)
+                elif isinstance(request, StartOutlet):
+                    with step("start what leads out of the networks"):
+                        self._fork_outlet(request, *descriptors)
                 elif isinstance(request, Resolve):
                     with step("start the resolver"):
                         self._fork_service(lambda: Resolver, descriptors[0])
                 elif isinstance(request, StartForwarder):
                     with step("start the forwarder"):
-                        self._fork_service(_load_forwarder, descriptors[0])
+                        self._fork_service(_load_forwarder, *descriptors)
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
@@ -149,12 +159,28 @@ class _Spawner:
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 
-    def _fork_service(self, load: Callable[[], Callable[..., Service]], control: int) -> None:
+    def _fork_service(self, load: Callable[[], Callable[..., Service]], control: int, network: int = -1) -> None:
         if os.fork() == 0:
             try:
+                if network >= 0:
+                    namespaces.enter(network, namespaces.NETWORK)
                 run_service(load(), socket.socket(fileno=control), self._owner, self._lifeline)
             finally:
                 os._exit(1)
+
+    def _fork_outlet(self, request: StartOutlet, control: int, network: int) -> None:
+        from pytest_pycontainer.runtime.outlet import run_outlet  # most engines have none
+
+        namespaces.unshare(namespaces.PID)  # as for a monitor
+        try:
+            if os.fork() == 0:
+                try:
+                    end = socket.socket(fileno=control)
+                    run_outlet(request.command, end, network, self._points.source, self._owner, self._lifeline)
+                finally:
+                    os._exit(1)
+        finally:
+            namespaces.enter(self._own_pids, namespaces.PID)
 
     def _open_network_namespace(self, answer: socket.socket) -> None:
         with step("make a network namespace"):
@@ -167,7 +193,7 @@ class _Spawner:
                         with open(path, "w") as file:
                             file.write("0")
                 with (
-                    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket,
+                    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as route_socket,
                     socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
                     socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
                 ):
@@ -176,6 +202,17 @@ class _Spawner:
                 os.close(descriptor)
             finally:
                 namespaces.enter(self._own_network, namespaces.NETWORK)
+
+    def _open_network_sockets(self, answer: socket.socket, network: int, settings: Sequence[tuple[str, str]]) -> None:
+        with step("open sockets in a network"), namespaces.inside(network, namespaces.NETWORK):
+            for name, value in settings:
+                with open(f"/proc/sys/net/{name}", "w") as file:
+                    file.write(value)
+            with (
+                socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as route,
+                socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netfilter,
+            ):
+                messages.send(answer, messages.Done(), [route.fileno(), netfilter.fileno()])
 
 
 def _load_forwarder() -> Callable[..., Service]:
