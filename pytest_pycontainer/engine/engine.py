@@ -26,6 +26,7 @@ from pytest_pycontainer.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.display import Display
+    from pytest_pycontainer.engine.scope import EngineScope
     from pytest_pycontainer.engine.wait import Wait
 
 _READY_SECONDS = 60.0
@@ -151,6 +152,15 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
                     known.release()
                 known = self._others.setdefault(container_id, known)
         return known
+
+    def scope(self) -> EngineScope:
+        """The same engine for a while: a context manager, whose end removes what was made through it.
+
+        That is all its containers, networks that were not there before, and volumes without a name.
+        """
+        from pytest_pycontainer.engine.scope import EngineScope
+
+        return EngineScope(self)
 
     def settle(self) -> None:
         """Lets go of the container that is made ahead for the next ``run``; what is left is what the caller made."""

@@ -186,6 +186,6 @@ def test_fixtures_are_listed_with_their_place_and_meaning(project: pytest.Pytest
             "image [[]session scope] -- test_fixtures_are_listed_with_their_place_and_meaning.py:2",
             "    The image built from sleeper.",
             "server [[]module scope] -- test_fixtures_are_listed_with_their_place_and_meaning.py:3",
-            "    A running container, removed at the end of its scope.",
+            "    A running container of image, removed at the end of its scope.",
         ]
     )
