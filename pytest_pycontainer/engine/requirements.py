@@ -70,7 +70,7 @@ def require_open_files(doing: str) -> None:
         raise OpenFilesLimitError(doing, limit, highest) from error
     os.close(lowest_free)
     # Counting takes a while if they are many, so that is left for when most of them are in use.
-    if lowest_free > limit - 2 * _OPEN_FILES and len(os.listdir("/proc/self/fd")) > limit - _OPEN_FILES:
+    if lowest_free > limit - 2 * _OPEN_FILES and len(list(Path("/proc/self/fd").iterdir())) > limit - _OPEN_FILES:
         raise OpenFilesLimitError(doing, limit, highest)
 
 
