@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     class RunOptions(ContainerOptions, total=False):
         """What ``container`` hands to ``Engine.run``, which explains each."""
 
-        wait: Wait | None
+        wait: Wait | str | None
         timeout: float
 
     class ContainerFixtureOptions(RunOptions, FixtureOptions, total=False):

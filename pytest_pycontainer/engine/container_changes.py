@@ -62,7 +62,8 @@ class ContainerChanges(ContainerHandle):
         ``changes`` are Dockerfile instructions for the config, as ``docker commit -c`` takes them. What is in volumes
         is no part of it; with ``volumes``, what is in the container's own is (an image's, and others without a name),
         and the image has it as files, and no volumes there. A running container is paused meanwhile, unless not to
-        ``pause``: then half of what it is writing may be in the image. Raises DockerfileError, InvalidReferenceError, and StoreError.
+        ``pause``: then half of what it is writing may be in the image. Raises DockerfileError, InvalidReferenceError,
+        and StoreError.
         """
         from pytest_pycontainer.engine.committing import commit
 

@@ -6,15 +6,17 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import launch
+from pytest_pycontainer.engine.named_wait import NamedWait
 from pytest_pycontainer.engine.networks import NetworkOperations
 from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
@@ -40,11 +42,13 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
 
     Its process is the owner of its containers: when that ends, however it ends, they end. A child that it forks has to
     open an engine of its own, but may use handles that are there, as any process may. ``display`` shows images that
-    are pulled, pushed and built; without one that happens silently.
+    are pulled, pushed and built; without one that happens silently. ``extensions`` are told of its containers.
     """
 
-    def __init__(self, settings: Settings | None = None, *, display: Display | None = None) -> None:
-        super().__init__(Resources(settings or Settings.read()), display)
+    def __init__(
+        self, settings: Settings | None = None, *, display: Display | None = None, extensions: Extensions | None = None
+    ) -> None:
+        super().__init__(Resources(settings or Settings.read(), extensions or Extensions()), display)
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
         self._others: dict[str, Container] = {}
@@ -80,6 +84,11 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         require_open_files("make a container")
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             arguments.check_names(options, ContainerOptions)
+            if observers := self._resources.extensions.observers:
+                wanted = ContainerRequest(image, command, options)
+                for observer in observers:
+                    observer.before_create(wanted)
+                image, command, options = wanted.image, wanted.command, wanted.options
             image = self._image_to_run(image, options.get("pull", "missing"))
             plan = plan_container(self._resources.store, image, command, options)
             container = launch(self._resources, plan, self._forget)
@@ -93,15 +102,17 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         image: Image | str | os.PathLike[str],
         command: arguments.Command | None = None,
         *,
-        wait: Wait | None = None,
+        wait: Wait | str | None = None,
         timeout: float = _READY_SECONDS,
         **options: Unpack[ContainerOptions],
     ) -> Container:
-        """Makes a container and starts it; with ``wait``, returns when it is ready.
+        """Makes a container and starts it; with ``wait``, returns when it is ready; a text is ``wait.named``.
 
         Raises what ``create`` and ``Container.start`` raise; ContainerExitedError and ContainerNotReadyError (after
         ``timeout`` seconds) from ``wait``. The container is removed then.
         """
+        if isinstance(wait, str):
+            wait = NamedWait(wait)
         if wait is not None and not hasattr(wait, "until_ready"):
             raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
         seconds = arguments.parse_seconds(timeout)
@@ -112,8 +123,20 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             self._resources.prepare_next()
             if wait is not None:
                 wait.until_ready(container, seconds)
+            for observer in self._resources.extensions.observers:
+                observer.ready(container)
             undone.pop_all()
         return container
+
+    def service(self, name: str, **options: Any) -> Any:
+        """Runs a service that the engine's extensions know by name, with its own options, and returns its handle.
+
+        Raises InvalidSpecError for one that they do not know, and what the service raises.
+        """
+        services = self._resources.extensions.services
+        if name not in services:
+            raise InvalidSpecError("service", name, f"one of {', '.join(sorted(services)) or 'none: there are none'}")
+        return services[name](self, **options)
 
     def containers(self, *, others: bool = False) -> list[Container]:
         """The containers that this engine made and has not removed, oldest first.

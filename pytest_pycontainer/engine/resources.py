@@ -32,6 +32,7 @@ from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.engine.extensions import Extensions
     from pytest_pycontainer.registry.registries import Registries
     from pytest_pycontainer.store.volumes import StoredVolume, Volumes
 
@@ -45,8 +46,9 @@ class Resources:
     kernel and the spawner free what hangs on them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, extensions: Extensions) -> None:
         self.settings = replace(settings, root=settings.root.absolute(), state=settings.state.absolute())
+        self.extensions = extensions
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None

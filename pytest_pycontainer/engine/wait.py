@@ -17,6 +17,7 @@ from typing import Protocol
 
 from pytest_pycontainer.engine.arguments import parse_seconds
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.named_wait import named as named
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import (
     ContainerExitedError,
