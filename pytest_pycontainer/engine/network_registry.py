@@ -12,7 +12,7 @@ from typing import Protocol
 from pytest_pycontainer.engine.name_service import NameService
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, WantedEndpoint
 from pytest_pycontainer.engine.port_arguments import PortMapping
-from pytest_pycontainer.engine.port_forwarder import PortForwarder, needs_forwarder
+from pytest_pycontainer.engine.port_forwarder import PortForwarder
 from pytest_pycontainer.errors import NetworkInUseError, NetworkNotFoundError
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
@@ -168,7 +168,7 @@ class NetworkRegistry:
 
     def publish(self, bridge: Network, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
         """Makes a port of the container with that address reachable. Raises what ``Network.publish`` raises."""
-        if needs_forwarder(mapping):
+        if self._forwarder.is_needed_for(mapping):
             with self._lock:
                 return self._forwarder.publish(address, mapping)
         port = bridge.publish(

@@ -55,6 +55,11 @@ class Router:
     machine: ipaddress.IPv4Address | None
     access: NetworkAccess
 
+    def close(self) -> None:
+        """Closes the sockets. Again is harmless."""
+        self.route.close()
+        self.netfilter.close()
+
 
 @dataclass(slots=True)
 class Upstream:
@@ -112,8 +117,7 @@ class Upstream:
     @classmethod
     def through(cls, router: Router, resources: ExitStack, *, internal: bool, ipv6: bool) -> Upstream:
         """A router's network; its sockets are closed by ``resources``. Raises NetworkAttachError, and NetlinkError."""
-        for one in (router.route, router.netfilter):
-            resources.callback(one.close)
+        resources.callback(router.close)
         if ipv6:
             require_ipv6()
         machine = NetlinkSocket.open(rtnetlink.ROUTE)
