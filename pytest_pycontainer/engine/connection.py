@@ -233,16 +233,15 @@ class MonitorConnection:
             raise ContainerNotFoundError(container)
         return received
 
-    def open_network(self, container: str) -> tuple[int, int]:
-        """The container's network namespace, and a route socket inside it: descriptors that are the caller's.
+    def open_network(self, container: str, kind: int = 0) -> tuple[int, ...]:
+        """The container's network namespace, and sockets inside it, see ``messages.OpenNetwork``; all are the caller's.
 
         Raises ContainerNotFoundError, and ContainerStartError (the step that failed).
         """
-        answer, descriptors = self._ask(container, messages.OpenNetwork(), ())
+        answer, descriptors = self._ask(container, messages.OpenNetwork(kind), ())
         if isinstance(answer, messages.Failed):
             raise_failed(container, "", answer)
-        namespace, route = descriptors
-        return namespace, route
+        return tuple(descriptors)
 
     def describe(self, container: str) -> ContainerDescription:
         """What the monitor knows of its container. Raises ContainerNotFoundError if it has ended."""

@@ -32,9 +32,9 @@ class PortForwarder:
         self._keys = count()
         self._forwarded: dict[PublishedPort | str, tuple[Forward, socket.socket]] = {}
 
-    def is_needed_for(self, mapping: PortMapping) -> bool:
-        """Whether the port is on an IPv6 address of this machine (containers have IPv4), or every port is led so."""
-        return self._every_port or ":" in mapping.host_address
+    def is_needed_at(self, host_address: str) -> bool:
+        """Whether it is an IPv6 address of this machine (containers have IPv4), or every port is led so."""
+        return self._every_port or ":" in host_address
 
     def publish(self, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
         """Leads a port of this machine to the container with that address.

@@ -76,7 +76,7 @@ class PortWait:
         except PortNotPublishedError:
             return None
         # One that our forwarder accepts says nothing of the server.
-        return None if ":" in address[0] else address
+        return None if container._is_forwarded(address[0]) else address
 
     def _accepts(self, container: Container, address: tuple[str, int] | None, deadline: float) -> bool:
         limit = min(_CONNECT_SECONDS, max(0.001, deadline - time.monotonic()))

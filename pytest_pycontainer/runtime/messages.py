@@ -160,8 +160,11 @@ class Connected:
 @dataclass(frozen=True, slots=True)
 class OpenNetwork:
     """Anybody → monitor, with a socket for the answer: ``Done`` with the container's network namespace and a route
-    socket inside it, or ``Failed``.
+    socket inside it, or ``Failed``. With a ``kind`` of sockets, there are further ones: of the protocol
+    NETLINK_SOCK_DIAG, and of that kind for IPv4 and, where there is such, IPv6.
     """
+
+    kind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
