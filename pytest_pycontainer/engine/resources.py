@@ -20,6 +20,7 @@ from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
 from pytest_pycontainer.engine.requirements import missing_requirements
+from pytest_pycontainer.engine.subordinate_ids import subordinate_ids
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError, VolumeInUseError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
@@ -163,7 +164,7 @@ class Resources:
                 _make_directory(mounts)
                 # What of this machine no container may see: the store, with all other containers in it.
                 hidden = dict.fromkeys((str(self.settings.root), str(self.settings.state), str(DEFAULT_ROOT)))
-                self._spawner = Spawner(str(mounts), tuple(hidden))
+                self._spawner = Spawner(str(mounts), tuple(hidden), subordinate_ids())
             return self._spawner
 
     def take_prepared(
