@@ -7,6 +7,7 @@ have a name are requested by it, as a fixture function's parameters are; the val
 from __future__ import annotations
 
 import inspect
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -91,8 +92,12 @@ class Declaration(ABC):
 
     @property
     def __signature__(self) -> inspect.Signature:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Signature([inspect.Parameter(name, kind) for name in self.requested()])
+        try:
+            names = self.requested()
+        except InvalidSpecError as error:
+            file, line = self.place
+            raise pytest.Collector.CollectError(f"{os.path.relpath(file)}:{line}: {error}") from error
+        return inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names])
 
     def requested(self) -> tuple[str, ...]:
         """The names of the fixtures that this one requests."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast, overload
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast, overload
 from _pytest.fixtures import FixtureFunctionDefinition
 
 from pytest_pycontainer.declarations import PARAMETER, Declaration, FixtureOptions, SetUp, declare
-from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -283,12 +283,14 @@ class _LoadedImage(_Declaration):
         given = self.values(set_up)
         archive = self.find(given["archive"], "archive", set_up.request.config.rootpath)
         wanted = given["options"].get("image")
-        images = set_up.engine.load(archive)
-        found = [one for one in images if wanted is None or wanted in (one.name, one.id, *one.tags)]
-        if len(found) != 1:
-            names = ", ".join(repr(one.name) for one in images)
-            raise InvalidSpecError("image", str(wanted or ""), f"one of those in {archive}: {names}")
-        return found[0]
+        images = {one.id: one for one in set_up.engine.load(archive)}
+        if wanted is None and len(images) == 1:
+            return next(iter(images.values()))
+        with suppress(ImageNotFoundError):
+            if wanted is not None and (found := set_up.engine.image(wanted)).id in images:
+                return found
+        names = ", ".join(repr(one.name) for one in images.values())
+        raise InvalidSpecError("image", str(wanted or ""), f"the name of one of those in {archive}: {names}")
 
 
 class _RunContainer(_Declaration):

@@ -6,6 +6,7 @@ when the fixture is first asked for.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,13 @@ _SEVERAL = ",..."
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "pytest_pycontainer.declarations" in sys.modules:
+        from pytest_pycontainer.fixture_checks import check_fixtures_of
+
+        check_fixtures_of(metafunc)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

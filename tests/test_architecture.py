@@ -42,8 +42,9 @@ ROOMS: dict[str, set[str]] = {
     "hookspecs": {"engine", "settings", "pytest"},
     "plugin_hooks": {"engine", "pytest"},
     "declarations": {"engine", "pytest", "_pytest"},
+    "fixture_checks": {"declarations", "pytest", "_pytest"},
     "fixtures": {"declarations", "engine", "services", "reporting", "settings", "pytest", "_pytest"},
-    "plugin": {"engine", "services", "reporting", "settings", "fixtures", "hookspecs", "plugin_hooks", "pytest"},
+    "plugin": {"engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},
     "__init__": {"engine", "services", "settings", "fixtures", "store"},
     "__main__": {"cli"},
@@ -112,7 +113,7 @@ def test_the_plugin_is_light() -> None:
     at_import = {
         module for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for module in imports(node)
     }
-    assert at_import <= {"__future__", "typing", "pytest", "pytest_pycontainer.hookspecs"}
+    assert at_import <= {"__future__", "sys", "typing", "pytest", "pytest_pycontainer.hookspecs"}
 
 
 def test_the_spawner_is_light() -> None:
