@@ -91,21 +91,28 @@ class EngineRouter:
         self._namespace = namespace
 
     def _lead_out(self, namespace: int, route: NetlinkSocket) -> None:
+        self._why_closed = self._try_to_lead_out(namespace, route)
+        if self._why_closed:
+            self._machine = None
+            import logging  # pytest shows it with a test that fails, and nobody else has to see it
+
+            hint = "this engine's containers reach nothing beyond this machine: %s"
+            logging.getLogger("pytest_pycontainer").warning(hint, self._why_closed)
+
+    def _try_to_lead_out(self, namespace: int, route: NetlinkSocket) -> str:
+        """Why it does not, if so."""
         self._machine = address_of_this_machine()
         if self._machine is None:
-            self._why_closed = "this machine has no way out itself"
-            return
+            return "it has no way out itself"
         command = find_outlet()
         if command is None:
-            self._why_closed = f"an ordinary user's containers need a program for that; {INSTALL}"
-            return
+            return f"an ordinary user's containers need a program for that; {INSTALL}"
         refused = self._start(command, namespace)
         if refused:
-            self._machine = None
-            self._why_closed = f"{command[0]}: {refused}"
-            return
+            return f"{command[0]}: {refused}"
         device = rtnetlink.link(route, DEVICE)
         route.request([rtnetlink.configure_ipv4(device.index, DEVICE, {rtnetlink.FORWARDING: 1})])
+        return ""
 
     def _start(self, command: tuple[str, ...], namespace: int) -> str:
         """Has the program lead out; why it does not, if so."""

@@ -44,7 +44,7 @@ class EngineScope(Engine):
         return container
 
     def network(
-        self, name: str | None = None, *, subnet: str | None = None, internal: bool = False, ipv6: bool = False
+        self, name: str | None = None, *, subnet: str | None = None, internal: bool | None = None, ipv6: bool = False
     ) -> Network:
         """As Engine's; one that was there before stays."""
         before = {network.name for network in self.networks()}
