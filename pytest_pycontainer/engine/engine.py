@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.scope import EngineScope
     from pytest_pycontainer.engine.wait import Wait
 
-_READY_SECONDS = 60.0
+READY_SECONDS: Final = 60.0
+"""How long ``run`` waits unless it is told otherwise."""
 
 
 class Engine(ImageOperations, VolumeOperations, NetworkOperations):
@@ -83,14 +84,9 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         self._resources.require_machine()
         require_open_files("make a container")
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
-            arguments.check_names(options, ContainerOptions)
-            if observers := self._resources.extensions.observers:
-                wanted = ContainerRequest(image, command, options)
-                for observer in observers:
-                    observer.before_create(wanted)
-                image, command, options = wanted.image, wanted.command, wanted.options
-            image = self._image_to_run(image, options.get("pull", "missing"))
-            plan = plan_container(self._resources.store, image, command, options)
+            wanted = self._requested(image, command, options)
+            image = self._image_to_run(wanted.image, wanted.options.get("pull", "missing"))
+            plan = plan_container(self._resources.store, image, wanted.command, wanted.options)
             container = launch(self._resources, plan, self._forget)
         self._resources.store.mark_used(plan.image.id)
         with self._lock:
@@ -103,7 +99,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         command: arguments.Command | None = None,
         *,
         wait: Wait | str | None = None,
-        timeout: float = _READY_SECONDS,
+        timeout: float = READY_SECONDS,
         **options: Unpack[ContainerOptions],
     ) -> Container:
         """Makes a container and starts it; with ``wait``, returns when it is ready; a text is ``wait.named``.
@@ -111,22 +107,31 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         Raises what ``create`` and ``Container.start`` raise; ContainerExitedError and ContainerNotReadyError (after
         ``timeout`` seconds) from ``wait``. The container is removed then.
         """
-        if isinstance(wait, str):
-            wait = NamedWait(wait)
-        if wait is not None and not hasattr(wait, "until_ready"):
-            raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
-        seconds = arguments.parse_seconds(timeout)
+        wait, seconds = parse_wait(wait), arguments.parse_seconds(timeout)
         container = self.create(image, command, **options)
         with ExitStack() as undone:
             undone.enter_context(container)
             container.start()
             self._resources.prepare_next()
-            if wait is not None:
-                wait.until_ready(container, seconds)
-            for observer in self._resources.extensions.observers:
-                observer.ready(container)
+            self._await_ready(container, wait, seconds)
             undone.pop_all()
         return container
+
+    def _requested(
+        self, image: Image | str | os.PathLike[str], command: arguments.Command | None, options: ContainerOptions
+    ) -> ContainerRequest:
+        """The container that is to be made, after all have had their say."""
+        arguments.check_names(options, ContainerOptions)
+        wanted = ContainerRequest(image, command, options)
+        for observer in self._resources.extensions.observers:
+            observer.before_create(wanted)
+        return wanted
+
+    def _await_ready(self, container: Container, wait: Wait | None, seconds: float) -> None:
+        if wait is not None:
+            wait.until_ready(container, seconds)
+        for observer in self._resources.extensions.observers:
+            observer.ready(container)
 
     def service(self, name: str, **options: Any) -> Any:
         """Runs a service that the engine's extensions know by name, with its own options, and returns its handle.
@@ -219,3 +224,12 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             raise InvalidSpecError("image", repr(image), "an Image, the name of one, or a path")
         stored = self._sources.find(as_source(image), policy=policy)
         return Image(stored.id, os.fspath(image), stored.config, self._resources.store)
+
+
+def parse_wait(wait: Wait | str | None) -> Wait | None:
+    """What to wait for; a text is the name of it. Raises InvalidSpecError."""
+    if isinstance(wait, str):
+        return NamedWait(wait)
+    if wait is not None and not hasattr(wait, "until_ready"):
+        raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
+    return wait
