@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, cast, get_args
 
@@ -88,6 +89,7 @@ class Declaration(ABC):
         return self
 
     def __call__(self, **fixtures: Any) -> Any:
+        __tracebackhide__ = True
         return self.__wrapped__(self._set_up, fixtures)
 
     @property
@@ -125,6 +127,7 @@ class Declaration(ABC):
         """Makes the fixture's value."""
 
     def _set_up(self, **fixtures: Any) -> object:
+        __tracebackhide__ = True
         request: pytest.FixtureRequest = fixtures["request"]
         until_finished = ExitStack()
         request.addfinalizer(until_finished.close)
@@ -132,10 +135,12 @@ class Declaration(ABC):
 
     def values(self, set_up: SetUp) -> dict[str, Any]:
         """The arguments, with values in the places of fixtures."""
-        return {name: self.resolved(value, set_up) for name, value in self.given.items()}
+        __tracebackhide__ = True
+        return dict(self.resolved(self.given, set_up))
 
     def resolved(self, value: Any, set_up: SetUp) -> Any:
         """``value`` without fixtures and functions of them."""
+        __tracebackhide__ = True
         if value is PARAMETER:
             return self.resolved(set_up.request.param, set_up)
         if isinstance(value, FixtureFunctionDefinition):
@@ -144,9 +149,10 @@ class Declaration(ABC):
             return value(**{name: _fixture_value(name, set_up) for name in _parameters(value)})
         if not any(map(_is_lazy, _leaves(value))):
             return value
+        resolve = partial(self.resolved, set_up=set_up)
         if isinstance(value, dict):
-            return {self.resolved(key, set_up): self.resolved(one, set_up) for key, one in value.items()}
-        return type(value)(self.resolved(one, set_up) for one in value)
+            return dict(zip(map(resolve, value), map(resolve, value.values()), strict=True))
+        return type(value)(map(resolve, value))
 
     def _value_of(self, fixture: FixtureFunctionDefinition, set_up: SetUp) -> object:
         name = self.name_of(fixture)

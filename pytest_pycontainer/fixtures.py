@@ -233,6 +233,7 @@ class _PulledImage(_Declaration):
         return "platform", "policy"
 
     def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
         given = self.values(set_up)
         return set_up.engine.pull(given["reference"], **{"policy": "missing"} | given["options"])
 
@@ -252,6 +253,7 @@ class _BuiltImage(_Declaration):
         return "a Dockerfile" if value is None or isinstance(value, Mapping) else super().describe(value)
 
     def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
         from pytest_pycontainer.engine.builds import IMAGE_PREFIX
 
         given = self.values(set_up)
@@ -280,6 +282,7 @@ class _LoadedImage(_Declaration):
         return ("image",)
 
     def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
         given = self.values(set_up)
         archive = self.find(given["archive"], "archive", set_up.request.config.rootpath)
         wanted = given["options"].get("image")
@@ -305,6 +308,7 @@ class _RunContainer(_Declaration):
         return *ContainerOptions.__annotations__, "wait", "timeout"
 
     def make(self, set_up: SetUp) -> Container:
+        __tracebackhide__ = True
         given = self.values(set_up)
         options = given["options"]
         if isinstance(environment := options.get("env"), Mapping):
@@ -330,6 +334,7 @@ class _MadeNetwork(_Declaration):
         return "subnet", "internal", "ipv6"
 
     def make(self, set_up: SetUp) -> Network:
+        __tracebackhide__ = True
         given = self.values(set_up)
         scope = set_up.until_finished.enter_context(set_up.engine.scope())
         return scope.network(given["name"], **given["options"])
@@ -342,6 +347,7 @@ class _MadeVolume(_Declaration):
     needs_first = False
 
     def make(self, set_up: SetUp) -> Volume:
+        __tracebackhide__ = True
         given = self.values(set_up)
         scope = set_up.until_finished.enter_context(set_up.engine.scope())
         return scope.volume(given["name"])
@@ -361,6 +367,7 @@ class _SnapshotImage(_Declaration):
         return "prepare", "tag"
 
     def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
         source, tag = self.given["container"], self.given["options"].get("tag")
         with ExitStack() as until_taken:
             own = isinstance(source, FixtureFunctionDefinition) and self.name_of(source) is None
