@@ -9,6 +9,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── EngineUnavailableError            this machine can't run containers: what is missing, and how to get it
     ├── OpenFilesLimitError               this process has as many files open as it may
     ├── SpawnerError                      the process that starts containers is gone or answered nonsense
+    ├── KeeperError                       the process that keeps shared and reused containers is gone or late
     ├── StoreError                        the store on disk can't be used
     ├── InvalidSpecError                  an argument that no container could be made of
     ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
@@ -152,6 +153,18 @@ class SpawnerError(PycontainerError):
 
     def __str__(self) -> str:
         return f"cannot {self.doing}: {self.detail}; close this engine and open another"
+
+
+class KeeperError(PycontainerError):
+    """The process that keeps containers for several processes, or runs, could not do something: what, and why."""
+
+    def __init__(self, doing: str, detail: str) -> None:
+        super().__init__(doing, detail)
+        self.doing = doing
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing}: {self.detail}"
 
 
 class StoreError(PycontainerError):

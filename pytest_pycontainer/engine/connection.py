@@ -112,8 +112,8 @@ class MonitorConnection:
         before = _starts(self.state)
         return self.await_state(lambda state: state.status == "exited" or _starts(state) > before, timeout)
 
-    def await_gone(self, timeout: float) -> bool:
-        """Waits until the monitor has ended, for ``timeout`` seconds; whether it has."""
+    def await_gone(self, timeout: float | None) -> bool:
+        """Waits until the monitor has ended, for ``timeout`` seconds (None: for ever); whether it has."""
         return self.await_state(lambda _: False, timeout) is not None
 
     def await_state(self, reached: Callable[[ContainerState], bool], timeout: float | None) -> ContainerState | None:

@@ -232,6 +232,10 @@ class Container(
             raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
         self._let_go()
 
+    def await_removal(self) -> None:
+        """Waits until it is gone, removed by anybody or ended with its monitor."""
+        self._connection.await_gone(None)
+
     def release(self) -> None:
         """Lets go of another engine's container, which goes on without this handle."""
         self._removed = True
