@@ -6,7 +6,7 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect
@@ -22,6 +22,7 @@ from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
 from pytest_pycontainer.engine.requirements import require_open_files
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.service import HandleT, Service
 from pytest_pycontainer.engine.volumes import VolumeOperations
 from pytest_pycontainer.errors import ContainerNotFoundError, ImageNotFoundError, InvalidSpecError
 from pytest_pycontainer.settings import Settings
@@ -80,6 +81,15 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         NameInUseError, UnsupportedLimitError, EngineUnavailableError, OpenFilesLimitError, and ContainerStartError (the
         step that failed).
         """
+        return self._create(Container, image, command, options)
+
+    def _create(
+        self,
+        handle: type[HandleT],
+        image: Image | str | os.PathLike[str],
+        command: arguments.Command | None,
+        options: ContainerOptions,
+    ) -> HandleT:
         self._resources.require_open()
         self._resources.require_machine()
         require_open_files("make a container")
@@ -87,11 +97,15 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             wanted = self._requested(image, command, options)
             image = self._image_to_run(wanted.image, wanted.options.get("pull", "missing"))
             plan = plan_container(self._resources.store, image, wanted.command, wanted.options)
-            container = launch(self._resources, plan, self._forget)
+            container = launch(self._resources, plan, self._forget, handle)
         self._resources.store.mark_used(plan.image.id)
+        self._keep(container)
+        return container
+
+    def _keep(self, container: Container) -> None:
+        """It was made, and is to be removed at this engine's end."""
         with self._lock:
             self._containers[container.id] = container
-        return container
 
     def run(
         self,
@@ -107,8 +121,19 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         Raises what ``create`` and ``Container.start`` raise; ContainerExitedError and ContainerNotReadyError (after
         ``timeout`` seconds) from ``wait``. The container is removed then.
         """
+        return self._run(Container, image, command, wait, timeout, options)
+
+    def _run(
+        self,
+        handle: type[HandleT],
+        image: Image | str | os.PathLike[str],
+        command: arguments.Command | None,
+        wait: Wait | str | None,
+        timeout: float,
+        options: ContainerOptions,
+    ) -> HandleT:
         wait, seconds = parse_wait(wait), arguments.parse_seconds(timeout)
-        container = self.create(image, command, **options)
+        container = self._create(handle, image, command, options)
         with ExitStack() as undone:
             undone.enter_context(container)
             container.start()
@@ -133,15 +158,38 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         for observer in self._resources.extensions.observers:
             observer.ready(container)
 
-    def service(self, name: str, **options: Any) -> Any:
-        """Runs a service that the engine's extensions know by name, with its own options, and returns its handle.
+    @overload
+    def service(
+        self,
+        service: Service[HandleT],
+        command: arguments.Command | None = None,
+        *,
+        wait: Wait | str | None = None,
+        timeout: float = READY_SECONDS,
+        **options: Unpack[ContainerOptions],
+    ) -> HandleT: ...
+    @overload
+    def service(self, service: str, **options: Any) -> Any: ...
+    def service(self, service: Service[HandleT] | str, command: Any = None, **options: Any) -> Any:
+        """Runs a service, one of ``pytest_pycontainer.services``, and returns its handle when it is ready.
 
-        Raises InvalidSpecError for one that they do not know, and what the service raises.
+        ``command``, ``wait`` and ``timeout`` are as for ``run``, in place of the service's own; ``ports`` and ``env``
+        are added to its own, all other options are the container's. A text is the name of a service that the engine's
+        extensions know; the options are that one's own.
+
+        Raises InvalidSpecError for a name that they do not know, and what ``run`` raises.
         """
+        if isinstance(service, Service):
+            wait, seconds = options.pop("wait", None), options.pop("timeout", READY_SECONDS)
+            wait, command = service.wait if wait is None else wait, command or service.command
+            given = service.with_defaults(cast("ContainerOptions", options))
+            return self._run(service.handle, service.image, command, wait, seconds, given)
         services = self._resources.extensions.services
-        if name not in services:
-            raise InvalidSpecError("service", name, f"one of {', '.join(sorted(services)) or 'none: there are none'}")
-        return services[name](self, **options)
+        if service not in services:
+            raise InvalidSpecError(
+                "service", repr(service), f"one of {', '.join(sorted(services)) or 'none: there are none'}"
+            )
+        return services[service](self, **options)
 
     def containers(self, *, others: bool = False) -> list[Container]:
         """The containers that this engine made and has not removed, oldest first.

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.engine import Engine
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.engine.arguments import Command
     from pytest_pycontainer.engine.container import Container
-    from pytest_pycontainer.engine.image import Image
     from pytest_pycontainer.engine.networks import Network
-    from pytest_pycontainer.engine.options import ContainerOptions
     from pytest_pycontainer.engine.volumes import Volume
 
 
@@ -35,13 +31,9 @@ class EngineScope(Engine):
         self._others = engine._others
         self._until_closed = ExitStack()
 
-    def create(
-        self, image: Image | str | os.PathLike[str], command: Command | None = None, **options: Unpack[ContainerOptions]
-    ) -> Container:
-        """As Engine's."""
-        container = super().create(image, command, **options)
+    def _keep(self, container: Container) -> None:
+        super()._keep(container)
         self._until_closed.callback(container.remove, force=True)
-        return container
 
     def network(
         self, name: str | None = None, *, subnet: str | None = None, internal: bool | None = None, ipv6: bool = False

@@ -56,7 +56,7 @@ class RuntimeSteps:
         """Runs a command to its end; ``output`` gets what it prints, as it comes."""
         with (
             open_mounts(self._resources, step.mounts, self._copy_into, self._check) as mounts,
-            launch(self._resources, self._plan(base, step, mounts), _forget) as container,
+            launch(self._resources, self._plan(base, step, mounts), _forget, Container) as container,
         ):
             try:
                 container.start()
