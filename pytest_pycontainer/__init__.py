@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from pytest_pycontainer.errors import PycontainerError as PycontainerError
     from pytest_pycontainer.fixtures import build as build
     from pytest_pycontainer.fixtures import container as container
+    from pytest_pycontainer.fixtures import load as load
+    from pytest_pycontainer.fixtures import network as network
+    from pytest_pycontainer.fixtures import pull as pull
+    from pytest_pycontainer.fixtures import snapshot as snapshot
+    from pytest_pycontainer.fixtures import using as using
+    from pytest_pycontainer.fixtures import volume as volume
     from pytest_pycontainer.settings import Settings as Settings
     from pytest_pycontainer.store.changes import Change as Change
     from pytest_pycontainer.store.prune import Pruned as Pruned
@@ -59,6 +65,12 @@ __all__ = [
     "build",
     "container",
     "errors",
+    "load",
+    "network",
+    "pull",
+    "snapshot",
+    "using",
+    "volume",
     "wait",
 ]
 
@@ -87,6 +99,12 @@ _HOMES = {
     "Volume": "pytest_pycontainer.engine.volumes",
     "build": "pytest_pycontainer.fixtures",
     "container": "pytest_pycontainer.fixtures",
+    "load": "pytest_pycontainer.fixtures",
+    "network": "pytest_pycontainer.fixtures",
+    "pull": "pytest_pycontainer.fixtures",
+    "snapshot": "pytest_pycontainer.fixtures",
+    "using": "pytest_pycontainer.fixtures",
+    "volume": "pytest_pycontainer.fixtures",
 }
 
 
@@ -107,14 +125,14 @@ def __dir__() -> list[str]:
 
 
 class _Package(type(sys)):  # type: ignore[misc]
-    """Keeps the name ``build`` for the factory.
+    """Keeps the names ``build`` and ``network`` for the factories.
 
     The import system sets a subpackage as an attribute of its parent, so importing anything from the room
     ``pytest_pycontainer.build`` would put that module in the factory's place.
     """
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "build" or not isinstance(value, type(sys)):
+        if name not in ("build", "network") or not isinstance(value, type(sys)):
             super().__setattr__(name, value)
 
 

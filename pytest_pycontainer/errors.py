@@ -9,6 +9,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── EngineUnavailableError            this machine can't run containers: what is missing, and how to get it
     ├── OpenFilesLimitError               this process has as many files open as it may
     ├── SpawnerError                      the process that starts containers is gone or answered nonsense
+    ├── KeeperError                       the process that keeps shared and reused containers is gone or late
     ├── StoreError                        the store on disk can't be used
     ├── InvalidSpecError                  an argument that no container could be made of
     ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
@@ -77,6 +78,8 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     └── NetworkError
         ├── NetworkAttachError            the kernel refused a step: which, and its answer
         ├── PortInUseError
+        ├── PrivilegedPortError           one that an ordinary user may not take: from which on he may
+        ├── NoWayOutError                 why nothing gets beyond this machine, and how to change that
         ├── PortNotPublishedError
         ├── FaultUnsupportedError         what a kernel needs to have for a fault of a network
         ├── PortNotOpenError              in the container nothing listens there
@@ -150,6 +153,18 @@ class SpawnerError(PycontainerError):
 
     def __str__(self) -> str:
         return f"cannot {self.doing}: {self.detail}; close this engine and open another"
+
+
+class KeeperError(PycontainerError):
+    """The process that keeps containers for several processes, or runs, could not do something: what, and why."""
+
+    def __init__(self, doing: str, detail: str) -> None:
+        super().__init__(doing, detail)
+        self.doing = doing
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"cannot {self.doing}: {self.detail}"
 
 
 class StoreError(PycontainerError):
@@ -1013,6 +1028,34 @@ class PortInUseError(NetworkError):
         if self.last is not None:
             return f"all ports from {self.port} to {self.last} on {self.address} are in use, the first{by}; name others"
         return f"port {self.port} on {self.address} is in use{by}; name another host port, or none to get a free one"
+
+
+class PrivilegedPortError(NetworkError):
+    """A host port that this user may not take; those from ``first`` on he may."""
+
+    def __init__(self, address: str, port: int, first: int) -> None:
+        super().__init__(address, port, first)
+        self.address = address
+        self.port = port
+        self.first = first
+
+    def __str__(self) -> str:
+        return (
+            f"port {self.port} on {self.address} is one that an ordinary user may not take: name one from {self.first} "
+            f"on, or none to get a free one, or have root set net.ipv4.ip_unprivileged_port_start={self.port}"
+        )
+
+
+class NoWayOutError(NetworkError):
+    """A network that was to have a way out (``internal=False``) can't have one; ``reason`` says why, and what to do."""
+
+    def __init__(self, network: str, reason: str) -> None:
+        super().__init__(network, reason)
+        self.network = network
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"network {self.network!r} can't lead beyond this machine: {self.reason}"
 
 
 class PortNotPublishedError(NetworkError):

@@ -1,163 +1,271 @@
-"""Factories that declare fixtures: ``build`` for an image, ``container`` for a running container.
+"""Factories that declare fixtures: images, containers, networks, volumes.
 
 Each returns what ``@pytest.fixture`` returns, so that the name it is assigned to, in a module, class or conftest, is a
-fixture like any other: shown by ``--setup-plan``, overridable by name, ordered and cached by its scope.
+fixture like any other: shown by ``--setup-plan``, overridable by name, ordered and cached by its scope. Wherever a
+value stands among the arguments, also in a list or a dict, another fixture may stand for its value, and a function for
+what it returns: its parameters are requested as a fixture function's are.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Literal, NewType, Self, TypeVar, Unpack, cast
-
-import pytest
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast, overload
 
 # What pytest.fixture returns; pytest has no public name for it.
 from _pytest.fixtures import FixtureFunctionDefinition
 
-from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.declarations import PARAMETER, Declaration, FixtureOptions, SetUp, declare
+from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
+    from types import FrameType
 
+    from pytest_pycontainer.declarations import Scope
+    from pytest_pycontainer.engine.arguments import Command
     from pytest_pycontainer.engine.builds import BuildOptions, ContextSource
     from pytest_pycontainer.engine.container import Container
-    from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.image import Image
+    from pytest_pycontainer.engine.image_sources import PullPolicy
+    from pytest_pycontainer.engine.networks import Network
     from pytest_pycontainer.engine.options import ContainerOptions
+    from pytest_pycontainer.engine.volumes import Volume
     from pytest_pycontainer.engine.wait import Wait
 
-    ImageFixture = NewType("ImageFixture", FixtureFunctionDefinition)
-    ContainerFixture = NewType("ContainerFixture", FixtureFunctionDefinition)
+    # For type checkers a fixture of a network is a network, and one of a volume a volume, so that options take them.
+    class ImageFixture(FixtureFunctionDefinition): ...
+
+    class ContainerFixture(FixtureFunctionDefinition): ...
+
+    class NetworkFixture(Network, FixtureFunctionDefinition): ...  # type: ignore[override]
+
+    class VolumeFixture(Volume, FixtureFunctionDefinition): ...  # type: ignore[override]
+
+    class LoadOptions(FixtureOptions, total=False):
+        """What ``load`` takes beside the archive."""
+
+        image: str | None
+
+    class SnapshotOptions(FixtureOptions, total=False):
+        """What ``snapshot`` takes beside the container."""
+
+        prepare: Callable[[Container], object] | None
+        tag: str | None
+
+    class PullOptions(FixtureOptions, total=False):
+        """What ``pull`` takes beside the reference."""
+
+        platform: str | None
+        policy: PullPolicy
+
+    class BuildFixtureOptions(BuildOptions, FixtureOptions, total=False):
+        """What ``build`` takes beside the context."""
 
     class RunOptions(ContainerOptions, total=False):
         """What ``container`` hands to ``Engine.run``, which explains each."""
 
-        wait: Wait | None
+        wait: Wait | str | None
         timeout: float
 
+    class ContainerFixtureOptions(RunOptions, FixtureOptions, total=False):
+        """What ``container`` takes beside image and command."""
 
-_Source = TypeVar("_Source")
+    class NetworkFixtureOptions(FixtureOptions, total=False):
+        """What ``network`` takes beside the name."""
 
-Scope = Literal["session", "package", "module", "class", "function"]
+        subnet: str | None
+        internal: bool
+        ipv6: bool
 
 
-def build(context: ContextSource = None, *, scope: Scope = "session", **options: Unpack[BuildOptions]) -> ImageFixture:
+_Value = TypeVar("_Value")
+
+
+def pull(reference: str | FixtureFunctionDefinition | None = None, **options: Unpack[PullOptions]) -> ImageFixture:
+    """Declares a fixture that pulls an image and returns it.
+
+    Its registry is asked if it is not here, or as ``policy`` says: ``missing``, ``always`` or ``never``. ``platform``
+    is ``os/architecture[/variant]``, if not this machine's. The scope is ``session`` unless said otherwise. The fixture
+    raises what ``Engine.pull`` raises.
+    """
+    return cast("ImageFixture", _declare(_PulledImage, sys._getframe(1), {"reference": reference}, options))
+
+
+def build(context: ContextSource = None, **options: Unpack[BuildFixtureOptions]) -> ImageFixture:
     """Declares a fixture that builds a Dockerfile and returns the Image.
 
     ``context`` is what the build reads: a directory or an archive, relative to the file with this call or, where there
     is none, to pytest's root directory; texts in memory, or nothing. The other arguments are those of ``Engine.build``;
-    directories among ``contexts`` are found as ``context`` is. The fixture raises InvalidSpecError for a path where
-    nothing is, and what ``Engine.build`` raises.
+    directories among ``contexts`` are found as ``context`` is. The scope is ``session`` unless said otherwise. The
+    fixture raises InvalidSpecError for a path where nothing is, and what ``Engine.build`` raises.
     """
-    declared = _BuildFixture(sys._getframe(1), context, options)
-    return cast("ImageFixture", pytest.fixture(scope=scope)(declared))
+    return cast("ImageFixture", _declare(_BuiltImage, sys._getframe(1), {"context": context}, options))
+
+
+def load(
+    archive: str | os.PathLike[str] | FixtureFunctionDefinition | None = None, **options: Unpack[LoadOptions]
+) -> ImageFixture:
+    """Declares a fixture that loads an image from an archive, docker's or an OCI layout, and returns it.
+
+    The path is found as a build's context is. Of several images in it ``image`` names the one. The scope is ``session``
+    unless said otherwise. The fixture raises InvalidSpecError for a path where nothing is, or an image that is not
+    in it, and what ``Engine.load`` raises.
+    """
+    return cast("ImageFixture", _declare(_LoadedImage, sys._getframe(1), {"archive": archive}, options))
 
 
 def container(
-    image: str | Image | FixtureFunctionDefinition,
-    command: Sequence[str] | str | None = None,
-    *,
-    scope: Scope = "function",
-    **options: Unpack[RunOptions],
+    image: str | os.PathLike[str] | Image | FixtureFunctionDefinition | None = None,
+    command: Command | None = None,
+    **options: Unpack[ContainerFixtureOptions],
 ) -> ContainerFixture:
     """Declares a fixture that runs a container, returns it once it is ready, and removes it at the end of its scope.
 
     ``image`` is a reference, an Image, or a fixture that returns one of them. A fixture that has a name where this call
     stands becomes a dependency by that name; a ``build(…)`` without one is built when it is needed. The other arguments
-    are those of ``Engine.run``. The fixture raises what ``Engine.run`` raises.
+    are those of ``Engine.run``; a container among the values of ``env`` is its name, by which others find it. The scope
+    is ``function`` unless said otherwise. The fixture raises what ``Engine.run`` raises.
     """
-    declared = _ContainerFixture(sys._getframe(1), image, command, options)
-    return cast("ContainerFixture", pytest.fixture(scope=scope)(declared))
+    given: dict[str, object] = {"image": image, "command": command}
+    return cast("ContainerFixture", _declare(_RunContainer, sys._getframe(1), given, options))
 
 
-class _DeclaredFixture(ABC):
-    """Stands where pytest expects a fixture function, for one that was declared by a call.
+def network(name: str | None = None, **options: Unpack[NetworkFixtureOptions]) -> NetworkFixture:
+    """Declares a fixture that makes a network, returns it, and removes it at the end of its scope.
 
-    pytest asks for the signature when it has imported the whole module, so a dependency can be looked up then by the
-    name that it was given.
+    The arguments are those of ``Engine.network``; one that is there already stays. The scope is ``function`` unless
+    said otherwise. The fixture raises what ``Engine.network`` raises.
     """
+    return cast("NetworkFixture", _declare(_MadeNetwork, sys._getframe(1), {"name": name}, options))
 
-    def __init__(self, caller: FrameType, factory: str, doc: str) -> None:
-        self.__doc__ = doc
-        self.__name__ = factory
-        self.__module__ = caller.f_globals.get("__name__", "")
+
+def volume(name: str | None = None, **options: Unpack[FixtureOptions]) -> VolumeFixture:
+    """Declares a fixture that makes a volume and returns it.
+
+    One without a name is new, and removed at the end of its scope; one with a name stays for later runs, as
+    ``Engine.volume`` has it. The scope is ``function`` unless said otherwise.
+    """
+    return cast("VolumeFixture", _declare(_MadeVolume, sys._getframe(1), {"name": name}, options))
+
+
+def snapshot(container: FixtureFunctionDefinition, **options: Unpack[SnapshotOptions]) -> ImageFixture:
+    """Declares a fixture that makes an image of what a container has written, and returns it.
+
+    Containers of that image begin where the container was: a database with its data, fresh for each. What is in the
+    container's own volumes, an image's VOLUME among them, is in it too. ``container`` is a fixture, of ``container`` or
+    any that returns a Container; it is paused meanwhile. One that has no name where this call stands is this
+    fixture's alone: it is stopped before, as ``Container.stop`` does, and removed then. ``prepare`` is called with the
+    container before. With ``tag`` the image stays after the run; without, it goes at the end of its scope, which is
+    ``session`` unless said otherwise. The fixture raises what the container's raises, and ``prepare``, and
+    ``Container.commit``.
+    """
+    return cast("ImageFixture", _declare(_SnapshotImage, sys._getframe(1), {"container": container}, options))
+
+
+@overload
+def using(value: FixtureFunctionDefinition) -> Any: ...
+@overload
+def using(value: Callable[..., _Value]) -> _Value: ...
+def using(value: FixtureFunctionDefinition | Callable[..., _Value]) -> Any:
+    """The fixture, or function of fixtures, itself: for type checkers it is what it will return."""
+    return value
+
+
+def _declare(
+    kind: type[_Declaration], caller: FrameType, given: dict[str, object], options: Mapping[str, Any]
+) -> FixtureFunctionDefinition:
+    __tracebackhide__ = True
+    from pytest_pycontainer.engine.arguments import check_known
+
+    for_fixture = FixtureOptions.__annotations__
+    check_known(options, {*for_fixture, *kind.known_options()}, f"{kind.factory}()")
+    fixture_options = cast("FixtureOptions", {name: value for name, value in options.items() if name in for_fixture})
+    given["options"] = {name: value for name, value in options.items() if name not in for_fixture}
+    first = next(iter(given))
+    if given[first] is None and fixture_options.get("params") is not None:
+        given[first] = PARAMETER
+    if given[first] is None and kind.needs_first:
+        raise TypeError(f"{kind.factory}() misses its argument {first!r}, or params in its place")
+    return declare(kind(caller, given), fixture_options, kind.scope)
+
+
+class _Declaration(Declaration):
+    """One of a factory: its words, and what the value's arguments are."""
+
+    factory: ClassVar[str]
+    meaning: ClassVar[str]
+    scope: ClassVar[Scope] = "session"
+    needs_first: ClassVar[bool] = True
+
+    def __init__(self, caller: FrameType, given: dict[str, Any]) -> None:
+        super().__init__(caller, self.factory, given)
         self._directory = Path(caller.f_code.co_filename).parent
-        in_function = caller.f_code.co_flags & inspect.CO_OPTIMIZED
-        self._namespaces = (caller.f_globals,) if in_function else (caller.f_locals, caller.f_globals)
-        self.__wrapped__ = _function_at(caller.f_code.co_filename, caller.f_lineno, factory)
+        self.__doc__ = self.meaning.format(*(self.describe(value) for value in given.values()))
 
-    def __get__(self, instance: object, owner: type | None = None) -> Self:
-        # A class may hold the declaration: it takes no self, so there is nothing to bind.
-        return self
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        """What the factory takes beside what is for the fixture itself."""
+        return ()
 
-    def __call__(self, **fixtures: Any) -> Any:
-        return self.__wrapped__(self.set_up, fixtures)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Signature([inspect.Parameter(name, kind) for name in self.arguments()])
-
-    def arguments(self) -> tuple[str, ...]:
-        """The names of the fixtures that this one requests."""
-        return ("request", "pycontainer")
-
-    @abstractmethod
-    def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine) -> object:
-        """Makes the fixture's value."""
-
-    def name_of(self, fixture: object) -> str | None:
-        """The name that a fixture has where this one is declared."""
-        for namespace in self._namespaces:
-            for name, value in namespace.items():
-                if value is fixture:
-                    return name
-        return None
-
-
-def _function_at(file: str, line: int, name: str) -> FunctionType:
-    """A function that calls its first argument with its second, as if written at a line of a caller's file.
-
-    That line is where pytest says that the fixture is, and what it shows of an error in setting it up.
-    """
-    # The call spans two lines: for one, a traceback would mark columns, which mean nothing in the caller's line.
-    source = "\n" * (line - 1) + "lambda set_up, fixtures: set_up(\n**fixtures)"
-    (code, *_) = compile(source, file, "eval").co_consts
-    return FunctionType(code.replace(co_name=name), {})
-
-
-class _BuildFixture(_DeclaredFixture):
-    def __init__(self, caller: FrameType, context: ContextSource, options: BuildOptions) -> None:
-        source = os.fspath(context) if isinstance(context, str | os.PathLike) else "a Dockerfile"
-        super().__init__(caller, "build", f"The image built from {source}.")
-        self._context = context
-        self._options = options
-
-    def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine) -> Image:
-        root = request.config.rootpath
-        options = self._options.copy()
-        if contexts := options.get("contexts"):
-            options["contexts"] = {name: self._resolve(source, root) for name, source in contexts.items()}
-        return pycontainer.build(self._resolve(self._context, root), progress=_print_progress, **options)
-
-    def _resolve(self, source: _Source, root: Path) -> _Source | Path:
+    def find(self, source: _Value, what: str, root: Path) -> _Value | Path:
         """Paths are those of what is there; all else stays as it is."""
-        from pytest_pycontainer.engine.builds import IMAGE_PREFIX
-
-        if not isinstance(source, str | os.PathLike) or str(source).startswith(IMAGE_PREFIX):
+        if not isinstance(source, str | os.PathLike):
             return source
         candidates = [base / source for base in (self._directory, root)]
         for candidate in candidates:
             if candidate.exists():
                 return candidate
         tried = " nor ".join(dict.fromkeys(map(str, candidates)))
-        raise InvalidSpecError("build context", str(source), f"a directory or an archive; nothing is at {tried}")
+        raise InvalidSpecError(what, str(source), f"a directory or an archive; nothing is at {tried}")
+
+
+class _PulledImage(_Declaration):
+    factory = "pull"
+    meaning = "The image {0}, pulled if it is not here."
+
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        return "platform", "policy"
+
+    def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
+        given = self.values(set_up)
+        return set_up.engine.pull(given["reference"], **{"policy": "missing"} | given["options"])
+
+
+class _BuiltImage(_Declaration):
+    factory = "build"
+    meaning = "The image built from {0}."
+    needs_first = False
+
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        from pytest_pycontainer.engine.builds import BuildOptions
+
+        return BuildOptions.__annotations__
+
+    def describe(self, value: object) -> str:
+        return "a Dockerfile" if value is None or isinstance(value, Mapping) else super().describe(value)
+
+    def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
+        from pytest_pycontainer.engine.builds import IMAGE_PREFIX
+
+        given = self.values(set_up)
+        root, options = set_up.request.config.rootpath, given["options"]
+        if contexts := options.get("contexts"):
+            found = {
+                name: source if str(source).startswith(IMAGE_PREFIX) else self.find(source, "build context", root)
+                for name, source in contexts.items()
+            }
+            options = options | {"contexts": found}
+        context = self.find(given["context"], "build context", root)
+        return set_up.engine.build(context, progress=_print_progress, **options)
 
 
 def _print_progress(line: str) -> None:
@@ -165,43 +273,110 @@ def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class _ContainerFixture(_DeclaredFixture):
-    def __init__(
-        self,
-        caller: FrameType,
-        image: str | Image | FixtureFunctionDefinition,
-        command: Sequence[str] | str | None,
-        options: RunOptions,
-    ) -> None:
-        super().__init__(caller, "container", "A running container, removed at the end of its scope.")
-        self._image = image
-        self._command = command
-        self._options = options
+class _LoadedImage(_Declaration):
+    factory = "load"
+    meaning = "The image loaded from {0}."
 
-    def set_up(self, request: pytest.FixtureRequest, pycontainer: Engine, **dependency: Image | str) -> Container:
-        if dependency:
-            (image,) = dependency.values()
-        elif isinstance(self._image, FixtureFunctionDefinition):
-            image = cast("_BuildFixture", _declaration(self._image)).set_up(request, pycontainer)
-        else:
-            image = self._image
-        until_finished = ExitStack()
-        request.addfinalizer(until_finished.close)
-        return until_finished.enter_context(pycontainer.run(image, self._command, **self._options))
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        return ("image",)
 
-    def arguments(self) -> tuple[str, ...]:
-        dependency = self._dependency()
-        return super().arguments() if dependency is None else (*super().arguments(), dependency)
-
-    def _dependency(self) -> str | None:
-        """The name of the fixture that the image comes from, if it comes from one."""
-        if not isinstance(self._image, FixtureFunctionDefinition):
-            return None
-        name = self.name_of(self._image)
-        if name is None and not isinstance(_declaration(self._image), _BuildFixture):
-            return self._image.name
-        return name
+    def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
+        given = self.values(set_up)
+        archive = self.find(given["archive"], "archive", set_up.request.config.rootpath)
+        wanted = given["options"].get("image")
+        images = {one.id: one for one in set_up.engine.load(archive)}
+        if wanted is None and len(images) == 1:
+            return next(iter(images.values()))
+        with suppress(ImageNotFoundError):
+            if wanted is not None and (found := set_up.engine.image(wanted)).id in images:
+                return found
+        names = ", ".join(repr(one.name) for one in images.values())
+        raise InvalidSpecError("image", str(wanted or ""), f"the name of one of those in {archive}: {names}")
 
 
-def _declaration(fixture: FixtureFunctionDefinition) -> object:
-    return fixture._get_wrapped_function()
+class _RunContainer(_Declaration):
+    factory = "container"
+    meaning = "A running container of {0}, removed at the end of its scope."
+    scope = "function"
+
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        from pytest_pycontainer.engine.options import ContainerOptions
+
+        return *ContainerOptions.__annotations__, "wait", "timeout"
+
+    def make(self, set_up: SetUp) -> Container:
+        __tracebackhide__ = True
+        given = self.values(set_up)
+        options = given["options"]
+        if isinstance(environment := options.get("env"), Mapping):
+            options = options | {"env": {name: _host_name(value) for name, value in environment.items()}}
+        return set_up.until_finished.enter_context(set_up.engine.run(given["image"], given["command"], **options))
+
+
+def _host_name(value: object) -> object:
+    """What an environment says of a value: of a container the name by which others find it."""
+    from pytest_pycontainer.engine.container import Container
+
+    return value.name if isinstance(value, Container) else value
+
+
+class _MadeNetwork(_Declaration):
+    factory = "network"
+    meaning = "A network, removed at the end of its scope."
+    scope = "function"
+    needs_first = False
+
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        return "subnet", "internal", "ipv6"
+
+    def make(self, set_up: SetUp) -> Network:
+        __tracebackhide__ = True
+        given = self.values(set_up)
+        scope = set_up.until_finished.enter_context(set_up.engine.scope())
+        return scope.network(given["name"], **given["options"])
+
+
+class _MadeVolume(_Declaration):
+    factory = "volume"
+    meaning = "A volume, removed at the end of its scope unless it has a name of its own."
+    scope = "function"
+    needs_first = False
+
+    def make(self, set_up: SetUp) -> Volume:
+        __tracebackhide__ = True
+        given = self.values(set_up)
+        scope = set_up.until_finished.enter_context(set_up.engine.scope())
+        return scope.volume(given["name"])
+
+
+class _SnapshotImage(_Declaration):
+    factory = "snapshot"
+    meaning = "The image of what a container has written: {0}."
+
+    def __init__(self, caller: FrameType, given: dict[str, Any]) -> None:
+        # A function that is called with the container is none of fixtures.
+        self._prepare = given["options"].pop("prepare", None)
+        super().__init__(caller, given)
+
+    @classmethod
+    def known_options(cls) -> Iterable[str]:
+        return "prepare", "tag"
+
+    def make(self, set_up: SetUp) -> Image:
+        __tracebackhide__ = True
+        source, tag = self.given["container"], self.given["options"].get("tag")
+        with ExitStack() as until_taken:
+            own = isinstance(source, FixtureFunctionDefinition) and self.name_of(source) is None
+            container = self.resolved(source, replace(set_up, until_finished=until_taken) if own else set_up)
+            if self._prepare is not None:
+                self._prepare(container)
+            if own:
+                container.stop()
+            image: Image = container.commit(tag, volumes=True)
+        if tag is None:
+            set_up.until_finished.callback(set_up.engine.remove, image)
+        return image

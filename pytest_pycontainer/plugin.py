@@ -6,9 +6,12 @@ when the fixture is first asked for.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_pycontainer import hookspecs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,17 @@ _SETTINGS = {
 }
 _PATHS = ("DIR", "FILE")
 _SEVERAL = ",..."
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "pytest_pycontainer.declarations" in sys.modules:
+        from pytest_pycontainer.fixture_checks import check_fixtures_of
+
+        check_fixtures_of(metafunc)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,12 +79,45 @@ def _read_settings(config: pytest.Config) -> Settings:
 def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The container engine of this test session: ``build``, ``run``, ``create``, ``image``, ``containers``."""
     from pytest_pycontainer.engine.engine import Engine
+    from pytest_pycontainer.plugin_hooks import extensions_of
     from pytest_pycontainer.reporting.failure import FailureReports
     from pytest_pycontainer.reporting.session_display import SessionDisplay
 
+    config = request.config
     reports = FailureReports()
-    request.config.pluginmanager.register(reports)
-    with SessionDisplay(request.config) as display, Engine(_read_settings(request.config), display=display) as engine:
-        reports.engine = engine
-        yield engine
+    config.pluginmanager.register(reports)
+    settings, extensions = _read_settings(config), extensions_of(config)
+    with SessionDisplay(config) as display:
+        opening = config.hook.pytest_pycontainer_engine(config=config, settings=settings, extensions=extensions)
+        with opening or Engine(settings, display=display, extensions=extensions) as engine:
+            reports.engine = engine
+            yield engine
     reports.engine = None
+
+
+@pytest.fixture(scope="package")
+def pycontainer_package(pycontainer: Engine) -> Iterator[Engine]:
+    """The session's engine, for a package: what is made through it is removed after the package's last test."""
+    with pycontainer.scope() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def pycontainer_module(pycontainer: Engine) -> Iterator[Engine]:
+    """The session's engine, for a module: what is made through it is removed after the module's last test."""
+    with pycontainer.scope() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="class")
+def pycontainer_class(pycontainer: Engine) -> Iterator[Engine]:
+    """The session's engine, for a class: what is made through it is removed after the class's last test."""
+    with pycontainer.scope() as engine:
+        yield engine
+
+
+@pytest.fixture
+def pycontainer_function(pycontainer: Engine) -> Iterator[Engine]:
+    """The session's engine, for one test: what is made through it is removed after the test."""
+    with pycontainer.scope() as engine:
+        yield engine

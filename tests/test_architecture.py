@@ -39,9 +39,12 @@ ROOMS: dict[str, set[str]] = {
     | {"filelock", "dulwich"},
     "services": {"engine"},
     "reporting": {"engine", "build", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
-    "hookspecs": {"pytest", "pluggy"},
-    "fixtures": {"engine", "services", "reporting", "settings", "pytest", "_pytest"},
-    "plugin": {"engine", "services", "reporting", "settings", "fixtures", "hookspecs", "pytest"},
+    "hookspecs": {"engine", "settings", "pytest"},
+    "plugin_hooks": {"engine", "pytest"},
+    "declarations": {"engine", "pytest", "_pytest"},
+    "fixture_checks": {"declarations", "pytest", "_pytest"},
+    "fixtures": {"declarations", "engine", "services", "reporting", "settings", "pytest", "_pytest"},
+    "plugin": {"engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},
     "__init__": {"engine", "services", "settings", "fixtures", "store"},
     "__main__": {"cli"},
@@ -110,7 +113,7 @@ def test_the_plugin_is_light() -> None:
     at_import = {
         module for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for module in imports(node)
     }
-    assert at_import <= {"__future__", "typing", "pytest"}
+    assert at_import <= {"__future__", "sys", "typing", "pytest", "pytest_pycontainer.hookspecs"}
 
 
 def test_the_spawner_is_light() -> None:

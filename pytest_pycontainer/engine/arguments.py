@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from pytest_pycontainer.errors import InvalidSpecError
@@ -39,10 +39,18 @@ _REAL_TIME = re.compile(r"(?:SIG)?(RTMIN|RTMAX)([+-]\d+)?", re.ASCII)
 
 def check_names(options: Mapping[str, object], known: type) -> None:
     """Raises TypeError, as any call does, for an option that the TypedDict ``known`` does not have."""
-    for name in options:
-        if name not in known.__annotations__:
-            names = ", ".join(sorted(known.__annotations__))
-            raise TypeError(f"got an unexpected keyword argument {name!r}; known are {names}")
+    check_known(options, known.__annotations__)
+
+
+def check_known(names: Iterable[str], known: Collection[str], call: str = "") -> None:
+    """Raises TypeError, as ``call`` does, for a name that is not known; it tells the nearest that is."""
+    for name in names:
+        if name not in known:
+            from difflib import get_close_matches
+
+            begin = f"{call} got an unexpected keyword argument {name!r}; ".lstrip()
+            hint = "".join(f"did you mean {near!r}? " for near in get_close_matches(name, known, 1))
+            raise TypeError(f"{begin}{hint}known are {', '.join(sorted(known))}")
 
 
 def parse_command(command: Command | None) -> tuple[str, ...] | None:

@@ -96,6 +96,10 @@ class Attachment:
         """The ports that lead into the container now."""
         return tuple(self._published)
 
+    def is_forwarded(self, host_address: str) -> bool:
+        """Whether a port at that address of this machine is led into the container by the forwarder."""
+        return self._networks.forwarder.is_needed_at(host_address)
+
     def attach(self, namespace: NetworkNamespace) -> None:
         """Gives the container its interfaces. Raises NetworkAttachError."""
         way_out = self._way_out()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import posixpath
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +16,12 @@ from pytest_pycontainer.engine.importing import changed
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.config import DEFAULT_PATH, History, ImageConfig
 from pytest_pycontainer.image.manifest import OCI_LAYER
+from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.mount_points import unchanged_mount_points
-from pytest_pycontainer.runtime.spec import ContainerSpec
+from pytest_pycontainer.runtime.spec import ContainerSpec, VolumeMount
+from pytest_pycontainer.runtime.volumes import content_of
 from pytest_pycontainer.store.changes import Change, find_changes
-from pytest_pycontainer.store.diff import write_layer
+from pytest_pycontainer.store.diff import write_directory_layer, write_layer
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.store import Store, parse_new_tag
 
@@ -26,11 +31,8 @@ _CACHE_KEYS = "io.pycontainer.cache"
 
 def changes_of(spec: ContainerSpec, upper: Path) -> list[Change]:
     """What the container has changed in its image. Raises StoreError."""
-    layers = [Path(layer) for layer in spec.rootfs.layers]
-    if spec.rootfs.host:
-        layers.append(Path("/"))
     with storing("compare", upper):
-        return find_changes(upper, layers, unchanged_mount_points(upper))
+        return find_changes(upper, _lower_directories(spec), unchanged_mount_points(upper))
 
 
 def commit(
@@ -39,6 +41,7 @@ def commit(
     spec: ContainerSpec,
     upper: Path,
     *,
+    volumes: Iterable[VolumeMount] = (),
     tag: str | None,
     changes: Iterable[str],
     message: str,
@@ -50,25 +53,75 @@ def commit(
     """
     name = None if tag is None else parse_new_tag(tag)
     config = changed(_config(base, spec), changes)  # before anything is stored
+    volumes = sorted(volumes, key=lambda one: _normal(one.target).count("/"))
     with store.in_use():
-        with store.layer_writer(OCI_LAYER) as layer, storing("store the layer", upper):
-            write_layer(upper, lambda piece: layer.write(bytes(piece)), unchanged_mount_points(upper))
-            diff_id = layer.commit()
-        is_empty = diff_id == digests.EMPTY_LAYER
+        diff_ids = [_store_layer(store, upper, lambda write: write_layer(upper, write, unchanged_mount_points(upper)))]
+        for one in volumes:
+            diff_ids.append(_store_volume(store, one, (upper, *_lower_directories(spec))))
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        history = History(now, shlex.join(spec.process.command), author or None, message or None, is_empty)
+        command = shlex.join(spec.process.command)
+        history = (
+            History(now, command, author or None, message or None, diff_id == digests.EMPTY_LAYER)
+            for diff_id in diff_ids
+        )
+        taken = {_normal(one.target) for one in volumes}
         config = replace(
             config,
             created=now,
             author=author or config.author,
-            diff_ids=config.diff_ids if is_empty else (*config.diff_ids, diff_id),
-            history=(*config.history, history),
+            diff_ids=(*config.diff_ids, *(diff_id for diff_id in diff_ids if diff_id != digests.EMPTY_LAYER)),
+            history=(*config.history, *history),
+            volumes=tuple(path for path in config.volumes if _normal(path) not in taken),
             other={key: value for key, value in config.other.items() if key != _CACHE_KEYS},
         )
         image_id = store.put_image(config)
         if name is not None:
             store.tag(image_id, str(name))
     return Image(image_id, tag or image_id, config, store)
+
+
+def _lower_directories(spec: ContainerSpec) -> list[Path]:
+    """What its root is made of, topmost first."""
+    layers = [Path(layer) for layer in spec.rootfs.layers]
+    return [*layers, Path("/")] if spec.rootfs.host else layers
+
+
+def _store_layer(store: Store, source: Path, write: Callable[[Callable[[bytes | memoryview], object]], None]) -> str:
+    with store.layer_writer(OCI_LAYER) as layer, storing("store the layer", source):
+        write(lambda piece: layer.write(bytes(piece)))
+        return layer.commit()
+
+
+def _store_volume(store: Store, volume: VolumeMount, roots: tuple[Path, ...]) -> str:
+    content, target = Path(content_of(volume.directory)), _normal(volume.target).lstrip("/")
+    leading = ["/".join(target.split("/")[:count]) for count in range(1, target.count("/") + 1)]
+    parents = {path: _directory_status(roots, path) for path in leading}
+    return _store_layer(store, content, lambda write: write_directory_layer(content, target, write, parents))
+
+
+def _directory_status(roots: Sequence[Path], path: str) -> os.stat_result:
+    """What the topmost of ``roots`` that has the directory ``path`` says of it; no link is followed."""
+    for root in roots:
+        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            found = mount.open_in_root(top, path, os.O_PATH | os.O_DIRECTORY, follow=False)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            continue
+        finally:
+            os.close(top)
+        try:
+            return os.fstat(found)
+        finally:
+            os.close(found)
+    return roots[0].stat()  # it was made for the mount alone, or a link leads there
+
+
+def _normal(path: str) -> str:
+    return posixpath.normpath(posixpath.join("/", path))
 
 
 def _config(config: ImageConfig, spec: ContainerSpec) -> ImageConfig:

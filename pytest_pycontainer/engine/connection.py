@@ -112,8 +112,8 @@ class MonitorConnection:
         before = _starts(self.state)
         return self.await_state(lambda state: state.status == "exited" or _starts(state) > before, timeout)
 
-    def await_gone(self, timeout: float) -> bool:
-        """Waits until the monitor has ended, for ``timeout`` seconds; whether it has."""
+    def await_gone(self, timeout: float | None) -> bool:
+        """Waits until the monitor has ended, for ``timeout`` seconds (None: for ever); whether it has."""
         return self.await_state(lambda _: False, timeout) is not None
 
     def await_state(self, reached: Callable[[ContainerState], bool], timeout: float | None) -> ContainerState | None:
@@ -233,16 +233,15 @@ class MonitorConnection:
             raise ContainerNotFoundError(container)
         return received
 
-    def open_network(self, container: str) -> tuple[int, int]:
-        """The container's network namespace, and a route socket inside it: descriptors that are the caller's.
+    def open_network(self, container: str, kind: int = 0) -> tuple[int, ...]:
+        """The container's network namespace, and sockets inside it, see ``messages.OpenNetwork``; all are the caller's.
 
         Raises ContainerNotFoundError, and ContainerStartError (the step that failed).
         """
-        answer, descriptors = self._ask(container, messages.OpenNetwork(), ())
+        answer, descriptors = self._ask(container, messages.OpenNetwork(kind), ())
         if isinstance(answer, messages.Failed):
             raise_failed(container, "", answer)
-        namespace, route = descriptors
-        return namespace, route
+        return tuple(descriptors)
 
     def describe(self, container: str) -> ContainerDescription:
         """What the monitor knows of its container. Raises ContainerNotFoundError if it has ended."""

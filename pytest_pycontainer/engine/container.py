@@ -127,6 +127,8 @@ class Container(
                 raise
             if attachment is not None and attachment.published:
                 self._tell_of_ports(attachment)
+            for observer in self._resources.extensions.observers:
+                observer.after_start(self)
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits until it exits; returns the exit code. Raises WaitTimeoutError after ``timeout`` seconds.
@@ -221,13 +223,25 @@ class Container(
                 return
             if not force and self.status in _ACTIVE:
                 raise ContainerRunningError(self.name, "remove")
-            self._thaw()
-            # The name first: once the directory is gone, anybody may take it.
-            self._resources.records.free_name(self.name, self.id)
-            self._connection.send(messages.Remove())
-            if not self._connection.await_gone(_REMOVAL_SECONDS):
-                raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
-            self._let_go()
+            with ExitStack() as removing:
+                removing.callback(self._remove)  # whatever observers do
+                for observer in self._resources.extensions.observers:
+                    observer.before_remove(self)
+
+    def _remove(self) -> None:
+        if self._removed:
+            return
+        self._thaw()
+        # The name first: once the directory is gone, anybody may take it.
+        self._resources.records.free_name(self.name, self.id)
+        self._connection.send(messages.Remove())
+        if not self._connection.await_gone(_REMOVAL_SECONDS):
+            raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
+        self._let_go()
+
+    def await_removal(self) -> None:
+        """Waits until it is gone, removed by anybody or ended with its monitor."""
+        self._connection.await_gone(None)
 
     def release(self) -> None:
         """Lets go of another engine's container, which goes on without this handle."""

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from pytest_pycontainer.engine.container_mounts import own_volumes
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.errors import InvalidSpecError
+from pytest_pycontainer.runtime.spec import VolumeMount
 
 if TYPE_CHECKING:
     from pytest_pycontainer.store.changes import Change
@@ -60,12 +63,15 @@ class ContainerChanges(ContainerHandle):
         message: str = "",
         author: str = "",
         pause: bool = True,
+        volumes: bool = False,
     ) -> Image:
         """Makes an image of what it has written, with its command, environment, user, directory and labels.
 
         ``changes`` are Dockerfile instructions for the config, as ``docker commit -c`` takes them. What is in volumes
-        is no part of it. A running container is paused meanwhile, unless not to ``pause``: then half of
-        what it is writing may be in the image. Raises DockerfileError, InvalidReferenceError, and StoreError.
+        is no part of it; with ``volumes``, what is in the container's own is (an image's, and others without a name),
+        and the image has it as files, and no volumes there. A running container is paused meanwhile, unless not to
+        ``pause``: then half of what it is writing may be in the image. Raises DockerfileError, InvalidReferenceError,
+        and StoreError.
         """
         from pytest_pycontainer.engine.committing import commit
 
@@ -80,11 +86,17 @@ class ContainerChanges(ContainerHandle):
                     replace(self.image.config, labels=self.labels),
                     self._spec,
                     self.upper,
+                    volumes=self._own_volumes() if volumes else (),
                     tag=tag,
                     changes=changes,
                     message=message,
                     author=author,
                 )
+
+    def _own_volumes(self) -> list[VolumeMount]:
+        place = own_volumes(self._directory)
+        mounts = (one for one in self._spec.mounts if isinstance(one, VolumeMount))
+        return [one for one in mounts if Path(one.directory).parent == place]
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:

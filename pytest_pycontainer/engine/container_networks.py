@@ -63,6 +63,12 @@ class ContainerNetworks(ContainerHandle):
                 raise NetworkAttachError(f"disconnect {self.name}", detail)
             return cut_off(self.name, self._endpoints())
 
+    def _is_forwarded(self, host_address: str) -> bool:
+        """Whether our forwarder accepts who connects to a port published at that address, server or not."""
+        if self._attachment is None:
+            return ":" in host_address or os.geteuid() != 0
+        return self._attachment.is_forwarded(host_address)
+
     def _described(self) -> ContainerDescription:
         return self._description if self._removed else self._connection.describe(self.name)
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
-from typing import TypeVar
+from contextlib import ExitStack, suppress
+from types import TracebackType
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import ContainerNotRunningError, PortNotOpenError, WaitTimeoutError
 from pytest_pycontainer.kernel import namespaces, sockdiag
-from pytest_pycontainer.kernel.netlink import NetlinkError
-from pytest_pycontainer.kernel.sockdiag import BoundSocket, bound_sockets
+from pytest_pycontainer.kernel.netlink import NetlinkError, NetlinkSocket
+from pytest_pycontainer.kernel.sockdiag import BoundSocket, sockets_with_ports
 
-_T = TypeVar("_T")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _TRANSPORTS = {
@@ -48,18 +47,18 @@ class ContainerSockets(ContainerHandle):
         name = f"{wanted.container_port}/{wanted.protocol}"
         kind, protocol = _TRANSPORTS[wanted.protocol]
 
-        def open_socket() -> tuple[socket.socket, _Address]:
+        inside = self._open_sockets("connect to", kind)
+        with inside:
             try:
-                servers = _servers(protocol)
+                servers = [one for one in sockets_with_ports(inside.diagnosis, protocol) if _serves(one, protocol)]
             except NetlinkError:  # a kernel that does not tell
-                return socket.socket(socket.AF_INET, kind), ipaddress.IPv4Address("127.0.0.1")
-            address = _server_address(servers, wanted.container_port)
+                address: _Address | None = ipaddress.IPv4Address("127.0.0.1")
+            else:
+                address = _server_address(servers, wanted.container_port)
             if address is None:
                 others = sorted({server.port for server in servers})
                 raise PortNotOpenError(self.name, name, tuple(f"{other}/{wanted.protocol}" for other in others))
-            return socket.socket(_FAMILIES[address.version], kind), address
-
-        opened, address = self._inside_network("connect to", open_socket)
+            opened = inside.take(address.version)
         try:
             opened.settimeout(timeout)
             opened.connect((str(address), wanted.container_port))
@@ -72,24 +71,63 @@ class ContainerSockets(ContainerHandle):
             raise
         return opened
 
-    def _inside_network(self, doing: str, function: Callable[[], _T]) -> _T:
-        """Calls the function in the container's network, in a thread made for it."""
+    def _open_sockets(self, doing: str, kind: int) -> _SocketsInside:
         self._require_present()
         pidfd = self._connection.open_pidfd() if self._state.status == "running" else -1
         if pidfd < 0:
             raise ContainerNotRunningError(self.name, doing, self.status)
         try:
-            return namespaces.call_inside(pidfd, namespaces.NETWORK, function)
+            # The shorter way is root's, whose thread may enter any network; others have to ask.
+            if os.geteuid() == 0:
+                return namespaces.call_inside(pidfd, namespaces.NETWORK, lambda: _SocketsInside.open(kind))
+            namespace, *sockets = self._connection.open_network(self.name, int(kind))
+            os.close(namespace)
+            route, *others = (socket.socket(fileno=one) for one in sockets)
+            route.close()
+            return _SocketsInside(*others)
         except ProcessLookupError:  # it has just exited
             raise ContainerNotRunningError(self.name, doing, "exited") from None
         finally:
             os.close(pidfd)
 
 
-def _servers(protocol: int) -> list[BoundSocket]:
-    """What listens, or takes datagrams, in the calling thread's network."""
-    sockets = bound_sockets(protocol)
-    return [one for one in sockets if protocol != socket.IPPROTO_TCP or one.state == sockdiag.LISTENING]
+class _SocketsInside:
+    """Sockets in a container's network: one to ask who listens there, and some to connect, of which one is taken."""
+
+    def __init__(self, diagnosis: socket.socket, *others: socket.socket) -> None:
+        self._sockets = [diagnosis, *others]
+        self.diagnosis = NetlinkSocket(diagnosis)
+
+    @classmethod
+    def open(cls, kind: int) -> _SocketsInside:
+        """In the calling thread's network."""
+        with ExitStack() as undone:
+            opened = [undone.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, sockdiag.SOCK_DIAG))]
+            opened.append(undone.enter_context(socket.socket(socket.AF_INET, kind)))
+            with suppress(OSError):  # a machine without IPv6
+                opened.append(undone.enter_context(socket.socket(socket.AF_INET6, kind)))
+            undone.pop_all()
+        return cls(*opened)
+
+    def take(self, version: int) -> socket.socket:
+        """The one for that version of IP, which is the caller's."""
+        found = next(one for one in self._sockets if one.family == _FAMILIES[version])
+        self._sockets.remove(found)
+        return found
+
+    def __enter__(self) -> _SocketsInside:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self._sockets:
+            one.close()
+
+
+def _serves(one: BoundSocket, protocol: int) -> bool:
+    """Whether it listens, or takes datagrams."""
+    return protocol != socket.IPPROTO_TCP or one.state == sockdiag.LISTENING
 
 
 def _server_address(servers: list[BoundSocket], port: int) -> _Address | None:

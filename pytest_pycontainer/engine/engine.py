@@ -6,29 +6,34 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import launch
+from pytest_pycontainer.engine.named_wait import NamedWait
 from pytest_pycontainer.engine.networks import NetworkOperations
 from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
 from pytest_pycontainer.engine.requirements import require_open_files
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.service import HandleT, Service
 from pytest_pycontainer.engine.volumes import VolumeOperations
 from pytest_pycontainer.errors import ContainerNotFoundError, ImageNotFoundError, InvalidSpecError
 from pytest_pycontainer.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.display import Display
+    from pytest_pycontainer.engine.scope import EngineScope
     from pytest_pycontainer.engine.wait import Wait
 
-_READY_SECONDS = 60.0
+READY_SECONDS: Final = 60.0
+"""How long ``run`` waits unless it is told otherwise."""
 
 
 class Engine(ImageOperations, VolumeOperations, NetworkOperations):
@@ -39,11 +44,13 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
 
     Its process is the owner of its containers: when that ends, however it ends, they end. A child that it forks has to
     open an engine of its own, but may use handles that are there, as any process may. ``display`` shows images that
-    are pulled, pushed and built; without one that happens silently.
+    are pulled, pushed and built; without one that happens silently. ``extensions`` are told of its containers.
     """
 
-    def __init__(self, settings: Settings | None = None, *, display: Display | None = None) -> None:
-        super().__init__(Resources(settings or Settings.read()), display)
+    def __init__(
+        self, settings: Settings | None = None, *, display: Display | None = None, extensions: Extensions | None = None
+    ) -> None:
+        super().__init__(Resources(settings or Settings.read(), extensions or Extensions()), display)
         self._lock = threading.Lock()
         self._containers: dict[str, Container] = {}
         self._others: dict[str, Container] = {}
@@ -74,45 +81,115 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         NameInUseError, UnsupportedLimitError, EngineUnavailableError, OpenFilesLimitError, and ContainerStartError (the
         step that failed).
         """
+        return self._create(Container, image, command, options)
+
+    def _create(
+        self,
+        handle: type[HandleT],
+        image: Image | str | os.PathLike[str],
+        command: arguments.Command | None,
+        options: ContainerOptions,
+    ) -> HandleT:
         self._resources.require_open()
         self._resources.require_machine()
         require_open_files("make a container")
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
-            arguments.check_names(options, ContainerOptions)
-            image = self._image_to_run(image, options.get("pull", "missing"))
-            plan = plan_container(self._resources.store, image, command, options)
-            container = launch(self._resources, plan, self._forget)
+            wanted = self._requested(image, command, options)
+            image = self._image_to_run(wanted.image, wanted.options.get("pull", "missing"))
+            plan = plan_container(self._resources.store, image, wanted.command, wanted.options)
+            container = launch(self._resources, plan, self._forget, handle)
         self._resources.store.mark_used(plan.image.id)
+        self._keep(container)
+        return container
+
+    def _keep(self, container: Container) -> None:
+        """It was made, and is to be removed at this engine's end."""
         with self._lock:
             self._containers[container.id] = container
-        return container
 
     def run(
         self,
         image: Image | str | os.PathLike[str],
         command: arguments.Command | None = None,
         *,
-        wait: Wait | None = None,
-        timeout: float = _READY_SECONDS,
+        wait: Wait | str | None = None,
+        timeout: float = READY_SECONDS,
         **options: Unpack[ContainerOptions],
     ) -> Container:
-        """Makes a container and starts it; with ``wait``, returns when it is ready.
+        """Makes a container and starts it; with ``wait``, returns when it is ready; a text is ``wait.named``.
 
         Raises what ``create`` and ``Container.start`` raise; ContainerExitedError and ContainerNotReadyError (after
         ``timeout`` seconds) from ``wait``. The container is removed then.
         """
-        if wait is not None and not hasattr(wait, "until_ready"):
-            raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
-        seconds = arguments.parse_seconds(timeout)
-        container = self.create(image, command, **options)
+        return self._run(Container, image, command, wait, timeout, options)
+
+    def _run(
+        self,
+        handle: type[HandleT],
+        image: Image | str | os.PathLike[str],
+        command: arguments.Command | None,
+        wait: Wait | str | None,
+        timeout: float,
+        options: ContainerOptions,
+    ) -> HandleT:
+        wait, seconds = parse_wait(wait), arguments.parse_seconds(timeout)
+        container = self._create(handle, image, command, options)
         with ExitStack() as undone:
             undone.enter_context(container)
             container.start()
             self._resources.prepare_next()
-            if wait is not None:
-                wait.until_ready(container, seconds)
+            self._await_ready(container, wait, seconds)
             undone.pop_all()
         return container
+
+    def _requested(
+        self, image: Image | str | os.PathLike[str], command: arguments.Command | None, options: ContainerOptions
+    ) -> ContainerRequest:
+        """The container that is to be made, after all have had their say."""
+        arguments.check_names(options, ContainerOptions)
+        wanted = ContainerRequest(image, command, options)
+        for observer in self._resources.extensions.observers:
+            observer.before_create(wanted)
+        return wanted
+
+    def _await_ready(self, container: Container, wait: Wait | None, seconds: float) -> None:
+        if wait is not None:
+            wait.until_ready(container, seconds)
+        for observer in self._resources.extensions.observers:
+            observer.ready(container)
+
+    @overload
+    def service(
+        self,
+        service: Service[HandleT],
+        command: arguments.Command | None = None,
+        *,
+        wait: Wait | str | None = None,
+        timeout: float = READY_SECONDS,
+        **options: Unpack[ContainerOptions],
+    ) -> HandleT: ...
+    @overload
+    def service(self, service: str, **options: Any) -> Any: ...
+    def service(self, service: Service[HandleT] | str, command: Any = None, **options: Any) -> Any:
+        """Runs a service, one of ``pytest_pycontainer.services``, and returns its handle when it is ready.
+
+        ``command``, ``wait`` and ``timeout`` are as for ``run``, in place of the service's own; ``ports`` and ``env``
+        are added to its own, all other options are the container's. A text is the name of a service that the engine's
+        extensions know; the options are that one's own.
+
+        Raises InvalidSpecError for a name that they do not know, and what ``run`` raises.
+        """
+        if isinstance(service, Service):
+            wait, seconds = options.pop("wait", None), options.pop("timeout", READY_SECONDS)
+            wait, command = service.wait if wait is None else wait, command or service.command
+            given = service.with_defaults(cast("ContainerOptions", options))
+            return self._run(service.handle, service.image, command, wait, seconds, given)
+        services = self._resources.extensions.services
+        if service not in services:
+            raise InvalidSpecError(
+                "service", repr(service), f"one of {', '.join(sorted(services)) or 'none: there are none'}"
+            )
+        return services[service](self, **options)
 
     def containers(self, *, others: bool = False) -> list[Container]:
         """The containers that this engine made and has not removed, oldest first.
@@ -152,6 +229,15 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
                 known = self._others.setdefault(container_id, known)
         return known
 
+    def scope(self) -> EngineScope:
+        """The same engine for a while: a context manager, whose end removes what was made through it.
+
+        That is all its containers, networks that were not there before, and volumes without a name.
+        """
+        from pytest_pycontainer.engine.scope import EngineScope
+
+        return EngineScope(self)
+
     def settle(self) -> None:
         """Lets go of the container that is made ahead for the next ``run``; what is left is what the caller made."""
         self._resources.discard_next()
@@ -186,3 +272,12 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             raise InvalidSpecError("image", repr(image), "an Image, the name of one, or a path")
         stored = self._sources.find(as_source(image), policy=policy)
         return Image(stored.id, os.fspath(image), stored.config, self._resources.store)
+
+
+def parse_wait(wait: Wait | str | None) -> Wait | None:
+    """What to wait for; a text is the name of it. Raises InvalidSpecError."""
+    if isinstance(wait, str):
+        return NamedWait(wait)
+    if wait is not None and not hasattr(wait, "until_ready"):
+        raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
+    return wait

@@ -18,6 +18,7 @@ from pytest_pycontainer.errors import InvalidSpecError
 if TYPE_CHECKING:
     from pytest_pycontainer.build.context_sources import ContextSource
     from pytest_pycontainer.engine.builds import BuildOptions
+    from pytest_pycontainer.engine.image_sources import PullPolicy
 
 
 class ImageOperations(StoredImages):
@@ -73,16 +74,20 @@ class ImageOperations(StoredImages):
         stored = self._sources.find(as_source(reference), policy="never")
         return Image(stored.id, os.fspath(reference), stored.config, self._resources.store)
 
-    def pull(self, reference: str, *, platform: str | None = None) -> Image:
+    def pull(self, reference: str, *, platform: str | None = None, policy: PullPolicy = "always") -> Image:
         """Pulls an image from its registry, for this machine's platform or ``os/architecture[/variant]``.
 
-        What is here already is not downloaded again. Raises InvalidReferenceError, ImageNotInRegistryError,
-        NoMatchingPlatformError, AccessDeniedError, RateLimitedError, RegistryUnavailableError, other ImageErrors.
+        What is here already is not downloaded again; with the policy ``missing`` the registry is not even asked, and
+        never with ``never``. Raises InvalidReferenceError, ImageNotInRegistryError, NoMatchingPlatformError,
+        AccessDeniedError, RateLimitedError, RegistryUnavailableError, other ImageErrors.
         """
         from pytest_pycontainer.image.platform import Platform
 
         wanted = None if platform is None else Platform.parse(platform)
-        stored = self._sources.pull(reference, platform=wanted)
+        if policy == "always":
+            stored = self._sources.pull(reference, platform=wanted)
+        else:
+            stored = self._sources.find(reference, policy=policy, platform=wanted)
         return Image(stored.id, reference, stored.config, self._resources.store)
 
     def push(self, image: Image | str, reference: str | None = None) -> str:

@@ -29,6 +29,7 @@ from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.privileges import Privileges
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
 from pytest_pycontainer.kernel.bpf import DeviceRule
@@ -94,8 +95,10 @@ class Plan:
     tty: bool = False
 
 
-def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]) -> Container:
+def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None], handle: type[HandleT]) -> HandleT:
     """Makes the container, which then waits for its start. ``forget`` is called when it is removed.
+
+    What is returned is a ``handle``.
 
     The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
     """
@@ -153,7 +156,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
         limit = partial(_limit, name, settings, prepared.reservation.cgroup, rules)
         _launch(prepared.connection, description, name, limit, attachment)
         undone.pop_all()
-    return Container(
+    return handle(
         record,
         plan.image,
         description,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 from pytest_pycontainer.engine.arguments import BOOLEANS, parse_bytes
 from pytest_pycontainer.engine.container_mounts import VolumeUse, WantedMount
@@ -17,10 +17,17 @@ from pytest_pycontainer.runtime.spec import BindMount, TmpfsMount
 
 VolumeSource: TypeAlias = str | os.PathLike[str] | Volume
 
-# A Mapping's keys are invariant for type checkers: what has paths alone is named, or it would be refused.
-VolumeArguments: TypeAlias = (
-    Mapping[VolumeSource, str] | Mapping[str, str] | Mapping[Path, str] | Mapping[Volume, str] | Iterable[str]
-)
+
+class VolumeTargets(Protocol):
+    """A mapping of sources to targets, whatever kinds of sources it has: a Mapping's keys are invariant."""
+
+    def items(self) -> Iterable[tuple[VolumeSource, str]]:
+        """Each source with its target."""
+        ...
+
+
+# With an Iterable in place of the Sequence, a dict's literal could be either, and type checkers would not look.
+VolumeArguments: TypeAlias = Mapping[VolumeSource, str] | VolumeTargets | Sequence[str]
 """Sources with their targets in the container, or docker's texts for ``-v``: ``[SOURCE:]TARGET[:OPTION,…]``."""
 
 TmpfsArguments: TypeAlias = Mapping[str, str] | Iterable[str]
@@ -83,7 +90,7 @@ def _parse_volumes(volumes: VolumeArguments | None) -> Iterable[WantedMount]:
             path, _, options = target.partition(":")
             yield _parse_volume(source, path, options, f"{source}:{target}")
         return
-    for text in _texts("volumes", volumes):
+    for text in _texts("volumes", cast("Sequence[str] | None", volumes)):
         parts = text.split(":")
         if len(parts) == 1:
             yield VolumeUse(_target("volumes", text, text))

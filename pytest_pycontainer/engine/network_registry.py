@@ -12,7 +12,7 @@ from typing import Protocol
 from pytest_pycontainer.engine.name_service import NameService
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, WantedEndpoint
 from pytest_pycontainer.engine.port_arguments import PortMapping
-from pytest_pycontainer.engine.port_forwarder import PortForwarder, needs_forwarder
+from pytest_pycontainer.engine.port_forwarder import PortForwarder
 from pytest_pycontainer.errors import NetworkInUseError, NetworkNotFoundError
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
@@ -79,7 +79,7 @@ class NetworkRegistry:
         self._lock = lock
         self._open = open_network
         self._names = names
-        self._forwarder = forwarder
+        self.forwarder = forwarder
         self._networks: dict[str, NamedNetwork] = {}
 
     def get(self, name: str) -> NamedNetwork:
@@ -109,7 +109,7 @@ class NetworkRegistry:
                 served = ServeNetwork(bridge.interface, name, bridge.gateway.packed, prefix, bridge.internal)
                 self._names.serve(served, opened.datagrams, opened.streams)
                 if bridge.way_out.is_blocked():
-                    self._forwarder.lead_out(bridge)
+                    self.forwarder.lead_out(bridge)
             return self._networks[name]
 
     def names(self) -> tuple[str, ...]:
@@ -168,9 +168,9 @@ class NetworkRegistry:
 
     def publish(self, bridge: Network, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
         """Makes a port of the container with that address reachable. Raises what ``Network.publish`` raises."""
-        if needs_forwarder(mapping):
+        if self.forwarder.is_needed_at(mapping.host_address):
             with self._lock:
-                return self._forwarder.publish(address, mapping)
+                return self.forwarder.publish(address, mapping)
         port = bridge.publish(
             address,
             mapping.container_port,
@@ -179,9 +179,9 @@ class NetworkRegistry:
             protocol=mapping.protocol,
         )
         with self._lock:
-            if self._forwarder.leads_out(bridge) and not ipaddress.ip_address(port.host_address).is_loopback:
+            if self.forwarder.leads_out(bridge) and not ipaddress.ip_address(port.host_address).is_loopback:
                 try:
-                    self._forwarder.lead_in(address, port, bridge.published_ports.reservation(port))
+                    self.forwarder.lead_in(address, port, bridge.published_ports.reservation(port))
                 except BaseException:
                     bridge.unpublish(port)
                     raise
@@ -190,7 +190,7 @@ class NetworkRegistry:
     def unpublish(self, bridge: Network, port: PublishedPort) -> None:
         """Frees the host's port. Nothing happens for one that is not published (any more)."""
         with self._lock:
-            self._forwarder.unpublish(port)
+            self.forwarder.unpublish(port)
         bridge.unpublish(port)
 
     def remove(self, network: NamedNetwork) -> None:
@@ -202,7 +202,7 @@ class NetworkRegistry:
                 raise NetworkInUseError(network.name, tuple(network.members.values()))
             del self._networks[network.name]
             self._names.leave(network.bridge.interface)
-            self._forwarder.unpublish(network.bridge.interface)
+            self.forwarder.unpublish(network.bridge.interface)
             network.bridge.close()
 
     def close(self) -> None:
@@ -212,4 +212,4 @@ class NetworkRegistry:
                 closing.callback(network.bridge.close)
             self._networks.clear()
             self._names.close()
-            self._forwarder.close()
+            self.forwarder.close()

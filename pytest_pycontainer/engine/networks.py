@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.network_faults import NetworkFaults
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, parse_endpoint, parse_network_name
-from pytest_pycontainer.errors import InvalidSpecError, NetworkNotFoundError
+from pytest_pycontainer.errors import InvalidSpecError, NetworkNotFoundError, NoWayOutError
 from pytest_pycontainer.network.addresses import parse_subnet
 
 if TYPE_CHECKING:
@@ -134,17 +134,18 @@ class NetworkOperations(ABC):
         name: str | None = None,
         *,
         subnet: str | None = None,
-        internal: bool = False,
+        internal: bool | None = None,
         ipv6: bool = False,
     ) -> Network:
         """The engine's network of that name, made if it is not there; without a name a new one.
 
         ``bridge`` is the one that containers are in if nothing else is said. Without ``subnet`` it gets a /24 that
         nobody on this machine has; a given one is of /16 to /29. An ``internal`` network has no way out: its containers
-        reach each other and this machine alone. With ``ipv6`` they have addresses of that kind, too, and reach by them
-        what this machine reaches. Raises InvalidSpecError, also for a network that is there and is
-        another than asked for; SubnetInUseError, NoFreeSubnetError, NetworkAttachError, and what starting the engine
-        raises.
+        reach each other and this machine alone. ``internal=False`` asks for the way out that a network has otherwise
+        where there can be one: an ordinary user's needs a program. With ``ipv6`` containers have addresses of that
+        kind, too, and reach by them what this machine reaches. Raises InvalidSpecError, also for one that is there
+        and is another than asked for; SubnetInUseError, NoFreeSubnetError, NoWayOutError, NetworkAttachError, and what
+        starting the engine raises.
         """
         self._resources.require_machine()
         registry = self._resources.networks
@@ -153,6 +154,9 @@ class NetworkOperations(ABC):
         else:
             name = f"network-{secrets.token_hex(6)}" if name is None else parse_network_name(name)
         wanted = None if subnet is None else parse_subnet(subnet)
+        if internal is False and (reason := self._resources.why_closed()):
+            raise NoWayOutError(name, reason)
+        internal = bool(internal)
         network = registry.ensure(name, subnet=wanted, internal=internal, ipv6=ipv6)
         bridge = network.bridge
         has_ipv6 = bridge.ipv6_subnet is not None

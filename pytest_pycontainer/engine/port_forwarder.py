@@ -19,22 +19,22 @@ _TELL_SECONDS = 10.0
 _QUEUE = 4096
 
 
-def needs_forwarder(mapping: PortMapping) -> bool:
-    """Whether it is on an IPv6 address of this machine: containers have IPv4."""
-    return ":" in mapping.host_address
-
-
 class PortForwarder:
     """Tells the forwarder which ports lead where, and has another one made if it was killed.
 
     It is made when there is the first port, by ``start``, which gets its end of a socket. One thread at a time.
     """
 
-    def __init__(self, start: Callable[[socket.socket], None]) -> None:
+    def __init__(self, start: Callable[[socket.socket], None], *, every_port: bool = False) -> None:
         self._start = start
+        self._every_port = every_port
         self._control: socket.socket | None = None
         self._keys = count()
         self._forwarded: dict[PublishedPort | str, tuple[Forward, socket.socket]] = {}
+
+    def is_needed_at(self, host_address: str) -> bool:
+        """Whether it is an IPv6 address of this machine (containers have IPv4), or every port is led so."""
+        return self._every_port or ":" in host_address
 
     def publish(self, address: ipaddress.IPv4Address, mapping: PortMapping) -> PublishedPort:
         """Leads a port of this machine to the container with that address.

@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pytest_pycontainer.errors import AmbiguousContainerError, ContainerNotFoundError, NameInUseError, StoreError
+from pytest_pycontainer.kernel.file_flags import keep_subdirectories_apart
 from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
@@ -67,6 +68,7 @@ class ContainerRecords:
     def prepare(self) -> None:
         """Makes the directories and sweeps what a killed run left. Raises StoreError."""
         self._containers.mkdir(parents=True, exist_ok=True)
+        keep_subdirectories_apart(self._containers)
         self._names.mkdir(exist_ok=True)
         with self._locked():
             for directory in self._containers.iterdir():

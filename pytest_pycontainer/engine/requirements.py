@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.engine.user_requirements import missing_for_user
 from pytest_pycontainer.errors import OpenFilesLimitError
 from pytest_pycontainer.kernel import nftables
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
@@ -70,7 +71,7 @@ def require_open_files(doing: str) -> None:
         raise OpenFilesLimitError(doing, limit, highest) from error
     os.close(lowest_free)
     # Counting takes a while if they are many, so that is left for when most of them are in use.
-    if lowest_free > limit - 2 * _OPEN_FILES and len(os.listdir("/proc/self/fd")) > limit - _OPEN_FILES:
+    if lowest_free > limit - 2 * _OPEN_FILES and len(list(Path("/proc/self/fd").iterdir())) > limit - _OPEN_FILES:
         raise OpenFilesLimitError(doing, limit, highest)
 
 
@@ -83,6 +84,8 @@ def missing_requirements(proc: Path = Path("/proc"), platform: str = sys.platfor
         return (("Linux", f"this is {platform}; run the tests in a Linux machine, a virtual one will do"),)
     if not (proc / "self/status").exists():
         return ((f"a process file system on {proc}", f"mount it: mount -t proc proc {proc}"),)
+    if _effective_user(proc) != 0:
+        return (*_kernel(proc), *missing_for_user(proc), *_overlay(proc), *_namespaces(proc))
     privilege = tuple(_privilege(proc))
     return (
         *_kernel(proc),
@@ -103,13 +106,16 @@ def _kernel(proc: Path) -> Iterator[Missing]:
         yield f"Linux {oldest} or newer", f"this kernel is {release}; install a newer one"
 
 
+def _status(proc: Path) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in (proc / "self/status").read_text().splitlines() if ":" in line)
+
+
+def _effective_user(proc: Path) -> int:
+    return int(_status(proc)["Uid"].split()[1])
+
+
 def _privilege(proc: Path) -> Iterator[Missing]:
-    status = dict(line.split(":", 1) for line in (proc / "self/status").read_text().splitlines() if ":" in line)
-    user = int(status["Uid"].split()[1])
-    if user != 0:
-        yield "root's privilege", f"this process runs as user id {user}; run pytest as root, for example with sudo"
-        return
-    held = int(status["CapEff"], 16)
+    held = int(_status(proc)["CapEff"], 16)
     absent = [name for name, number in _CAPABILITIES.items() if not held >> number & 1]
     if absent:
         yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
 from pytest_pycontainer.engine.requirements import missing_requirements
+from pytest_pycontainer.engine.subordinate_ids import subordinate_ids
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError, VolumeInUseError
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
@@ -32,6 +34,8 @@ from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.engine.extensions import Extensions
+    from pytest_pycontainer.engine.router import EngineRouter
     from pytest_pycontainer.registry.registries import Registries
     from pytest_pycontainer.store.volumes import StoredVolume, Volumes
 
@@ -45,13 +49,17 @@ class Resources:
     kernel and the spawner free what hangs on them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, extensions: Extensions, *, routed: bool | None = None) -> None:
+        """With ``routed``, networks end in a router of the engine's own, as those of an ordinary user have to."""
         self.settings = replace(settings, root=settings.root.absolute(), state=settings.state.absolute())
+        self.extensions = extensions
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
         names = NameService(lambda control: self.spawner.resolve(control))
-        forwarder = PortForwarder(lambda control: self.spawner.forward(control))
+        self.router = self._make_router() if (os.geteuid() != 0 if routed is None else routed) else None
+        """What networks end in; None where that is this machine."""
+        forwarder = PortForwarder(self._start_forwarder, every_port=self.router is not None)
         self.networks = NetworkRegistry(self._lock, self._open_network, names, forwarder)
         self._spare: PreparedContainer | None = None
         self._registries: Registries | None = None
@@ -156,7 +164,7 @@ class Resources:
                 _make_directory(mounts)
                 # What of this machine no container may see: the store, with all other containers in it.
                 hidden = dict.fromkeys((str(self.settings.root), str(self.settings.state), str(DEFAULT_ROOT)))
-                self._spawner = Spawner(str(mounts), tuple(hidden))
+                self._spawner = Spawner(str(mounts), tuple(hidden), subordinate_ids())
             return self._spawner
 
     def take_prepared(
@@ -214,16 +222,40 @@ class Resources:
                 self._registries = Registries(options)
             return self._registries
 
+    def _make_router(self) -> EngineRouter:
+        from pytest_pycontainer.engine.router import EngineRouter  # which root has no use for
+
+        return EngineRouter(lambda: self.spawner)
+
+    def _start_forwarder(self, control: socket.socket) -> None:
+        self.spawner.forward(control, None if self.router is None else self.router.namespace)
+
+    def why_closed(self) -> str:
+        """Why containers reach nothing beyond this machine, and what to do about that; empty if they do.
+
+        Raises SpawnerError and NetworkAttachError.
+        """
+        if self.router is None:
+            return ""
+        with self._lock:
+            return self.router.why_closed
+
     def _open_network(
         self, *, subnet: IPv4Network | None = None, internal: bool = False, ipv6: bool = False
     ) -> OpenedNetwork:
         self.require_open()
-        namespace, route_socket, datagrams, streams = self.spawner.open_network_namespace()
         with ExitStack() as undone:
+            router = None
+            if self.router is not None:
+                router = self.router.open()
+                undone.callback(router.close)
+            namespace, route_socket, datagrams, streams = self.spawner.open_network_namespace()
             for one in (datagrams, streams):
                 undone.callback(one.close)
             switch = NetworkNamespace(namespace, route_socket)
-            bridge = Network.open(self.settings.state, switch, subnet=subnet, internal=internal, ipv6=ipv6)
+            bridge = Network.open(
+                self.settings.state, switch, subnet=subnet, internal=internal, ipv6=ipv6, router=router
+            )
             undone.callback(bridge.close)
             for one in (datagrams, streams):
                 one.bind((str(bridge.resolver), _NAME_SERVER_PORT))
@@ -240,6 +272,8 @@ class Resources:
                     closing.callback(self._spawner.close)
                 if self._registries is not None:
                     closing.callback(self._registries.close)
+                if self.router is not None:
+                    closing.callback(self.router.close)
                 closing.callback(self.networks.close)
                 closing.callback(self._let_go_of_volumes)
                 closing.callback(self.discard_next)

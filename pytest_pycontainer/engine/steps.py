@@ -56,7 +56,7 @@ class RuntimeSteps:
         """Runs a command to its end; ``output`` gets what it prints, as it comes."""
         with (
             open_mounts(self._resources, step.mounts, self._copy_into, self._check) as mounts,
-            launch(self._resources, _plan(base, step, mounts), _forget) as container,
+            launch(self._resources, self._plan(base, step, mounts), _forget, Container) as container,
         ):
             try:
                 container.start()
@@ -73,6 +73,26 @@ class RuntimeSteps:
             with storing("take the mount points from", container.upper):
                 remove_mount_points(container.upper)
             yield StepResult(code, container.upper)
+
+    def _plan(self, base: Base, step: RunStep, mounts: tuple[Mount, ...]) -> Plan:
+        return Plan(
+            image=Image("", "build", ImageConfig.scratch()),
+            layers=base.layers,
+            host=base.host,
+            command=step.command,
+            environment=step.environment,
+            working_directory=step.working_directory,
+            user=step.user,
+            hostname=_HOST_NAME,
+            network=self._network(step),
+            mounts=mounts,
+            is_build_step=True,
+        )
+
+    def _network(self, step: RunStep) -> NetworkModes:
+        if step.network == "default" and self._resources.why_closed():
+            return HOST  # a step that fetches what it installs is what most steps are
+        return _NETWORKS[step.network]
 
     def _check(self) -> None:
         if self._interrupted:
@@ -114,22 +134,6 @@ class RuntimeSteps:
         failed = self._resources.spawner.copy(_copy_spec(root, step), _COPY_SECONDS)
         if failed is not None:
             raise _copy_error(failed)
-
-
-def _plan(base: Base, step: RunStep, mounts: tuple[Mount, ...]) -> Plan:
-    return Plan(
-        image=Image("", "build", ImageConfig.scratch()),
-        layers=base.layers,
-        host=base.host,
-        command=step.command,
-        environment=step.environment,
-        working_directory=step.working_directory,
-        user=step.user,
-        hostname=_HOST_NAME,
-        network=_NETWORKS[step.network],
-        mounts=mounts,
-        is_build_step=True,
-    )
 
 
 def _missing(source: str) -> SourceMissing:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from pytest_pycontainer.engine.arguments import parse_seconds
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.named_wait import named as named
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.errors import (
     ContainerExitedError,
@@ -75,7 +76,7 @@ class PortWait:
         except PortNotPublishedError:
             return None
         # One that our forwarder accepts says nothing of the server.
-        return None if ":" in address[0] else address
+        return None if container._is_forwarded(address[0]) else address
 
     def _accepts(self, container: Container, address: tuple[str, int] | None, deadline: float) -> bool:
         limit = min(_CONNECT_SECONDS, max(0.001, deadline - time.monotonic()))

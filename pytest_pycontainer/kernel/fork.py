@@ -1,4 +1,4 @@
-"""Forking into a cgroup, and forking for one's parent (``man 2 clone3``)."""
+"""Forking into a cgroup, into a PID namespace, and for one's parent (``man 2 clone3``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Final
 
-from pytest_pycontainer.kernel import libc
+from pytest_pycontainer.kernel import libc, namespaces
 
 _CLONE3: Final = 435  # on every architecture
 _CLONE_PARENT = 0x00008000
@@ -38,8 +38,21 @@ def fork_sibling() -> int:
 
     Only for a process with a single thread, as ``fork_into_cgroup``. Raises OSError.
     """
+    return _clone(_CLONE_PARENT)
+
+
+def fork_into_pid_namespace() -> int:
+    """As ``os.fork``, with the child as the first process of a new PID namespace; this one's later children stay here.
+
+    After ``unshare`` they would only with the right to the own namespace, which who is in a user namespace may lack.
+    Only for a process with a single thread, as ``fork_into_cgroup``. Raises OSError.
+    """
+    return _clone(namespaces.PID)
+
+
+def _clone(flags: int) -> int:
     # With clone(2), which is there in every sandbox in which os.fork is.
-    arguments = (ctypes.c_ulong(_CLONE_PARENT | signal.SIGCHLD), *([ctypes.c_void_p(None)] * 4))
+    arguments = (ctypes.c_ulong(flags | signal.SIGCHLD), *([ctypes.c_void_p(None)] * 4))
     pid: int = _libc.syscall(ctypes.c_long(libc.number_of("clone")), *arguments)
     if pid < 0:
         number = ctypes.get_errno()

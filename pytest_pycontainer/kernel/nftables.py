@@ -318,6 +318,13 @@ def translate_destination(address: Register, port: Register) -> bytes:
     return _expression("nat", _big(1, _NAT_DESTINATION), _big(2, IPV4), _big(3, address.number), _big(5, port.number))
 
 
+def translate_destination_to(address: bytes) -> bytes:
+    """To that IPv4 address, and the same port."""
+    value = nested(2, attribute(_DATA_VALUE, address))
+    load_address = _expression("immediate", _big(1, _FIRST.number), value)
+    return load_address + _expression("nat", _big(1, _NAT_DESTINATION), _big(2, IPV4), _big(3, _FIRST.number))
+
+
 def redirect(port: int) -> bytes:
     """To this machine, and that port."""
     value = nested(2, attribute(_DATA_VALUE, port.to_bytes(2, "big")))

@@ -15,7 +15,9 @@ from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 TIME_WAIT: Final = 6  # include/net/tcp_states.h
 LISTENING: Final = 10
 
-_SOCK_DIAG = 4
+SOCK_DIAG: Final = 4
+"""NETLINK_SOCK_DIAG, the protocol number of a socket that ``sockets_with_ports`` takes."""
+
 _BY_FAMILY = 20
 _EVERY_STATE = 0xFFFFFFFF
 _REQUEST = struct.Struct("=BBBxI48x")
@@ -38,11 +40,16 @@ def bound_sockets(protocol: int) -> Iterator[BoundSocket]:
     Those that neither listen nor are connected are among them since Linux 6.8. Raises NetlinkError, ENOENT on a kernel
     without this interface.
     """
-    with closing(NetlinkSocket.open(_SOCK_DIAG)) as endpoint:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            request = _REQUEST.pack(family, protocol, 0, _EVERY_STATE)
-            for _, body in endpoint.dump(Message(_BY_FAMILY, request, "list sockets")):
-                yield _read(body)
+    with closing(NetlinkSocket.open(SOCK_DIAG)) as endpoint:
+        yield from sockets_with_ports(endpoint, protocol)
+
+
+def sockets_with_ports(endpoint: NetlinkSocket, protocol: int) -> Iterator[BoundSocket]:
+    """As ``bound_sockets``, in the namespace that ``endpoint`` was opened in."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = _REQUEST.pack(family, protocol, 0, _EVERY_STATE)
+        for _, body in endpoint.dump(Message(_BY_FAMILY, request, "list sockets")):
+            yield _read(body)
 
 
 def _read(body: bytes) -> BoundSocket:

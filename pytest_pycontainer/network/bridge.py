@@ -26,22 +26,12 @@ from pathlib import Path
 from types import TracebackType
 
 from pytest_pycontainer.errors import InvalidSpecError, NetworkAttachError, NoFreeSubnetError, SubnetInUseError
-from pytest_pycontainer.kernel import nftables, rtnetlink
+from pytest_pycontainer.kernel import rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace, VethEnd
-from pytest_pycontainer.network import rules
 from pytest_pycontainer.network.addresses import AddressPool, free_subnets, obstructs, parse_pool
 from pytest_pycontainer.network.faults import Fault, Interface, NetworkFaults, OpenInterface
-from pytest_pycontainer.network.forwarding import Forwarding
-from pytest_pycontainer.network.ipv6 import (
-    Ipv6Addresses,
-    claim_way_out,
-    configure,
-    open_uplink,
-    require_ipv6,
-    subnet_for,
-    switch_on,
-)
+from pytest_pycontainer.network.ipv6 import Ipv6Addresses, configure
 from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.network.publishing import PublishedPorts
 from pytest_pycontainer.network.uplink import (
@@ -52,11 +42,11 @@ from pytest_pycontainer.network.uplink import (
     interface_index,
     uplink_name,
 )
+from pytest_pycontainer.network.upstream import Router, Upstream, switch_on_ipv6
 from pytest_pycontainer.network.way_out import WayOut
 
 _BRIDGE = "bridge0"
 _BRIDGE_ADDRESS = bytes.fromhex("024200000000")  # no container's: their addresses follow from IPv4 addresses
-_DEFAULT_MTU = 1500
 
 
 class Network:
@@ -69,30 +59,37 @@ class Network:
     def __init__(
         self,
         addresses: AddressPool,
-        mtu: int,
         name: str,
         namespace: int,
         switch: NetlinkSocket,
-        netfilter: NetlinkSocket,
-        *,
-        internal: bool = False,
-        addresses6: Ipv6Addresses | None = None,
+        upstream: Upstream,
+        addresses6: Ipv6Addresses | None,
     ) -> None:
-        self.mtu = mtu
+        self.mtu = upstream.mtu
         self._addresses6 = addresses6
-        self.internal = internal
+        self.internal = upstream.internal
         """Whether nothing of it gets beyond this machine."""
         self.interface = name
-        """The uplink's name in this machine's namespace, and that of the nftables table."""
+        """The uplink's name where it ends, and that of the nftables table."""
         self._addresses = addresses
         self._switch = switch
-        self._netfilter = netfilter
-        self.published_ports = PublishedPorts(name, netfilter)
+        self._access = upstream.access
+        self.published_ports = PublishedPorts(name, upstream.netfilter)
         self._faults = NetworkFaults(
-            namespace, switch, lambda address: Interface(interface_index(address), _port(address))
+            lambda: upstream.access.open_netfilter(namespace),
+            switch,
+            lambda address: Interface(interface_index(address), _port(address)),
         )
         self._lock = threading.Lock()
-        self.way_out = WayOut(name, netfilter, switch, namespace, addresses.gateway, self._lock, internal=internal)
+        self.way_out = WayOut(
+            name,
+            upstream.netfilter,
+            switch,
+            namespace,
+            addresses.gateway,
+            self._lock,
+            forwarded_by_machine=upstream.is_machine and not upstream.internal,
+        )
         self._resources = ExitStack()
         self._closed = False
 
@@ -125,57 +122,36 @@ class Network:
         subnet: ipaddress.IPv4Network | None = None,
         internal: bool = False,
         ipv6: bool = False,
+        router: Router | None = None,
     ) -> Network:
         """Makes the bridge in ``switch``, and the way from it to this machine and, unless ``internal``, beyond.
 
         ``switch`` is the network's from now on, and closed with it or when this fails. ``state`` is a directory that
         all engines of this machine share; it need not exist. Without a ``subnet`` a free /24 is cut from ``pool``. With
-        ``ipv6`` it has such a subnet, too, and gets out by it if this machine does.
+        ``ipv6`` it has such a subnet, too, and gets out by it if this machine does. A ``router``, whose sockets are
+        the network's from now on, is in the place of this machine.
 
         Raises NoFreeSubnetError, SubnetInUseError, NetworkAttachError, InvalidSpecError for the pool.
         """
         with ExitStack() as resources:
             resources.callback(os.close, switch.descriptor)
             resources.callback(switch.route_socket.close)
-            wanted = parse_pool(pool) if subnet is None else subnet
-            machine = NetlinkSocket.open(rtnetlink.ROUTE)
-            resources.callback(machine.close)
-            netfilter = NetlinkSocket.open(nftables.NETFILTER)
-            resources.callback(netfilter.close)
             with _refusals():
-                known = rtnetlink.routes(machine)
-                taken = [route.destination for route in known]
-                taken += [address.network for address in rtnetlink.addresses(machine)]
-                device = rtnetlink.default_device(machine, known)
-                mtu = device.mtu if device else _DEFAULT_MTU
-                way_out = None if internal or device is None else device.name
-                forwarding = Forwarding.claim(state, way_out)
-                resources.callback(forwarding.release)
-                forwarding6, gets_out = None, False
-                if ipv6:
-                    require_ipv6()
-                    forwarding6, gets_out = claim_way_out(state, machine, internal=internal)
-                    resources.callback(forwarding6.release)
+                if router is None:
+                    upstream = Upstream.this_machine(state, resources, internal=internal, ipv6=ipv6)
+                else:
+                    upstream = Upstream.through(router, resources, internal=internal, ipv6=ipv6)
+                wanted = parse_pool(pool) if subnet is None else subnet
                 switch_socket = NetlinkSocket(switch.route_socket)
-                switch_socket.request(_create_bridge(mtu))
-                guarded = way_out if forwarding.ours else None
+                switch_socket.request(_create_bridge(upstream.mtu))
+                taken = upstream.taken
                 for candidate in free_subnets(wanted, taken) if subnet is None else _if_free(subnet, taken):
-                    rules6 = None
-                    if forwarding6 is not None:
-                        guarded6 = forwarding6.device if forwarding6.ours else None
-                        rules6 = rules.Ipv6Rules(subnet_for(candidate), guarded6)
                     name = uplink_name(candidate)
-                    table = rules.create_table(name, candidate, guarded, internal=internal, ipv6=rules6)
-                    if claim(candidate, mtu, table, machine, switch_socket, netfilter, resources):
+                    if claim(candidate, upstream.rules_for(candidate, name), upstream, switch_socket, resources):
                         break
                 else:
                     raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
-                forwarding.turn_on()
-                addresses6 = None
-                if forwarding6 is not None:
-                    addresses6 = Ipv6Addresses(candidate, gets_out=gets_out)
-                    open_uplink(machine, name, addresses6)
-                    forwarding6.turn_on()
+                addresses6 = upstream.open_way(candidate, name)
             addresses = AddressPool(candidate)
             own = ipaddress.IPv4Interface((addresses.resolver, candidate.prefixlen))
             with _refusals():
@@ -185,16 +161,7 @@ class Network:
                         rtnetlink.add_address(BRIDGE_INDEX, own),
                     ]
                 )
-            network = cls(
-                addresses,
-                mtu,
-                name,
-                switch.descriptor,
-                switch_socket,
-                netfilter,
-                internal=internal,
-                addresses6=addresses6,
-            )
+            network = cls(addresses, name, switch.descriptor, switch_socket, upstream, addresses6)
             network._resources.callback(network.published_ports.close)
             network._resources.callback(network._faults.close)
             network._resources.push(resources.pop_all())
@@ -275,7 +242,7 @@ class Network:
                 self._switch.request(cable)
         with _refusals():
             if address6 is not None:
-                switch_on(container.descriptor, interface)
+                switch_on_ipv6(self._access, container.descriptor, interface)
             NetlinkSocket(container.route_socket).request(configuration)
 
     def detach(self, address: ipaddress.IPv4Address) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_pycontainer.errors import FaultUnsupportedError
-from pytest_pycontainer.kernel import namespaces, nftables, traffic_control
+from pytest_pycontainer.kernel import nftables, traffic_control
 from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 
@@ -120,14 +120,17 @@ _SMALLEST_QUEUE = 256 << 10
 class NetworkFaults:
     """The faults of one network. One thread at a time. What the kernel refuses is raised as NetlinkError.
 
-    ``namespace`` and ``switch`` are the switch namespace and a routing socket in it; ``port_of`` names the bridge's
-    port that leads to an address.
+    ``open_netfilter`` opens a socket of that protocol in the switch namespace, ``switch`` is a routing socket in it;
+    ``port_of`` names the bridge's port that leads to an address.
     """
 
     def __init__(
-        self, namespace: int, switch: NetlinkSocket, port_of: Callable[[ipaddress.IPv4Address], Interface]
+        self,
+        open_netfilter: Callable[[], NetlinkSocket],
+        switch: NetlinkSocket,
+        port_of: Callable[[ipaddress.IPv4Address], Interface],
     ) -> None:
-        self._namespace = namespace
+        self._open_netfilter = open_netfilter
         self._switch = switch
         self._port_of = port_of
         self._netfilter: NetlinkSocket | None = None
@@ -201,9 +204,7 @@ class NetworkFaults:
 
     def _create_table(self) -> NetlinkSocket:
         family = nftables.BRIDGE
-        netfilter = namespaces.call_inside(
-            self._namespace, namespaces.NETWORK, lambda: NetlinkSocket.open(nftables.NETFILTER)
-        )
+        netfilter = self._open_netfilter()
         try:
             table = nftables.create_owned_table(_TABLE, family=family)
             chain = nftables.create_chain(_TABLE, _CHAIN, "filter", nftables.FORWARD, 0, family=family)

@@ -7,12 +7,11 @@ else's on this machine either; an address ends as the container's IPv4 address c
 from __future__ import annotations
 
 import ipaddress
-import threading
 from pathlib import Path
 from typing import Final
 
 from pytest_pycontainer.errors import AddressInUseError, InvalidSpecError, NetworkAttachError
-from pytest_pycontainer.kernel import namespaces, rtnetlink
+from pytest_pycontainer.kernel import rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 from pytest_pycontainer.network.forwarding import IPV6, Forwarding
 
@@ -130,25 +129,3 @@ def configure(
             for one in (address, link_local)
         ),
     ]
-
-
-def switch_on(namespace: int, interface: str) -> None:
-    """Lets an interface in a container's network have IPv6, but take no routes from others. Raises NetworkAttachError.
-
-    The kernel shows these settings to those in that network alone: a thread enters it, and ends there.
-    """
-    refused: list[OSError] = []
-
-    def enter_and_write() -> None:
-        try:
-            namespaces.enter(namespace, namespaces.NETWORK)
-            for name, value in (("accept_ra", "0"), ("disable_ipv6", "0")):
-                (_CONF / interface / name).write_text(value)
-        except OSError as error:
-            refused.append(error)
-
-    thread = threading.Thread(target=enter_and_write)
-    thread.start()
-    thread.join()
-    for error in refused:
-        raise NetworkAttachError(f"switch on IPv6 for {interface}", error.strerror or str(error)) from error

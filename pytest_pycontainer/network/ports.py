@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from pytest_pycontainer.errors import InvalidSpecError, PortInUseError
+from pytest_pycontainer.errors import InvalidSpecError, PortInUseError, PrivilegedPortError
 from pytest_pycontainer.kernel import sockdiag
 from pytest_pycontainer.kernel.netlink import NetlinkError
 
 TRANSPORTS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _SOCKET_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _LARGEST_PORT = 65535
+_FIRST_FOR_ALL = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -57,7 +58,7 @@ def reserve(host_address: str, host_port: int | range | None, protocol: str) -> 
 
     The socket is bound and does not listen: connections are the kernel's to translate, none may ever get here. Of a
     range the first free port is taken; without ``host_port`` the kernel picks a free one. Raises PortInUseError;
-    InvalidSpecError for what is no port, an address that is not this machine's and a port that this user may not take.
+    PrivilegedPortError; InvalidSpecError for what is no port, and for an address that is not this machine's.
     """
     if isinstance(host_port, range):
         return _reserve_one_of(host_address, host_port, protocol)
@@ -100,8 +101,8 @@ def _raise_unavailable(error: OSError, host_address: str, host_port: int) -> NoR
     if error.errno == errno.EADDRNOTAVAIL:
         raise InvalidSpecError("host address", host_address, "an address of this machine") from None
     if error.errno in (errno.EACCES, errno.EPERM):
-        wanted = "a port that an ordinary user may take (see /proc/sys/net/ipv4/ip_unprivileged_port_start)"
-        raise InvalidSpecError("host port", str(host_port), wanted) from None
+        first = int(_FIRST_FOR_ALL.read_text())
+        raise PrivilegedPortError(host_address, host_port, first) from None
     raise error
 
 

@@ -40,6 +40,11 @@ this machine that did not before.
 ``outgoing``: to the outside a container speaks with the machine's address; a process of this machine that connects to a
 port published on loopback gets the gateway's, as the container can't answer to 127.0.0.1; and so does a container that
 reaches another by its published port, as that would answer it directly.
+
+In a router (``upstream``) that something leads out of, ``published`` has one rule more, by which containers reach the
+machine at the gateway's address::
+
+        iifname UPLINK ip daddr GATEWAY dnat ip to MACHINE
 """
 
 from __future__ import annotations
@@ -79,6 +84,14 @@ class Ipv6Rules:
     guarded_device: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LedGateway:
+    """A gateway that is not the machine itself, and where that is reached."""
+
+    gateway: ipaddress.IPv4Address
+    machine: ipaddress.IPv4Address
+
+
 def create_table(
     name: str,
     subnet: ipaddress.IPv4Network,
@@ -86,10 +99,12 @@ def create_table(
     *,
     internal: bool = False,
     ipv6: Ipv6Rules | None = None,
+    led_gateway: LedGateway | None = None,
 ) -> list[Message]:
     """The whole table. ``name`` is also the uplink's; ``guarded_device`` is DEVICE above, None without that rule.
 
-    An ``internal`` network has no way out. Without ``ipv6`` none of that gets to this machine.
+    An ``internal`` network has no way out. Without ``ipv6`` none of that gets to this machine. ``led_gateway`` has what
+    containers send to the gateway sent to another address.
     """
     return [
         nft.create_owned_table(name),
@@ -111,7 +126,14 @@ def create_table(
         *_forward(name, guarded_device, internal=internal),
         *_outgoing(name, subnet, internal=internal),
         *([] if ipv6 is None else _ipv6(name, ipv6, internal=internal)),
+        *([] if led_gateway is None else [_lead(name, led_gateway)]),
     ]
+
+
+def _lead(table: str, led: LedGateway) -> Message:
+    to_gateway = nft.if_packet(nft.NETWORK_HEADER, _DESTINATION, led.gateway.packed)
+    translate = nft.translate_destination_to(led.machine.packed)
+    return nft.add_rule(table, "published", nft.if_ipv4(), nft.if_input(table), to_gateway, translate)
 
 
 def publish(table: str, port: PublishedPort, address: ipaddress.IPv4Address) -> Message:

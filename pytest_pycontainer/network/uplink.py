@@ -1,10 +1,9 @@
-"""The uplink: the cable between a network's bridge and this machine, and the table that guards it."""
+"""The uplink: the cable between a network's bridge and what is upstream of it, and the table that guards it."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -13,6 +12,7 @@ from pytest_pycontainer.kernel import nftables, rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.kernel.rtnetlink import VethEnd
 from pytest_pycontainer.network import rules
+from pytest_pycontainer.network.upstream import Upstream
 
 # Interfaces get indexes that follow from the address, so that the messages that configure them need not wait to hear
 # what the kernel chose. They start beyond those that it gives to the tunnels of a new namespace, and those of each of a
@@ -44,30 +44,29 @@ def delete_if_there(endpoint: NetlinkSocket, link: Message) -> None:
 
 def claim(
     subnet: ipaddress.IPv4Network,
-    mtu: int,
     table: Sequence[Message],
-    machine: NetlinkSocket,
+    upstream: Upstream,
     switch: NetlinkSocket,
-    netfilter: NetlinkSocket,
     resources: ExitStack,
 ) -> bool:
     """Makes the table and the uplink, and leaves their undoing in ``resources``; False if another engine was faster."""
     name = uplink_name(subnet)
+    route, netfilter = upstream.route, upstream.netfilter
     with ExitStack() as undo:
         # The table comes first: whatever its rules hold back never finds an uplink without them.
         try:
             nftables.commit(netfilter, table)
             undo.callback(nftables.commit, netfilter, [nftables.delete_table(name)])
-            index = _create_uplink(name, subnet, mtu, machine, switch)
+            index = _create_uplink(name, subnet, upstream, switch)
         except NetlinkError as error:
             # An owned table of another engine answers EPERM, to whoever does not own it, before EEXIST.
             if error.errno in (errno.EEXIST, errno.EPERM, errno.EBUSY):
                 return False
             raise
-        undo.callback(delete_if_there, machine, rtnetlink.delete_link(index, name))
+        undo.callback(delete_if_there, route, rtnetlink.delete_link(index, name))
         address = ipaddress.IPv4Interface((subnet[1], subnet.prefixlen))
         settings = {rtnetlink.FORWARDING: 1, rtnetlink.ROUTE_LOCALNET: 1}
-        machine.request(
+        route.request(
             [
                 rtnetlink.configure_ipv4(index, name, settings),
                 *bring_up(index, name),
@@ -78,16 +77,9 @@ def claim(
     return True
 
 
-def _create_uplink(
-    name: str, subnet: ipaddress.IPv4Network, mtu: int, machine: NetlinkSocket, switch: NetlinkSocket
-) -> int:
-    """The cable between bridge and machine; the index of the machine's end, which is still down."""
+def _create_uplink(name: str, subnet: ipaddress.IPv4Network, upstream: Upstream, switch: NetlinkSocket) -> int:
+    """The cable out of the bridge; the index of its outer end, which is still down."""
     here = VethEnd("uplink", index=interface_index(subnet[1]), master=BRIDGE_INDEX)
-    there = VethEnd(name)
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        switch.request([rtnetlink.create_veth(here, there, own, mtu)])
-    finally:
-        os.close(own)
+    switch.request([rtnetlink.create_veth(here, VethEnd(name), upstream.namespace, upstream.mtu)])
     switch.request(bring_up(here.index, here.name))
-    return rtnetlink.link(machine, name).index
+    return rtnetlink.link(upstream.route, name).index

@@ -48,7 +48,7 @@ class WayOut:
         gateway: ipaddress.IPv4Address,
         lock: AbstractContextManager[object],
         *,
-        internal: bool,
+        forwarded_by_machine: bool,
     ) -> None:
         self._uplink = uplink
         self._netfilter = netfilter
@@ -56,14 +56,14 @@ class WayOut:
         self._namespace = namespace
         self._gateway = gateway
         self._lock = lock
-        self._internal = internal
+        self._forwarded_by_machine = forwarded_by_machine
 
     def is_blocked(self) -> bool:
         """Whether another's firewall drops what containers send beyond this machine.
 
         False also for a network or a machine that has no way out anyway.
         """
-        if self._internal:
+        if not self._forwarded_by_machine:
             return False
         with self._lock, _refusals():
             return _others_forward(self._netfilter) and self._probe()

@@ -54,7 +54,7 @@ class Cgroups:
         found: dict[str, Hierarchy] = {}  # by device: one that is mounted in several places is there first
         with open(mountinfo) as file:
             for line in file:
-                if (hierarchy := _hierarchy(line, own)) is not None:
+                if (hierarchy := _hierarchy(line, own)) is not None and _may_make_in(hierarchy.parent):
                     found.setdefault(line.split()[2], hierarchy)
         return cls(tuple(sorted(found.values(), key=lambda hierarchy: hierarchy.parent)))
 
@@ -85,6 +85,16 @@ class Cgroups:
         return tuple(sorted({name for one in self.hierarchies for name in one.controllers if "=" not in name}))
 
 
+def _may_make_in(directory: str) -> bool:
+    """Whether this process may make a cgroup there and move itself into it.
+
+    An ordinary user only where systemd, or whoever else, has delegated the hierarchy (``man 7 cgroups``).
+    """
+    return os.geteuid() == 0 or all(
+        os.access(path, os.W_OK) for path in (directory, os.path.join(directory, "cgroup.procs"))
+    )
+
+
 def _hierarchy(mount: str, own: dict[str, str]) -> Hierarchy | None:
     before, after = mount.split(" - ")
     filesystem, _, options = after.split()[:3]
@@ -113,7 +123,7 @@ def _unified(own: str, top: str) -> Hierarchy:
     """
     directory = own
     while True:
-        if _may_hand_on(directory) and (found := _handing_on(directory)).controllers:
+        if _may_make_in(directory) and _may_hand_on(directory) and (found := _handing_on(directory)).controllers:
             return found
         if directory == top:
             return Hierarchy(own, frozenset(), unified=True)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.runtime.failure import step
-from pytest_pycontainer.runtime.rootfs import open_mount_target
+from pytest_pycontainer.runtime.rootfs import MountPoints, open_mount_target
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
     ContainerSpec,
@@ -24,6 +24,7 @@ _PLAIN = mount.NOSUID | mount.NODEV | mount.NOEXEC
 _NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 # What the container has its own of, and what belongs to other containers on this machine.
 _OWN_DIRECTORIES = {"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"}
+_TTY = 5  # the number of that group
 _LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -34,19 +35,20 @@ _LINKS = {
 
 
 def prepare_system_directories(
-    staging: str,
+    points: MountPoints,
     system: SystemDirectories,
     hierarchies: Mapping[str, str],
     shared: Namespaces = OWN_NAMESPACES,
     shared_memory: int = -1,
 ) -> None:
-    """Mounts /proc, /sys and /dev with all that belongs below them into ``staging``, a directory of our own.
+    """Mounts /proc, /sys and /dev with all that belongs below them into ``points.system``.
 
     ``hierarchies`` are the cgroup's, with its place in each. What is mounted shows the namespaces that this process is
     in, of which some are ``shared``; ``shared_memory`` is a detached mount for /dev/shm, if that is another
     container's. Called ahead, when there is no root yet: no image has a say in what is mounted or masked here. Raises
     StepFailed.
     """
+    staging = points.system
     with step("prepare the system directories"):
         # A mount of its own, which goes with the mount namespace.
         mount.mount("pycontainer", staging, "tmpfs", _PLAIN & ~mount.NODEV, "mode=0755,size=64k")
@@ -55,14 +57,18 @@ def prepare_system_directories(
     _mount(staging, "proc", "proc", _PLAIN)
     _mount(staging, "dev", "tmpfs", mount.NOSUID | mount.STRICTATIME, "mode=755,size=65536k")
     with step("fill /dev"):
-        _fill_dev(os.path.join(staging, "dev"))
-    _mount_terminals(staging, shared.ids)
+        _fill_dev(os.path.join(staging, "dev"), own=points.ids.are_all)
+    _mount_terminals(staging, shared.ids, points.ids.groups)
     _mount(staging, "dev/mqueue", "mqueue", _PLAIN)
     _mount_shared_memory(staging, system.shm_bytes, shared, shared_memory)
     read_only = 0 if system.privileged else mount.RDONLY
-    _mount(staging, "sys", "sysfs", _PLAIN | read_only)
+    if points.ids.are_all or not shared.machine & namespaces.NETWORK:
+        _mount(staging, "sys", "sysfs", _PLAIN | read_only)
+    else:
+        with step("show this machine's /sys"):  # whose network is not our user namespace's
+            _show("/sys", os.path.join(staging, "sys"), _PLAIN | mount.RDONLY)
     _mount_cgroups(staging, hierarchies, read_only, shows_all=bool(shared.machine & namespaces.CGROUP))
-    if system.privileged:
+    if system.privileged and points.ids.are_all:
         with step("copy this machine's device nodes"):
             _copy_devices("/dev", os.path.join(staging, "dev"))
     _mask(staging, system.masked_paths, system.read_only_paths)
@@ -102,9 +108,17 @@ def _mount(staging: str, path: str, filesystem: str, flags: int, options: str = 
         mount.mount(source or filesystem, os.path.join(staging, path), filesystem, flags, options)
 
 
-def _mount_terminals(staging: str, ids: IdMap | None) -> None:
-    owner, group = (0, 5) if ids is None else ids.of_machine(0, 5)
-    terminals = f"newinstance,ptmxmode=0666,mode=0620,gid={group}"
+def _show(source: str, place: str, flags: int) -> None:
+    found, target = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, place))
+    tree = mount.clone_tree(found, flags)
+    mount.attach(tree, target)
+    for descriptor in (found, target, tree):
+        os.close(descriptor)
+
+
+def _mount_terminals(staging: str, ids: IdMap | None, groups: int) -> None:
+    owner, group = (0, _TTY) if ids is None else ids.of_machine(0, _TTY)
+    terminals = "newinstance,ptmxmode=0666,mode=0620" + (f",gid={group}" if groups > _TTY else "")
     _mount(staging, "dev/pts", "devpts", mount.NOSUID | mount.NOEXEC, terminals)
     if ids is not None:  # the kernel makes them its mounter's
         for path in ("dev/pts", "dev/pts/ptmx"):
@@ -164,9 +178,14 @@ def _mount_version_1(staging: str, hierarchy: str, read_only: int, below: str) -
                 os.close(descriptor)
 
 
-def _fill_dev(dev: str) -> None:
+def _fill_dev(dev: str, *, own: bool) -> None:
     for name, (major, minor) in _NODES.items():
-        os.mknod(os.path.join(dev, name), stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        place = os.path.join(dev, name)
+        if own:
+            os.mknod(place, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        else:  # in a user namespace nobody may make any
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            mount.bind(os.path.join("/dev", name), place)
     for name, to in _LINKS.items():
         os.symlink(to, os.path.join(dev, name))
     for name in ("pts", "mqueue"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class StartForwarder:
     """Engine → spawner, with the other end of a socket on which the engine will say what to forward. If that fails,
-    ``Failed`` comes back on it.
+    ``Failed`` comes back on it. With a network namespace, too, it finds containers from there.
     """
 
 

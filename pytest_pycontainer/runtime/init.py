@@ -33,7 +33,7 @@ from pytest_pycontainer.runtime.reaper import run_as_child
 from pytest_pycontainer.runtime.root import mount_whole_root
 from pytest_pycontainer.runtime.rootfs import MountPoints
 from pytest_pycontainer.runtime.shared_namespaces import join_namespace, open_shared_memory
-from pytest_pycontainer.runtime.spec import IdMap, Namespaces
+from pytest_pycontainer.runtime.spec import Namespaces
 from pytest_pycontainer.runtime.streams import open_streams
 from pytest_pycontainer.runtime.terminal import KIND as TERMINAL_KIND
 
@@ -41,7 +41,8 @@ _OWN_NAMESPACES = namespaces.ALL & ~(namespaces.PID | namespaces.USER)
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 # As Docker sets them: everybody in a container may open low ports and send pings.
-_NETWORK_SETTINGS = {"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"}
+_NETWORK_SETTINGS = {"ip_unprivileged_port_start": "0"}
+_GROUPS = 2**31
 # An interface to come gets no IPv6 address, by which neighbours and routers could be reached (CVE-2024-32473).
 _WITHOUT_IPV6 = {"all": "1", "lo": "0"}
 _FAILED = 125
@@ -78,10 +79,10 @@ def run_init(
             # First: what it is in when it gets a cgroup namespace is the top that it will see.
             cgroups.join(cgroup)
             hierarchies = cgroups.joined(request.place.cgroup)
-        _make_namespaces(channel, network, request.namespaces, joined)
+        _make_namespaces(channel, network, request.namespaces, joined, points.ids.groups)
         if mounter is None:
             shared_memory = open_shared_memory(joined)
-            prepare_system_directories(points.system, request.system, hierarchies, request.namespaces, shared_memory)
+            prepare_system_directories(points, request.system, hierarchies, request.namespaces, shared_memory)
         else:
             messages.tell(mounter, messages.Created())
         launch = _await(channel, messages.Launch)
@@ -92,9 +93,7 @@ def run_init(
             if mounter is None:
                 # Once more: a sysfs shows the interfaces of the network that it was mounted in.
                 mount.detach(points.system)
-                prepare_system_directories(
-                    points.system, request.system, hierarchies, request.namespaces, shared_memory
-                )
+                prepare_system_directories(points, request.system, hierarchies, request.namespaces, shared_memory)
         if mounter is None:
             adjust_oom_score(spec.process)
         set_exec_label(spec.process)
@@ -150,7 +149,7 @@ def _await(channel: socket.socket, kind: type[_Expected]) -> _Expected:
 
 
 def _make_namespaces(
-    channel: socket.socket, network: int | None, shared: Namespaces, joined: Mapping[int, int]
+    channel: socket.socket, network: int | None, shared: Namespaces, joined: Mapping[int, int], own_groups: int
 ) -> None:
     for kind, pidfd in joined.items():
         if kind != namespaces.PID:  # that one it is forked into
@@ -160,7 +159,7 @@ def _make_namespaces(
         namespaces.unshare(_OWN_NAMESPACES & ~others)
         credentials.join_new_keyring()
     if network is None and namespaces.NETWORK not in joined:
-        _prepare_network(shared.ids)
+        _prepare_network(own_groups if shared.ids is None else shared.ids.count)
     elif network is not None:
         with step("join the container's network"):
             namespaces.enter(network, namespaces.NETWORK)
@@ -172,12 +171,10 @@ def _make_namespaces(
         os.close(own_network)
 
 
-def _prepare_network(ids: IdMap | None) -> None:
+def _prepare_network(groups: int) -> None:
     with step("bring up the loopback interface"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
-    settings = _NETWORK_SETTINGS
-    if ids is not None:  # of the groups of a user namespace all that there are
-        settings = settings | {"ping_group_range": f"0 {ids.count - 1}"}
+    settings = _NETWORK_SETTINGS | {"ping_group_range": f"0 {min(groups, _GROUPS) - 1}"}
     for name, value in settings.items():
         # This machine's /proc, which shows each process its own network namespace.
         with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, StartForwarder
 from pytest_pycontainer.runtime.logs import LogPosition
 from pytest_pycontainer.runtime.name_changes import ChangeNames, Resolve
+from pytest_pycontainer.runtime.network_messages import NetworkRequest
 from pytest_pycontainer.runtime.spec import (
     OWN_NAMESPACES,
     ContainerDescription,
@@ -91,13 +92,6 @@ class OpenRoot:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenNetworkNamespace:
-    """Engine → spawner, with a socket for the answer: ``Done`` with the namespace and three sockets inside it, a route
-    socket, and two for a name server, by UDP and TCP, not bound yet.
-    """
-
-
-@dataclass(frozen=True, slots=True)
 class Created:
     """Init → engine, once it has its namespaces, with its pidfd, its network namespace and a route socket in that."""
 
@@ -166,8 +160,11 @@ class Connected:
 @dataclass(frozen=True, slots=True)
 class OpenNetwork:
     """Anybody → monitor, with a socket for the answer: ``Done`` with the container's network namespace and a route
-    socket inside it, or ``Failed``.
+    socket inside it, or ``Failed``. With a ``kind`` of sockets, there are further ones: of the protocol
+    NETLINK_SOCK_DIAG, and of that kind for IPv4 and, where there is such, IPv6.
     """
+
+    kind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +274,7 @@ Message = (
     | Copy
     | Digest
     | Digested
-    | OpenNetworkNamespace
+    | NetworkRequest
     | Resolve
     | ChangeNames
     | StartForwarder

@@ -29,6 +29,7 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.health import HealthChecks
 from pytest_pycontainer.runtime.init import run_init
 from pytest_pycontainer.runtime.init_forking import InitForker
+from pytest_pycontainer.runtime.network_sockets import fork_to_open
 from pytest_pycontainer.runtime.process import close_all_but, failed_exit_code, pid_on_this_machine
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.restarting import Restarts
@@ -294,7 +295,7 @@ class _Monitor:
         if isinstance(request, messages.Describe) and self._description is not None:
             messages.tell(answer, messages.Remember(self._description))
         elif isinstance(request, messages.OpenNetwork):
-            self._open_network(answer)
+            self._open_network(answer, request.kind)
         elif isinstance(request, messages.ChangeRestartPolicy) and self._description is not None:
             self._description = replace(self._description, restart=request.policy)
             self._restarts.policy = request.policy
@@ -323,18 +324,14 @@ class _Monitor:
         elif self._channel is not None:
             messages.tell(self._channel, messages.Start())
 
-    def _open_network(self, answer: socket.socket) -> None:
+    def _open_network(self, answer: socket.socket, kind: int) -> None:
         if self._network is None:
             messages.tell(answer, messages.not_possible("has no network yet"))
             return
         try:
-            with step("open a route socket in its network"), namespaces.inside(self._network, namespaces.NETWORK):
-                route_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+            fork_to_open(self._loop, answer, self._network, kind)
         except StepFailed as failure:
             messages.tell(answer, failure.failed)
-            return
-        with route_socket:
-            messages.tell(answer, messages.Done(), [self._network, route_socket.fileno()])
 
     def _answer_starters(self, message: messages.Message) -> None:
         for answer in self._starters:

@@ -48,7 +48,7 @@ def run_mounter(
             namespaces.enter(init, _JOINED)
             namespaces.unshare(namespaces.MOUNT)
             credentials.make_files_as(ids.uid, ids.gid)
-        prepare_system_directories(points.system, request.system, hierarchies, request.namespaces)
+        prepare_system_directories(points, request.system, hierarchies, request.namespaces)
         received = messages.receive(channel)
         if received is None:
             os._exit(_FAILED)

@@ -24,6 +24,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 _ABOVE_ANY_DESCRIPTOR = 2**31 - 1
 _UMASK = 0o022
 _LIMIT_STEP = "set the limit"
+_IDS_STEP = "set capabilities and user"
 _LIMITS = struct.Struct("=qq")  # soft and hard
 _UNLIMITED = -1
 _PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP
@@ -171,16 +172,13 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
     for limit in process.resource_limits:
         with step(f"{_LIMIT_STEP} {limit.name} to {limit.soft}:{limit.hard}"):
             libc.call("setrlimit", limit.number, _LIMITS.pack(limit.soft, limit.hard))
-    with step("set capabilities and user"):
+    with step(_IDS_STEP):
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()
         for stream in range(3):
             with suppress(PermissionError):  # of another user namespace
                 own_stream(stream, user.uid, -1)  # so that it can open /dev/stdout
-        # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
-        os.setgroups(list(dict.fromkeys((user.gid, *user.groups, *groups))))
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
+        _take_ids(user, groups)
         capabilities = process.capabilities if user.uid == 0 else 0
         if process.no_new_privileges:
             credentials.refuse_new_privileges()
@@ -192,6 +190,31 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         if process.no_new_privileges and process.system_call_filter is not None:
             install_filter(process.system_call_filter)
     return environment
+
+
+def _take_ids(user: users.User, groups: Iterable[int]) -> None:
+    try:
+        # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
+        os.setgroups(list(dict.fromkeys((user.gid, *user.groups, *groups))))
+    except PermissionError as error:
+        # Where root is an ordinary user without subordinate ones, groups can neither be had nor got rid of.
+        if groups:
+            raise _no_such_ids(f"the groups {', '.join(map(str, groups))}", error) from error
+    try:
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _no_such_ids(f"user {user.uid} and group {user.gid}", error) from error
+
+
+def _no_such_ids(what: str, error: OSError) -> StepFailed:
+    remedy = (
+        "containers of an ordinary user have those that /etc/subuid and /etc/subgid give to that user, where newuidmap "
+        "is installed (Debian: uidmap): as root, usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+    )
+    return StepFailed(Failed(_IDS_STEP, error.errno or 0, f"there is no {what} here; {remedy}"))
 
 
 def execute(command: tuple[str, ...], environment: dict[str, str]) -> NoReturn:

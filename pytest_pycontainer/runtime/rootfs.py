@@ -9,13 +9,16 @@ from collections.abc import Iterable
 
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.kernel.removal import remove_tree
+from pytest_pycontainer.runtime.host_parts import HostParts
+from pytest_pycontainer.runtime.overlay import mount_overlay
+from pytest_pycontainer.runtime.own_ids import OwnIds
 from pytest_pycontainer.runtime.spec import Rootfs
 
 # Directories that a machine fills while it runs: the host image starts with none of their content.
 _OWN_DIRECTORIES = {"proc": 0o555, "sys": 0o555, "dev": 0o755, "tmp": 0o1777, "run": 0o755, "run/lock": 0o1777}
 # As in Debian's container images: packages must not start services while they are installed (invoke-rc.d(8)).
 _SERVICE_POLICY = ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
-_OVERLAY_OPTIONS = "redirect_dir=off,metacopy=off,index=off"
+_SIZE = "64m"  # at most; the mask takes some kilobytes, copies of small files of this machine's some megabytes
 _OPAQUE = "trusted.overlay.opaque"
 
 
@@ -24,7 +27,8 @@ class MountPoints:
 
     ``mask`` is the layer that lies on the host image: it hides what is this machine's own business. ``host`` is the
     host image as one directory. ``root``, ``source`` and ``system`` are empty directories to mount on; ``empty`` is a
-    layer with nothing in it. ``machine`` is this machine's root file system.
+    layer with nothing in it. ``machine`` is this machine's root file system. ``ids`` are the users of the spawner,
+    ``parts`` the host image where they are not all.
     """
 
     def __init__(self, directory: str) -> None:
@@ -37,18 +41,23 @@ class MountPoints:
         self.system = os.path.join(directory, "system")
         self.machine = "/"
         self._mapped = os.path.join(directory, "mapped")
+        self.ids = OwnIds.read()
+        self.parts = None if self.ids.are_all else HostParts(self.mask, os.path.join(directory, "parts"))
 
     def prepare(self, hidden: Iterable[str]) -> None:
         """Mounts the tmpfs and fills it, in a mount namespace that this process has for itself. Raises OSError.
 
         ``hidden`` are absolute paths: what of this machine no container may see, such as the store.
         """
-        mount.mount("pycontainer", self.directory, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=4m")
+        mount.mount("pycontainer", self.directory, "tmpfs", mount.NOSUID | mount.NODEV, f"mode=0755,size={_SIZE}")
         for path in (self.mask, self.empty, self.host, self.root, self.source, self.system, self._mapped):
             os.mkdir(path, 0o755)
+        if self.parts is not None:
+            self.parts.prepare(_OWN_DIRECTORIES, hidden)
+            return
         self._fill_mask(hidden)
         # Once, for all containers: what is looked up in it is known to the next.
-        _mount_overlay([self.mask, "/"], None, None, self.host)
+        mount_overlay([self.mask, "/"], None, None, self.host)
 
     def map_host(self, user_namespace: int) -> None:
         """Shows the host image's files as that namespace's users own them; in a mount namespace of this process's own.
@@ -58,7 +67,7 @@ class MountPoints:
         for source, place in ((self.mask, self.mask), ("/", self._mapped)):
             mount.show_mapped(source, place, user_namespace)
         self.machine = self._mapped
-        _mount_overlay([self.mask, self.machine], None, None, self.host)
+        mount_overlay([self.mask, self.machine], None, None, self.host)
 
     def _fill_mask(self, hidden: Iterable[str]) -> None:
         for name, mode in _OWN_DIRECTORIES.items():
@@ -108,6 +117,14 @@ def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
 
     Layers are named to the kernel through descriptors: mount options hold one page, and their syntax has no quoting.
     """
+    if points.parts is None:
+        _mount_layers(rootfs, points, target)
+    else:
+        _mount_in_user_namespace(rootfs, points.parts if rootfs.host else None, points, target)
+    return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _mount_layers(rootfs: Rootfs, points: MountPoints, target: str) -> None:
     layers = list(rootfs.layers)
     if rootfs.host:
         if layers and os.stat(layers[0]).st_dev == os.stat("/").st_dev:
@@ -116,28 +133,36 @@ def mount_root(rootfs: Rootfs, points: MountPoints, target: str) -> int:
             layers.append(points.host)
         else:
             layers += [points.mask, points.machine]
-    _mount_overlay(layers or [points.empty], rootfs.upper, rootfs.work, target, empty=points.empty)
-    return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mount_overlay(layers or [points.empty], rootfs.upper, rootfs.work, target, empty=points.empty)
 
 
-def _mount_overlay(layers: list[str], upper: str | None, work: str | None, target: str, empty: str = "") -> None:
-    if upper is None and len(layers) == 1:
-        layers = [*layers, empty]  # without an upper directory the kernel wants two layers
-    opened: list[int] = []
+def _mount_in_user_namespace(rootfs: Rootfs, parts: HostParts | None, points: MountPoints, target: str) -> None:
+    layers = list(rootfs.layers)
+    paths = [] if parts is None else parts.paths
+    if rootfs.upper is not None:
+        for path in paths:  # before what they are seen through is mounted
+            _make_like(points.mask, rootfs.upper, path)
+    lowest = [] if parts is None else [parts.skeleton]
+    layers_of_root = [*layers, *lowest] or [points.empty]
+    mount_overlay(layers_of_root, rootfs.upper, rootfs.work, target, empty=points.empty, trusted=False)
+    for number, path in enumerate(paths):
+        assert parts is not None
+        upper = work = None
+        if rootfs.upper is not None:
+            upper, work = os.path.join(rootfs.upper, path), f"{rootfs.work}-{number}"
+            remove_tree(work)  # of an earlier run
+            os.mkdir(work, 0o700)
+        mount_overlay(parts.layers_of(path, layers), upper, work, os.path.join(target, path), trusted=False)
 
-    def through_descriptor(path: str) -> str:
-        opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        return f"/proc/self/fd/{opened[-1]}"
 
-    try:
-        options = f"{_OVERLAY_OPTIONS},lowerdir={':'.join(map(through_descriptor, layers))}"
-        if upper is not None and work is not None:
-            # volatile: nothing is synced when the container goes; what is to be kept is synced when it is committed.
-            options += f",upperdir={through_descriptor(upper)},workdir={through_descriptor(work)},volatile"
-        mount.mount("overlay", target, "overlay", 0, options)
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+def _make_like(layer: str, copy: str, path: str) -> None:
+    """Makes a directory in ``copy``, with those above it, as they are in ``layer``."""
+    if not os.path.isdir(os.path.join(copy, path)):
+        above = os.path.dirname(path)
+        if above:
+            _make_like(layer, copy, above)
+        os.mkdir(os.path.join(copy, path))
+        os.chmod(os.path.join(copy, path), stat.S_IMODE(os.stat(os.path.join(layer, path)).st_mode))
 
 
 _LINKS_AT_MOST = 40

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 from pytest_pycontainer.errors import SpawnerError
@@ -15,6 +16,8 @@ from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.name_changes import Resolve
+from pytest_pycontainer.runtime.network_messages import OpenNetworkNamespace, OpenNetworkSockets, StartOutlet
+from pytest_pycontainer.runtime.rootless import SubordinateIds
 from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec, Mount, Rootfs
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
@@ -22,6 +25,12 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from pytest_pycontainer.runtime.spawner_process import main; "
     "main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])"
+)
+# An ordinary user's is begun by another, which becomes root in a user namespace first.
+_BOOT_AS_ROOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from pytest_pycontainer.runtime.rootless import begin_as_root; "
+    "begin_as_root(sys.argv[2:6], sys.argv[6], sys.argv[7:])"
 )
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
@@ -31,17 +40,17 @@ class Spawner:
     """One spawner process, ended by ``close`` or by this process's end. Safe to use from several threads.
 
     ``mounts`` is an empty directory that it mounts on in its own mount namespace; others see it empty for ever.
-    ``hidden`` are absolute paths that no container on the host image may see.
-    Raises SpawnerError when it can't be started or is gone.
+    ``hidden`` are absolute paths that no container on the host image may see. For an ordinary user, ``ids`` are what
+    its user namespace is to have; root needs none. Raises SpawnerError when it can't be started or is gone.
     """
 
-    def __init__(self, mounts: str, hidden: Sequence[str]) -> None:
+    def __init__(self, mounts: str, hidden: Sequence[str], ids: SubordinateIds | None = None) -> None:
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair()
         self._errors = os.memfd_create("spawner-errors", os.MFD_CLOEXEC)
         try:
             with theirs:
-                self._process = _start(theirs, [mounts, *hidden], self._errors)
+                self._process = _start(theirs, [mounts, *hidden], self._errors, ids)
         except OSError as error:
             self._socket.close()
             os.close(self._errors)
@@ -117,7 +126,7 @@ class Spawner:
         All are the caller's.
         """
         doing = "make a network namespace"
-        answer, descriptors = self._ask(doing, messages.OpenNetworkNamespace(), _START_SECONDS)
+        answer, descriptors = self._ask(doing, OpenNetworkNamespace(), _START_SECONDS)
         if isinstance(answer, messages.Failed):
             raise SpawnerError(answer.step, answer.detail)
         namespace, *sockets = descriptors
@@ -128,15 +137,44 @@ class Spawner:
         """Has a resolver made, which is told on the other end of ``control``; does not wait."""
         self._request("start the resolver", Resolve(), [control.fileno()])
 
-    def forward(self, control: socket.socket) -> None:
-        """Has a forwarder made, which is told on the other end of ``control``; does not wait."""
-        self._request("start the forwarder", StartForwarder(), [control.fileno()])
+    def open_network_sockets(
+        self, network: int, settings: Sequence[tuple[str, str]] = ()
+    ) -> tuple[socket.socket, socket.socket]:
+        """Sockets in the namespace open as ``network``, of the protocols NETLINK_ROUTE and NETLINK_NETFILTER.
 
-    def _ask(self, doing: str, request: messages.Message, timeout: float) -> tuple[messages.Message, list[int]]:
+        Both are the caller's. Before that ``settings`` are made, see ``OpenNetworkSockets``. Raises SpawnerError.
+        """
+        answer, descriptors = self._ask(
+            "open sockets in a network", OpenNetworkSockets(tuple(settings)), _START_SECONDS, [network]
+        )
+        if isinstance(answer, messages.Failed):
+            raise SpawnerError(answer.step, answer.detail)
+        route, netfilter = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        return route, netfilter
+
+    def lead_out(self, command: Sequence[str], control: socket.socket, network: int) -> None:
+        """Has a program lead out of a router's namespace; it is told on the other end of ``control``; does not wait.
+
+        See ``StartOutlet``.
+        """
+        request = StartOutlet(tuple(command))
+        self._request("start what leads out of the networks", request, [control.fileno(), network])
+
+    def forward(self, control: socket.socket, network: int | None = None) -> None:
+        """Has a forwarder made, which is told on the other end of ``control``; does not wait.
+
+        It finds containers from the namespace open as ``network``; without, from this machine's network.
+        """
+        descriptors = [control.fileno(), *([] if network is None else [network])]
+        self._request("start the forwarder", StartForwarder(), descriptors)
+
+    def _ask(
+        self, doing: str, request: messages.Message, timeout: float, descriptors: Sequence[int] = ()
+    ) -> tuple[messages.Message, list[int]]:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self._request(doing, request, [theirs.fileno()])
+                self._request(doing, request, [theirs.fileno(), *descriptors])
             ours.settimeout(timeout)
             try:
                 received = messages.receive(ours)
@@ -172,26 +210,34 @@ class Spawner:
         return f"the spawner (process {self.pid}) is gone, exit code {code}" + (f"; it said:\n{said}" if said else "")
 
 
-def _start(requests: socket.socket, paths: Sequence[str], errors: int) -> subprocess.Popen[bytes]:
+def _start(
+    requests: socket.socket, paths: Sequence[str], errors: int, ids: SubordinateIds | None
+) -> subprocess.Popen[bytes]:
     package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     interpreter = os.path.realpath(sys.executable)
-    owner = os.pidfd_open(os.getpid())
-    try:
-        executable = mount.clone_read_only(interpreter)
-        try:
-            return subprocess.Popen(
-                [interpreter, "-I", "-S", "-c", _BOOT, package_parent, str(requests.fileno()), str(owner), *paths],
-                executable=f"/proc/self/fd/{executable}",
-                pass_fds=(requests.fileno(), owner, executable),
-                # Containers could see ours in an init that executes nothing.
-                env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                cwd="/",
-                start_new_session=True,  # Ctrl-C is for the tests: their teardown ends the containers
-            )
-        finally:
-            os.close(executable)
-    finally:
-        os.close(owner)
+    isolated = ["-I", "-S", "-c"]
+    with ExitStack() as opened:
+        owner = os.pidfd_open(os.getpid())
+        opened.callback(os.close, owner)
+        arguments = [*isolated, _BOOT, package_parent, str(requests.fileno()), str(owner), *paths]
+        inherited = [requests.fileno(), owner]
+        executable = interpreter
+        if ids is None:
+            descriptor = mount.clone_read_only(interpreter)
+            opened.callback(os.close, descriptor)
+            inherited.append(descriptor)
+            executable = f"/proc/self/fd/{descriptor}"
+        else:
+            arguments = [*isolated, _BOOT_AS_ROOT, package_parent, *ids.encode(), interpreter, *arguments]
+        return subprocess.Popen(
+            [interpreter, *arguments],
+            executable=executable,
+            pass_fds=inherited,
+            # Containers could see ours in an init that executes nothing.
+            env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is for the tests: their teardown ends the containers
+        )

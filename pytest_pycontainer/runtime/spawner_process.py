@@ -17,6 +17,7 @@ from functools import partial
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import mount, namespaces
+from pytest_pycontainer.kernel.fork import fork_into_pid_namespace
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.child import Answer, fork_to_answer
 from pytest_pycontainer.runtime.content_digest import run_digest
@@ -25,6 +26,7 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.monitor import Lifelines, run_monitor
 from pytest_pycontainer.runtime.name_changes import Resolve
+from pytest_pycontainer.runtime.network_messages import OpenNetworkNamespace, OpenNetworkSockets, StartOutlet
 from pytest_pycontainer.runtime.open_root import run_open_root
 from pytest_pycontainer.runtime.process import close_all_but
 from pytest_pycontainer.runtime.resolver import Resolver
@@ -33,6 +35,10 @@ from pytest_pycontainer.runtime.service import Service, run_service
 
 # Frames between the bridge's ports are not to be sent through a firewall that is not there (br_netfilter's default is).
 _BRIDGE_SETTINGS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
+
+# man 7 netlink; the modules that know what to say on such sockets are not loaded here.
+_NETLINK_ROUTE = 0
+_NETLINK_NETFILTER = 12
 
 
 def main(requests: int, owner: int, mounts: str, hidden: Sequence[str]) -> None:
@@ -67,8 +73,6 @@ class _Spawner:
             # What the machine unmounts goes here too; what is mounted here stays here.
             mount.set_propagation("/", mount.SLAVE)
             points.prepare(hidden)
-            self._own_pids = namespaces.open_own(namespaces.PID)
-            self._own_network = namespaces.open_own(namespaces.NETWORK)
             self._lifeline, self._lifeline_end = os.pipe()
 
     def serve(self) -> None:
@@ -102,14 +106,22 @@ class _Spawner:
                 elif isinstance(request, messages.OpenRoot):
                     with step("start to mount"):
                         fork_to_answer(answer, partial(self._open_root, request))
-                elif isinstance(request, messages.OpenNetworkNamespace):
-                    self._open_network_namespace(answer)
+                elif isinstance(request, OpenNetworkNamespace):
+                    with step("start to make a network namespace"):
+                        fork_to_answer(answer, _open_network_namespace)
+                elif isinstance(request, OpenNetworkSockets):
+                    with step("start to open sockets"):
+                        work = partial(_open_network_sockets, descriptors[1], request.settings)
+                        fork_to_answer(answer, work, [descriptors[1]])
+                elif isinstance(request, StartOutlet):
+                    with step("start what leads out of the networks"):
+                        self._fork_outlet(request, *descriptors)
                 elif isinstance(request, Resolve):
                     with step("start the resolver"):
                         self._fork_service(lambda: Resolver, descriptors[0])
                 elif isinstance(request, StartForwarder):
                     with step("start the forwarder"):
-                        self._fork_service(_load_forwarder, descriptors[0])
+                        self._fork_service(_load_forwarder, *descriptors)
             except StepFailed as failure:
                 messages.send(answer, failure.failed)
 
@@ -126,18 +138,11 @@ class _Spawner:
         return messages.Done(), [run_open_root(request.rootfs, request.mounts, self._points)]
 
     def _fork_monitor(self, request: messages.Prepare, descriptors: list[int]) -> None:
-        # The next child, and that one alone, is PID 1 of a new PID namespace; the kernel allows the call again only
-        # once our own namespace is the one for children again.
         # Who shares a PID namespace can't have a monitor that is PID 1 of another one above it.
         shared = request.namespaces.machine | sum(request.namespaces.joined)
-        if not shared & namespaces.PID:
-            namespaces.unshare(namespaces.PID)
-        try:
-            child = os.fork()
-            if child == 0:
-                self._become_monitor(request, *descriptors)
-        finally:
-            namespaces.enter(self._own_pids, namespaces.PID)
+        child = os.fork() if shared & namespaces.PID else fork_into_pid_namespace()
+        if child == 0:
+            self._become_monitor(request, *descriptors)
 
     def _become_monitor(self, request: messages.Prepare, channel: int, control: int, lock: int, *held: int) -> NoReturn:
         try:
@@ -149,33 +154,54 @@ class _Spawner:
         finally:
             os._exit(1)  # whatever happens, there is one spawner
 
-    def _fork_service(self, load: Callable[[], Callable[..., Service]], control: int) -> None:
+    def _fork_service(self, load: Callable[[], Callable[..., Service]], control: int, network: int = -1) -> None:
         if os.fork() == 0:
             try:
+                if network >= 0:
+                    namespaces.enter(network, namespaces.NETWORK)
                 run_service(load(), socket.socket(fileno=control), self._owner, self._lifeline)
             finally:
                 os._exit(1)
 
-    def _open_network_namespace(self, answer: socket.socket) -> None:
-        with step("make a network namespace"):
-            namespaces.unshare(namespaces.NETWORK)
+    def _fork_outlet(self, request: StartOutlet, control: int, network: int) -> None:
+        from pytest_pycontainer.runtime.outlet import run_outlet  # most engines have none
+
+        if fork_into_pid_namespace() == 0:
             try:
-                descriptor = namespaces.open_own(namespaces.NETWORK)
-                for name in _BRIDGE_SETTINGS:
-                    path = f"/proc/sys/net/bridge/{name}"
-                    if os.path.exists(path):
-                        with open(path, "w") as file:
-                            file.write("0")
-                with (
-                    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket,
-                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-                    socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
-                ):
-                    sockets = (route_socket, datagrams, streams)
-                    messages.send(answer, messages.Done(), [descriptor, *(one.fileno() for one in sockets)])
-                os.close(descriptor)
+                end = socket.socket(fileno=control)
+                run_outlet(request.command, end, network, self._points.source, self._owner, self._lifeline)
             finally:
-                namespaces.enter(self._own_network, namespaces.NETWORK)
+                os._exit(1)
+
+
+# In children: who has made or entered a network namespace may lack the right to come back.
+
+
+def _open_network_namespace() -> Answer:
+    with step("make a network namespace"):
+        namespaces.unshare(namespaces.NETWORK)
+        for name in _BRIDGE_SETTINGS:
+            path = f"/proc/sys/net/bridge/{name}"
+            if os.path.exists(path):
+                with open(path, "w") as file:
+                    file.write("0")
+        sockets = (
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+        )
+        return messages.Done(), [namespaces.open_own(namespaces.NETWORK), *(one.detach() for one in sockets)]
+
+
+def _open_network_sockets(network: int, settings: Sequence[tuple[str, str]]) -> Answer:
+    with step("open sockets in a network"):
+        namespaces.enter(network, namespaces.NETWORK)
+        for name, value in settings:
+            with open(f"/proc/sys/net/{name}", "w") as file:
+                file.write(value)
+        protocols = (_NETLINK_ROUTE, _NETLINK_NETFILTER)
+        sockets = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) for protocol in protocols]
+        return messages.Done(), [one.detach() for one in sockets]
 
 
 def _load_forwarder() -> Callable[..., Service]:

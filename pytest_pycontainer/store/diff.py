@@ -16,7 +16,7 @@ from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.store.tar_writer import TarWriter, read_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -46,13 +46,41 @@ def write_layer(
     _LayerWriter(os.fsencode(upper), write, frozenset(map(os.fsencode, omitted))).write_all()
 
 
+def write_directory_layer(
+    directory: str | os.PathLike[str],
+    target: str,
+    write: Callable[[bytes | memoryview], object],
+    parents: Mapping[str, os.stat_result],
+) -> None:
+    """Hands the archive of a layer to ``write`` that has ``directory`` at ``target`` and hides what was there before.
+
+    ``parents`` are the directories that lead to ``target``, outermost first. Raises as ``diff_id`` does.
+    """
+    _LayerWriter(os.fsencode(directory), write, frozenset(), os.fsencode(target) + b"/").write_all(
+        {os.fsencode(name): status for name, status in parents.items()}
+    )
+
+
 class _LayerWriter:
-    def __init__(self, top: bytes, write: Callable[[bytes | memoryview], object], omitted: frozenset[bytes]) -> None:
+    def __init__(
+        self,
+        top: bytes,
+        write: Callable[[bytes | memoryview], object],
+        omitted: frozenset[bytes],
+        prefix: bytes = b"",
+    ) -> None:
         self._top = top
         self._omitted = omitted
+        self._prefix = prefix
         self._archive = TarWriter(write)
 
-    def write_all(self) -> None:
+    def write_all(self, parents: Mapping[bytes, os.stat_result] | None = None) -> None:
+        for name, status in (parents or {}).items():
+            self._archive.add_directory(name, status, {})
+        if self._prefix:
+            status = os.lstat(self._top)
+            self._archive.add_directory(self._prefix[:-1], status, read_attributes(self._top))
+            self._archive.add_empty_file(self._prefix + _OPAQUE, status)
         # A stack, not recursion: an image decides how deep its directories are.
         waiting = _children(self._top)
         while waiting:
@@ -98,7 +126,7 @@ class _LayerWriter:
         name = path[len(self._top) + 1 :]
         if name.rpartition(b"/")[2].startswith(_WHITEOUT):
             raise StoreError("store", os.fsdecode(path), "in a layer, a name that begins with .wh. means a deletion")
-        return name
+        return self._prefix + name
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -101,18 +101,6 @@ def test_fixture_functions_of_all_kinds_are_images(project: pytest.Pytester, run
     run_pytest().assert_outcomes(passed=1)
 
 
-def test_a_container_can_not_outlive_its_image_fixture(project: pytest.Pytester, run_pytest: RunPytest) -> None:
-    project.makepyfile("""
-        from pytest_pycontainer import build, container
-        image = build("sleeper", scope="function")
-        server = container(image, scope="session")
-        def test(server): pass
-    """)
-    result = run_pytest()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["ScopeMismatch: *function scoped fixture image with a session scoped request*"])
-
-
 def test_an_image_is_overridden_by_name_in_a_folder(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makeconftest("""
         from pytest_pycontainer import build, container
@@ -186,6 +174,6 @@ def test_fixtures_are_listed_with_their_place_and_meaning(project: pytest.Pytest
             "image [[]session scope] -- test_fixtures_are_listed_with_their_place_and_meaning.py:2",
             "    The image built from sleeper.",
             "server [[]module scope] -- test_fixtures_are_listed_with_their_place_and_meaning.py:3",
-            "    A running container, removed at the end of its scope.",
+            "    A running container of image, removed at the end of its scope.",
         ]
     )

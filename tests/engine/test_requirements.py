@@ -70,13 +70,65 @@ def test_a_kernel_new_enough(proc: Path, release: str) -> None:
     assert missing_requirements(proc) == ()
 
 
-def test_an_ordinary_user(proc: Path) -> None:
+@pytest.fixture
+def users_proc(proc: Path) -> Path:
+    """An ordinary user's, who has no privileges and lacks nothing."""
     replace(proc / "self/status", "Uid:\t0\t0", "Uid:\t1000\t1000")
     replace(proc / "self/status", ALL_CAPABILITIES, "0" * 16)
-    ((what, remedy),) = missing_requirements(proc)
-    assert "root" in what
-    assert "1000" in remedy
-    assert "sudo" in remedy
+    (proc / "sys/user").mkdir()
+    (proc / "sys/user/max_user_namespaces").write_text("96365\n")
+    (proc / "sys/kernel/unprivileged_userns_clone").write_text("1\n")
+    (proc / "sys/kernel/apparmor_restrict_unprivileged_userns").write_text("0\n")
+    return proc
+
+
+def test_an_ordinary_user(users_proc: Path) -> None:
+    assert missing_requirements(users_proc) == ()
+
+
+def test_an_ordinary_user_needs_no_cgroups(users_proc: Path) -> None:
+    replace(users_proc / "self/mountinfo", "cgroup2 cgroup2", "tmpfs tmpfs")
+    assert missing_requirements(users_proc) == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("user/max_user_namespaces", "0"),
+        ("kernel/unprivileged_userns_clone", "0"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ],
+)
+def test_user_namespaces_that_are_switched_off(users_proc: Path, setting: str, value: str) -> None:
+    (users_proc / "sys" / setting).write_text(f"{value}\n")
+    ((what, remedy),) = missing_requirements(users_proc)
+    assert what.startswith("user namespaces for ")
+    assert f"sysctl -w {setting.replace('/', '.')}=" in remedy
+    assert "as root" in remedy
+
+
+def test_a_program_that_apparmor_knows_is_not_restricted(users_proc: Path) -> None:
+    (users_proc / "sys/kernel/apparmor_restrict_unprivileged_userns").write_text("1\n")
+    (users_proc / "self/attr").mkdir()
+    (users_proc / "self/attr/current").write_text("python (unconfined)\n")
+    assert missing_requirements(users_proc) == ()
+
+
+def test_a_kernel_without_user_namespaces(users_proc: Path) -> None:
+    (users_proc / "self/ns/user").unlink()
+    ((what, remedy),) = missing_requirements(users_proc)
+    assert what == "user namespaces"
+    assert "CONFIG_USER_NS" in remedy
+
+
+def test_a_container_in_which_mounts_hide_parts_of_proc(users_proc: Path) -> None:
+    with (users_proc / "self/mountinfo").open("a") as file:
+        file.write("32 22 0:29 / /proc/sys/fs/binfmt_misc rw - binfmt_misc binfmt_misc rw\n")
+        file.write("33 22 0:21 /sys /proc/sys ro - proc proc rw\n")
+        file.write("34 22 0:30 / /proc/kcore rw - tmpfs tmpfs rw\n")
+    ((what, remedy),) = missing_requirements(users_proc)
+    assert "/proc/kcore, /proc/sys)" in what
+    assert "systempaths=unconfined" in remedy
 
 
 def test_root_without_its_capabilities(proc: Path) -> None:
@@ -109,7 +161,7 @@ def test_no_cgroups(proc: Path) -> None:
 
 def test_everything_at_once_in_one_error(proc: Path) -> None:
     replace(proc / "sys/kernel/osrelease", "5.12.0-custom", "4.4.0")
-    replace(proc / "self/status", "Uid:\t0\t0", "Uid:\t1000\t1000")
+    replace(proc / "self/status", ALL_CAPABILITIES, "0" * 16)
     replace(proc / "filesystems", "overlay", "overlayless")
     shutil.rmtree(proc / "self/ns")
     missing = missing_requirements(proc)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_pycontainer.errors import InvalidSpecError, PortInUseError
+from pytest_pycontainer.errors import InvalidSpecError, PortInUseError, PrivilegedPortError
 from pytest_pycontainer.network import ports
 from pytest_pycontainer.network.ports import PublishedPort
 
@@ -130,8 +130,9 @@ def test_a_port_is_published_once(machine: Machine, network: Network, address: I
 
 def test_a_privileged_port_needs_the_privilege(here: Namespace) -> None:
     """The process may be root; the thread that asks is not."""
-    with pytest.raises(InvalidSpecError, match="invalid host port '80': wanted a port that an ordinary user may take"):
+    with pytest.raises(PrivilegedPortError, match=r"port 80 on .* name one from 1024 on") as caught:
         here.run(_reserve_as_nobody, 80)
+    assert (caught.value.address, caught.value.port, caught.value.first) == ("127.0.0.1", 80, 1024)
 
 
 def _reserve_as_nobody(port: int) -> None:

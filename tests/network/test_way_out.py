@@ -154,7 +154,7 @@ def test_nobody_is_led_to_the_forwarder_itself(
     machine: Machine, firewall: Callable[[], str], engine_there: Engine
 ) -> None:
     output(machine, engine_there, "true")
-    (_, listener) = next(iter(engine_there._resources.networks._forwarder._forwarded.values()))
+    (_, listener) = next(iter(engine_there._resources.networks.forwarder._forwarded.values()))
     place = listener.getsockname()
 
     def connect_and_read() -> None:
@@ -169,7 +169,7 @@ def test_beside_a_firewall_that_is_none_of_this_happens(machine: Machine, engine
     with machine.outside.server() as port:
         command = ["python3", "-c", ASK, machine.OUTSIDE_ADDRESS, str(port)]
         assert output(machine, engine_there, *command) == machine.ADDRESS
-    assert not engine_there._resources.networks._forwarder._forwarded
+    assert not engine_there._resources.networks.forwarder._forwarded
 
 
 SERVE = """

@@ -1,0 +1,195 @@
+"""What the uplinks of networks lead to: this machine's network, or a router of the engine's own.
+
+Who may not change this machine's network has a router in the place of the machine: a network namespace that is the
+engine's own, in which the same interfaces, addresses and rules are made. From there nothing gets to the machine or
+beyond by itself: published ports are the forwarder's, and the way out is a program's (``pasta``, ``slirp4netns``) that
+speaks for the router as a process of this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pytest_pycontainer.errors import NetworkAttachError
+from pytest_pycontainer.kernel import namespaces, nftables, rtnetlink
+from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
+from pytest_pycontainer.network import rules
+from pytest_pycontainer.network.forwarding import Forwarding
+from pytest_pycontainer.network.ipv6 import Ipv6Addresses, claim_way_out, open_uplink, require_ipv6, subnet_for
+
+_DEFAULT_MTU: Final = 1500
+ROUTER_MTU: Final = 65520
+"""Bytes: nothing on the way to a router, or out of it, is a cable; the programs that lead out know no larger one."""
+
+Settings = Mapping[str, str]
+"""Values of files, by their paths below /proc/sys/net."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAccess:
+    """How a namespace is worked in that this process is not in; both raise OSError.
+
+    ``open_netfilter`` opens a socket of the protocol NETLINK_NETFILTER in the namespace open as that descriptor.
+    """
+
+    open_netfilter: Callable[[int], NetlinkSocket]
+    write_settings: Callable[[int, Settings], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A namespace that networks end in, and two sockets in it that one of them may use alone.
+
+    ``machine`` is the address by which this machine is reached through it; None if nothing leads out.
+    """
+
+    namespace: int
+    route: NetlinkSocket
+    netfilter: NetlinkSocket
+    machine: ipaddress.IPv4Address | None
+    access: NetworkAccess
+
+    def close(self) -> None:
+        """Closes the sockets. Again is harmless."""
+        self.route.close()
+        self.netfilter.close()
+
+
+@dataclass(slots=True)
+class Upstream:
+    """What one network's uplink leads to: ``namespace``, and sockets in it. One thread at a time."""
+
+    namespace: int
+    route: NetlinkSocket
+    netfilter: NetlinkSocket
+    mtu: int
+    taken: tuple[ipaddress.IPv4Network, ...]
+    """What is routed there already."""
+    internal: bool
+    access: NetworkAccess
+    is_machine: bool = True
+    machine: ipaddress.IPv4Address | None = None
+    """Where what is sent to the gateway goes, if that is not the machine itself."""
+    forwarding: Forwarding | None = None
+    forwarding6: Forwarding | None = None
+    ipv6: bool = False
+    gets_out6: bool = False
+
+    @classmethod
+    def this_machine(cls, state: Path, resources: ExitStack, *, internal: bool, ipv6: bool) -> Upstream:
+        """The machine's own network, as the calling thread has it; what is to be undone is left in ``resources``.
+
+        Raises NetworkAttachError, and NetlinkError.
+        """
+        namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        resources.callback(os.close, namespace)
+        route, netfilter = NetlinkSocket.open(rtnetlink.ROUTE), NetlinkSocket.open(nftables.NETFILTER)
+        for one in (route, netfilter):
+            resources.callback(one.close)
+        known = rtnetlink.routes(route)
+        device = rtnetlink.default_device(route, known)
+        way_out = None if internal or device is None else device.name
+        forwarding = Forwarding.claim(state, way_out)
+        resources.callback(forwarding.release)
+        upstream = cls(
+            namespace,
+            route,
+            netfilter,
+            device.mtu if device else _DEFAULT_MTU,
+            _taken(route, known),
+            internal,
+            DIRECT_ACCESS,
+            forwarding=forwarding,
+            ipv6=ipv6,
+        )
+        if ipv6:
+            require_ipv6()
+            upstream.forwarding6, upstream.gets_out6 = claim_way_out(state, route, internal=internal)
+            resources.callback(upstream.forwarding6.release)
+        return upstream
+
+    @classmethod
+    def through(cls, router: Router, resources: ExitStack, *, internal: bool, ipv6: bool) -> Upstream:
+        """A router's network; its sockets are closed by ``resources``. Raises NetworkAttachError, and NetlinkError."""
+        resources.callback(router.close)
+        if ipv6:
+            require_ipv6()
+        machine = NetlinkSocket.open(rtnetlink.ROUTE)
+        try:  # its networks are to be reached, too
+            taken = (*_taken(machine, rtnetlink.routes(machine)), *_taken(router.route, rtnetlink.routes(router.route)))
+        finally:
+            machine.close()
+        return cls(
+            router.namespace,
+            router.route,
+            router.netfilter,
+            ROUTER_MTU,
+            taken,
+            internal,
+            router.access,
+            is_machine=False,
+            machine=None if internal else router.machine,
+            ipv6=ipv6,
+        )
+
+    def rules_for(self, subnet: ipaddress.IPv4Network, name: str) -> list[Message]:
+        """The table of a network with that subnet."""
+        rules6 = None
+        if self.ipv6:
+            guarded6 = self.forwarding6.device if self.forwarding6 is not None and self.forwarding6.ours else None
+            rules6 = rules.Ipv6Rules(subnet_for(subnet), guarded6)
+        guarded = self.forwarding.device if self.forwarding is not None and self.forwarding.ours else None
+        machine = None if self.machine is None else rules.LedGateway(subnet[1], self.machine)
+        return rules.create_table(name, subnet, guarded, internal=self.internal, ipv6=rules6, led_gateway=machine)
+
+    def open_way(self, subnet: ipaddress.IPv4Network, uplink: str) -> Ipv6Addresses | None:
+        """Lets through what the rules are in force for; the network's IPv6 addresses, if it has any.
+
+        Raises NetworkAttachError, and NetlinkError.
+        """
+        if self.forwarding is not None:
+            self.forwarding.turn_on()
+        if not self.ipv6:
+            return None
+        addresses = Ipv6Addresses(subnet, gets_out=self.gets_out6)
+        open_uplink(self.route, uplink, addresses)
+        if self.forwarding6 is not None:
+            self.forwarding6.turn_on()
+        return addresses
+
+
+def _taken(endpoint: NetlinkSocket, known: list[rtnetlink.Route]) -> tuple[ipaddress.IPv4Network, ...]:
+    own = (address.network for address in rtnetlink.addresses(endpoint))
+    return *(route.destination for route in known), *own
+
+
+def _open_netfilter(namespace: int) -> NetlinkSocket:
+    return namespaces.call_inside(namespace, namespaces.NETWORK, lambda: NetlinkSocket.open(nftables.NETFILTER))
+
+
+def _write_settings(namespace: int, settings: Settings) -> None:
+    def write() -> None:
+        for name, value in settings.items():
+            Path("/proc/sys/net", name).write_text(value)
+
+    # The kernel shows these settings to those in that network alone.
+    namespaces.call_inside(namespace, namespaces.NETWORK, write)
+
+
+DIRECT_ACCESS: Final = NetworkAccess(_open_netfilter, _write_settings)
+"""By a thread that enters the namespace, for which this process needs privilege."""
+
+
+def switch_on_ipv6(access: NetworkAccess, namespace: int, interface: str) -> None:
+    """Lets a container's interface have IPv6, but take no routes from others. Raises NetworkAttachError."""
+    conf = f"ipv6/conf/{interface}"
+    try:
+        access.write_settings(namespace, {f"{conf}/accept_ra": "0", f"{conf}/disable_ipv6": "0"})
+    except OSError as error:
+        raise NetworkAttachError(f"switch on IPv6 for {interface}", error.strerror or str(error)) from error

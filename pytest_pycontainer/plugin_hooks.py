@@ -1,0 +1,68 @@
+"""What plugins add to the session's engine, by the hooks in ``hookspecs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_pycontainer.engine.container import Container
+
+_OBSERVING = ("before_create", "after_start", "ready", "before_remove")
+
+
+def extensions_of(config: pytest.Config) -> Extensions:
+    """What the registered plugins add. Who adds nothing costs nothing."""
+    observed = any(getattr(config.hook, f"pytest_pycontainer_{name}").get_hookimpls() for name in _OBSERVING)
+    return Extensions(
+        observers=(HookObserver(config),) if observed else (),
+        waits=_merged(config.hook.pytest_pycontainer_waits(config=config)),
+        services=_merged(config.hook.pytest_pycontainer_services(config=config)),
+    )
+
+
+class HookObserver:
+    """Tells plugins, by hooks, what becomes of an engine's containers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def before_create(self, container_request: ContainerRequest) -> None:
+        """See Observer."""
+        with _naming_the_hook("before_create", f"a container of {container_request.image}"):
+            hook = self._config.hook.pytest_pycontainer_before_create
+            hook(config=self._config, container_request=container_request)
+
+    def after_start(self, container: Container) -> None:
+        """See Observer."""
+        with _naming_the_hook("after_start", repr(container)):
+            self._config.hook.pytest_pycontainer_after_start(config=self._config, container=container)
+
+    def ready(self, container: Container) -> None:
+        """See Observer."""
+        with _naming_the_hook("ready", repr(container)):
+            self._config.hook.pytest_pycontainer_ready(config=self._config, container=container)
+
+    def before_remove(self, container: Container) -> None:
+        """See Observer."""
+        with _naming_the_hook("before_remove", repr(container)):
+            self._config.hook.pytest_pycontainer_before_remove(config=self._config, container=container)
+
+
+@contextmanager
+def _naming_the_hook(name: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"raised by an implementation of the hook pytest_pycontainer_{name}, for {what}")
+        raise
+
+
+def _merged(results: list[Mapping[str, Callable[..., Any]]]) -> dict[str, Callable[..., Any]]:
+    # pluggy asks those that were registered last first.
+    return {name: found for result in reversed(results) for name, found in result.items()}
