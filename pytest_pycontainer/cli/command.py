@@ -16,8 +16,9 @@ HELP = Flag("help", "Show this help")
 class Command(NamedTuple):
     """One command: ``run`` gets what was given, and returns the exit code.
 
-    ``usage`` is what follows its name; it takes ``least`` arguments, and ``most`` unless that is None. With
-    ``options_first`` what follows the first argument belongs to a program in a container.
+    ``usage`` is what follows its name; CONTAINER, IMAGE and VOLUME in it are names that a shell can complete. It takes
+    ``least`` arguments, and ``most`` unless that is None. With ``options_first`` what follows the first argument is for
+    a program in a container.
     """
 
     usage: str

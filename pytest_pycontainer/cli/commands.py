@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Entry] = {
         ("stop", "states", "Stop running containers"),
         ("unpause", "states", "Let paused containers go on"),
         ("wait", "states", "Wait until containers have exited, then print their exit codes"),
+        ("completion", "completion", "Print a shell's completion of this command"),
         ("attach", "attaching", "Attach to a running container's input and output"),
         ("commit", "files", "Make an image of what a container has written"),
         ("cp", "files", "Copy files between a container and this machine"),
