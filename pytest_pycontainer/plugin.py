@@ -46,6 +46,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         check_fixtures_of(metafunc)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput") and "pytest_pycontainer.declarations" in sys.modules:
+        from pytest_pycontainer.keepers import join_those_who_share
+
+        join_those_who_share(session, _read_settings)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pycontainer", "throwaway containers")
     for name, (form, meaning) in _SETTINGS.items():
@@ -93,6 +100,18 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
             reports.engine = engine
             yield engine
     reports.engine = None
+
+
+@pytest.fixture(scope="session")
+def _pycontainer_keepers(
+    request: pytest.FixtureRequest,
+    pycontainer: Engine,  # noqa: ARG001  (its end comes after this one's)
+) -> Iterator[None]:
+    """What shared and reused containers request: its end lets go of them."""
+    from pytest_pycontainer.keepers import keepers_of
+
+    yield
+    keepers_of(request.config).leave()
 
 
 @pytest.fixture(scope="package")
