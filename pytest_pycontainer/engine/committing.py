@@ -7,8 +7,10 @@ import os
 import posixpath
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pytest_pycontainer.engine.image import Image
@@ -56,8 +58,11 @@ def commit(
     volumes = sorted(volumes, key=lambda one: _normal(one.target).count("/"))
     with store.in_use():
         diff_ids = [_store_layer(store, upper, lambda write: write_layer(upper, write, unchanged_mount_points(upper)))]
+        roots = [("", directory) for directory in (upper, *_lower_directories(spec))]
         for one in volumes:
-            diff_ids.append(_store_volume(store, one, (upper, *_lower_directories(spec))))
+            content, target = Path(content_of(one.directory)), _normal(one.target).lstrip("/")
+            diff_ids.append(_store_layer(store, content, partial(_write_volume, content, target, tuple(roots))))
+            roots.insert(0, (target + "/", content))
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         command = shlex.join(spec.process.command)
         history = (
@@ -92,32 +97,35 @@ def _store_layer(store: Store, source: Path, write: Callable[[Callable[[bytes | 
         return layer.commit()
 
 
-def _store_volume(store: Store, volume: VolumeMount, roots: tuple[Path, ...]) -> str:
-    content, target = Path(content_of(volume.directory)), _normal(volume.target).lstrip("/")
+def _write_volume(
+    content: Path, target: str, roots: Sequence[tuple[str, Path]], write: Callable[[bytes | memoryview], object]
+) -> None:
     leading = ["/".join(target.split("/")[:count]) for count in range(1, target.count("/") + 1)]
     parents = {path: _directory_status(roots, path) for path in leading}
-    return _store_layer(store, content, lambda write: write_directory_layer(content, target, write, parents))
+    write_directory_layer(content, target, write, parents)
 
 
-def _directory_status(roots: Sequence[Path], path: str) -> os.stat_result:
-    """What the topmost of ``roots`` that has the directory ``path`` says of it; no link is followed."""
-    for root in roots:
-        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            found = mount.open_in_root(top, path, os.O_PATH | os.O_DIRECTORY, follow=False)
-        except (FileNotFoundError, NotADirectoryError):
+def _directory_status(roots: Iterable[tuple[str, Path]], path: str) -> os.stat_result:
+    """What is said of the directory ``path`` by the first of ``roots`` that has it; no link is followed.
+
+    Each of these begins at a path.
+    """
+    for begin, root in roots:
+        if not f"{path}/".startswith(begin):
             continue
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            continue
-        finally:
-            os.close(top)
-        try:
+        with ExitStack() as opened:
+            top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, top)
+            try:
+                relative = path.removeprefix(begin.rstrip("/")).lstrip("/") or "."
+                found = mount.open_in_root(top, relative, os.O_PATH | os.O_DIRECTORY, follow=False)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+                continue
+            opened.callback(os.close, found)
             return os.fstat(found)
-        finally:
-            os.close(found)
-    return roots[0].stat()  # it was made for the mount alone, or a link leads there
+    return root.stat()  # it was made for the mount alone, or a link leads there
 
 
 def _normal(path: str) -> str:
