@@ -74,6 +74,7 @@ class Network:
         self._addresses = addresses
         self._switch = switch
         self._access = upstream.access
+        self._leads_on = upstream.is_machine or upstream.outlet is not None
         self.published_ports = PublishedPorts(name, upstream.netfilter)
         self._faults = NetworkFaults(
             lambda: upstream.access.open_netfilter(namespace),
@@ -254,10 +255,12 @@ class Network:
     def route_through(self, address: ipaddress.IPv4Address, container: NetworkNamespace, *, number: int = 0) -> None:
         """Makes the attached interface ``eth{number}`` the container's default route. Raises NetworkAttachError."""
         with _refusals():
-            routes = self._default_routes(interface_index(address, number))
-            NetlinkSocket(container.route_socket).request(routes)
+            if routes := self._default_routes(interface_index(address, number)):
+                NetlinkSocket(container.route_socket).request(routes)
 
     def _default_routes(self, index: int) -> list[Message]:
+        if not self._leads_on:
+            return []  # who has no route is told at once that there is none
         routes = [rtnetlink.add_default_route(index, self.gateway)]
         if self._addresses6 is not None and self._addresses6.gets_out:
             routes.append(rtnetlink.add_default_route(index, self._addresses6.gateway))

@@ -46,13 +46,13 @@ class NetworkAccess:
 class Router:
     """A namespace that networks end in, and two sockets in it that one of them may use alone.
 
-    ``machine`` is the address by which this machine is reached through it; None if nothing leads out.
+    ``outlet`` is None if nothing leads out.
     """
 
     namespace: int
     route: NetlinkSocket
     netfilter: NetlinkSocket
-    machine: ipaddress.IPv4Address | None
+    outlet: rules.Outlet | None
     access: NetworkAccess
 
     def close(self) -> None:
@@ -74,8 +74,8 @@ class Upstream:
     internal: bool
     access: NetworkAccess
     is_machine: bool = True
-    machine: ipaddress.IPv4Address | None = None
-    """Where what is sent to the gateway goes, if that is not the machine itself."""
+    outlet: rules.Outlet | None = None
+    """What leads out of a router."""
     forwarding: Forwarding | None = None
     forwarding6: Forwarding | None = None
     ipv6: bool = False
@@ -134,7 +134,7 @@ class Upstream:
             internal,
             router.access,
             is_machine=False,
-            machine=None if internal else router.machine,
+            outlet=None if internal else router.outlet,
             ipv6=ipv6,
         )
 
@@ -145,8 +145,7 @@ class Upstream:
             guarded6 = self.forwarding6.device if self.forwarding6 is not None and self.forwarding6.ours else None
             rules6 = rules.Ipv6Rules(subnet_for(subnet), guarded6)
         guarded = self.forwarding.device if self.forwarding is not None and self.forwarding.ours else None
-        machine = None if self.machine is None else rules.LedGateway(subnet[1], self.machine)
-        return rules.create_table(name, subnet, guarded, internal=self.internal, ipv6=rules6, led_gateway=machine)
+        return rules.create_table(name, subnet, guarded, internal=self.internal, ipv6=rules6, outlet=self.outlet)
 
     def open_way(self, subnet: ipaddress.IPv4Network, uplink: str) -> Ipv6Addresses | None:
         """Lets through what the rules are in force for; the network's IPv6 addresses, if it has any.
