@@ -43,6 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "reporting": {"engine", "build", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
     "hookspecs": {"engine", "settings", "pytest"},
     "plugin_hooks": {"engine", "pytest"},
+    "plugin_options": {"settings", "pytest"},
     "declarations": {"engine", "pytest", "_pytest"},
     "fixture_checks": {"declarations", "pytest", "_pytest"},
     "fixture_options": {"declarations", "engine"},
@@ -50,7 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "fixtures": {"declarations", "fixture_options", "keepers", "engine", "services", "reporting", "settings"}
     | {"pytest", "_pytest"},
     "plugin": {"keepers", "engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks"}
-    | {"pytest"},
+    | {"plugin_options", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},
     "__init__": {"engine", "services", "settings", "fixtures", "store"},
     "__main__": {"cli"},
@@ -119,7 +120,14 @@ def test_the_plugin_is_light() -> None:
     at_import = {
         module for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for module in imports(node)
     }
-    assert at_import <= {"__future__", "sys", "typing", "pytest", "pytest_pycontainer.hookspecs"}
+    assert at_import <= {
+        "__future__",
+        "sys",
+        "typing",
+        "pytest",
+        "pytest_pycontainer.hookspecs",
+        "pytest_pycontainer.plugin_options",
+    }
 
 
 def test_the_spawner_is_light() -> None:

@@ -95,7 +95,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         require_open_files("make a container")
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             wanted = self._requested(image, command, options)
-            image = self._image_to_run(wanted.image, wanted.options.get("pull", "missing"))
+            image = self._image_to_run(wanted.image, wanted.options.get("pull"))
             plan = plan_container(self._resources.store, image, wanted.command, wanted.options)
             container = launch(self._resources, plan, self._forget, handle)
         self._resources.store.mark_used(plan.image.id)
@@ -263,7 +263,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             self._containers.pop(container.id, None)
             self._others.pop(container.id, None)
 
-    def _image_to_run(self, image: Image | str | os.PathLike[str], policy: PullPolicy) -> Image:
+    def _image_to_run(self, image: Image | str | os.PathLike[str], policy: PullPolicy | None) -> Image:
         if isinstance(image, Image):
             if image.config.diff_ids and not self._resources.store.has_image(image.id):
                 raise ImageNotFoundError(image.name)  # it was removed since the caller got it

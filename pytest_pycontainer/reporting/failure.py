@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
 
-LOG_LINES: Final = 40
-"""How many of a log's last lines a section shows."""
-
 _OURS: Final = Path(__file__).parent.parent
 _MACHINERY: Final = tuple(Path(inspect.getfile(thing)).parent for thing in (pytest.Item, pluggy))
 _EARLIER: Final = pytest.StashKey[frozenset[str]]()
@@ -34,6 +31,9 @@ class FailureReports:
 
     engine: Engine | None = None
 
+    def __init__(self, log_lines: int) -> None:
+        self._log_lines = log_lines
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         item.stash[_EARLIER] = frozenset(self._containers())
@@ -46,7 +46,9 @@ class FailureReports:
         if report.failed:
             if call.excinfo is not None and isinstance(call.excinfo.value, PycontainerError):
                 _hide_internals(report, call.excinfo, item.config)
-            report.sections += [_section(title, container) for title, container in self._containers_of(item)]
+            report.sections += [
+                _section(title, container, self._log_lines) for title, container in self._containers_of(item)
+            ]
         return report
 
     def _containers(self) -> dict[str, Container]:
@@ -64,18 +66,18 @@ class FailureReports:
             yield containers[container_id].name, containers[container_id]
 
 
-def _section(title: str, container: Container) -> tuple[str, str]:
+def _section(title: str, container: Container, log_lines: int) -> tuple[str, str]:
     state = container.status
     if (code := container.exit_code) is not None:
         state += f" with code {code}{', out of memory' if container.out_of_memory else ''}"
     elif container.has_health_check:
         state += f", {container.health.status}"
     try:
-        lines = container.log_tail(LOG_LINES + 1).splitlines()
+        lines = container.log_tail(log_lines + 1).splitlines()
     except ContainerNotFoundError:
         lines = ["(removed before the test failed)"]
-    left_out = ["(earlier lines left out)"] if len(lines) > LOG_LINES else []
-    shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
+    left_out = ["(earlier lines left out)"] if len(lines) > log_lines else []
+    shown = [*left_out, *lines[len(lines) - log_lines if len(lines) > log_lines else 0 :]] or ["(it printed nothing)"]
     if state.endswith("unhealthy") and (log := container.health.log_text):
         shown += ["(the last probes of its health:)", *log.splitlines()]
     image = container.image.tags[0] if container.image.tags else container.image.name
