@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_pycontainer.engine import arguments
-from pytest_pycontainer.engine.engine import READY_SECONDS, Engine, parse_wait
+from pytest_pycontainer.engine.connecting import connect_as
+from pytest_pycontainer.engine.engine import Engine, parse_wait
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.keeper_messages import Wanted
 from pytest_pycontainer.engine.networks import Network
-from pytest_pycontainer.engine.options import ContainerOptions
+from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.engine.volumes import Volume
 from pytest_pycontainer.errors import InvalidSpecError, KeeperError
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.image import Image
     from pytest_pycontainer.engine.keeper import Keeper
+    from pytest_pycontainer.engine.options import ContainerOptions
     from pytest_pycontainer.engine.wait import Wait
 
 REUSED_LABEL: Final = "io.pycontainer.reused"
@@ -71,7 +72,7 @@ class SharedContainer:
 
 
 class SharingEngine(Engine):
-    """The same engine, whose ``run`` finds the container that is kept, or makes it for all who want it.
+    """The same engine, whose ``run`` and ``service`` find the container that is kept, or make it for all.
 
     ``place`` is where it is declared; each further ``run`` is another place. ``progress`` is told of whom this waits
     for. What is ``reused`` is found by what it is, all else by its place. Closing it closes nothing.
@@ -91,16 +92,16 @@ class SharingEngine(Engine):
         self._reused = reused
         self._progress = progress
 
-    def run(
+    def _run(
         self,
+        handle: type[HandleT],
         image: Image | str | os.PathLike[str],
-        command: arguments.Command | None = None,
-        *,
-        wait: Wait | str | None = None,
-        timeout: float = READY_SECONDS,
-        **options: Unpack[ContainerOptions],
-    ) -> Container:
-        """As Engine's, made once for all; if another process makes it, this waits for it.
+        command: arguments.Command | None,
+        wait: Wait | str | None,
+        timeout: float,
+        options: ContainerOptions,
+    ) -> HandleT:
+        """As Engine's, once for all; if another process is about to, this waits for it.
 
         Its errors are the same in all processes; KeeperError is one more.
         """
@@ -113,15 +114,17 @@ class SharingEngine(Engine):
         wanted = shared.wanted(reused=self._reused, seconds=seconds)
         container_id = self._keeper.claim(wanted, self._progress)
         if container_id is None:
-            return self._make(shared, wanted, ready, seconds)
-        return self.find(container_id)
+            return self._make(handle, shared, wanted, ready, seconds)
+        return self._found(handle, container_id)
 
-    def _make(self, shared: SharedContainer, wanted: Wanted, ready: Wait | None, seconds: float) -> Container:
+    def _make(
+        self, handle: type[HandleT], shared: SharedContainer, wanted: Wanted, ready: Wait | None, seconds: float
+    ) -> HandleT:
         options = dict(shared.options)
         if self._reused:
             options["labels"] = {**options.get("labels", {}), REUSED_LABEL: shared.place}
         try:
-            container = self.find(self._keeper.run(wanted, shared.image, shared.command, options, seconds))
+            container = self._found(handle, self._keeper.run(wanted, shared.image, shared.command, options, seconds))
             for observer in self._resources.extensions.observers:
                 observer.after_start(container)
             self._await_ready(container, ready, seconds)
@@ -133,6 +136,13 @@ class SharingEngine(Engine):
             self._keeper.abandon()
             raise
         self._keeper.finish(wanted)
+        return container
+
+    def _found(self, handle: type[HandleT], container_id: str) -> HandleT:
+        container = connect_as(handle, self._resources, container_id, self._forget)
+        with self._lock:
+            # Beside a handle of another kind that somebody else may have found.
+            self._others[f"{container_id} of {self._place}"] = container
         return container
 
     def close(self) -> None:
