@@ -159,9 +159,10 @@ def _make_namespaces(
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES & ~others)
         credentials.join_new_keyring()
-    if network is None and namespaces.NETWORK not in joined:
+    is_machines = shared.machine & namespaces.NETWORK
+    if network is None and namespaces.NETWORK not in joined and not is_machines:
         _prepare_network(own_groups if shared.ids is None else shared.ids.count)
-    elif network is not None:
+    elif network is not None and not is_machines:
         with step("join the container's network"):
             namespaces.enter(network, namespaces.NETWORK)
     with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
