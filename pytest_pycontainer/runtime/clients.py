@@ -29,8 +29,8 @@ class Clients:
     """Takes their requests, and tells each of them how the container is.
 
     ``owner`` is the owner's end, ``listener`` what ``listen`` has made. ``serve`` gets every request with its
-    descriptors, which are closed after that; ``owner_gone`` is called once when the owner's end is closed. A client that
-    does not read is told the last state when it does.
+    descriptors, which are closed after that; ``owner_gone`` is called once when the owner's end is closed. A client
+    that does not read is told the last state when it does.
     """
 
     def __init__(
