@@ -308,4 +308,4 @@ def _require_same(there: Wanted, wanted: Wanted) -> None:
         have, want = there.specification.get(name), wanted.specification.get(name)
         if have != want:
             what = f"{name} of what {wanted.place} shares"
-            raise InvalidSpecError(what, str(want), f"the same in all workers: another one has {have}")
+            raise InvalidSpecError(what, want or "none", f"the same in all workers: another one has {have or 'none'}")

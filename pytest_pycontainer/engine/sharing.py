@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -75,7 +75,7 @@ class SharingEngine(Engine):
     """The same engine, whose ``run`` and ``service`` find the container that is kept, or make it for all.
 
     ``place`` is where it is declared; each further ``run`` is another place. ``progress`` is told of whom this waits
-    for. What is ``reused`` is found by what it is, all else by its place. Closing it closes nothing.
+    for. What is ``reused`` is found by what it is, all else by its place.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class SharingEngine(Engine):
         self._runs = 0
         self._reused = reused
         self._progress = progress
+        self._until_closed = ExitStack()
 
     def _run(
         self,
@@ -107,7 +108,7 @@ class SharingEngine(Engine):
         """
         ready, seconds = parse_wait(wait), arguments.parse_seconds(timeout)
         request = self._requested(image, command, options)
-        found = self._image_to_run(request.image, request.options.get("pull", "missing"))
+        found = self._image_to_run(request.image, request.options.get("pull"))
         self._runs += 1
         place = self._place if self._runs == 1 else f"{self._place}#{self._runs}"
         shared = SharedContainer.of(place, found, request.command, request.options)
@@ -140,13 +141,13 @@ class SharingEngine(Engine):
 
     def _found(self, handle: type[HandleT], container_id: str) -> HandleT:
         container = connect_as(handle, self._resources, container_id, self._forget)
-        with self._lock:
-            # Beside a handle of another kind that somebody else may have found.
-            self._others[f"{container_id} of {self._place}"] = container
+        self._until_closed.callback(container.release)
         return container
 
     def close(self) -> None:
-        """The engine stays open, and what is kept is the keeper's."""
+        """Lets go of its handles. The engine stays open, and what is kept is the keeper's."""
+        if self._resources.are_ours():
+            self._until_closed.close()
 
 
 def _plain(name: str, value: object) -> Any:
@@ -197,7 +198,8 @@ def _absolute_after(prefixes: tuple[str, ...], part: str, name: str) -> str:
 
 def _absolute(text: str) -> str:
     """A path of this machine begins so; all else is the name of a volume, or a place in the container."""
-    return str(Path.cwd()) + "/" + text if text.startswith(".") else text
+    path, colon, rest = text.partition(":")
+    return f"{Path(path).absolute()}{colon}{rest}" if text.startswith(".") else text
 
 
 def _ordered(value: Any) -> Any:
