@@ -65,13 +65,17 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.plugin_hooks import extensions_of
     from pytest_pycontainer.reporting.failure import FailureReports
+    from pytest_pycontainer.reporting.recorder import Recorder
     from pytest_pycontainer.reporting.session_display import SessionDisplay
 
-    config = request.config
-    reports = FailureReports(config.stash[_REPORT].log_lines)
+    config, report = request.config, request.config.stash[_REPORT]
+    recorder = Recorder(log_lines=report.log_lines)
+    reports = FailureReports(recorder, report.log_lines)
+    config.pluginmanager.register(recorder)
     config.pluginmanager.register(reports)
-    settings, extensions = config.stash[_SETTINGS], extensions_of(config)
-    with SessionDisplay(config) as display:
+    settings, extensions = config.stash[_SETTINGS], extensions_of(config, recorder)
+    with SessionDisplay(config) as session_display:
+        display = recorder.display(session_display)
         opening = config.hook.pytest_pycontainer_engine(config=config, settings=settings, extensions=extensions)
         with opening or Engine(settings, display=display, extensions=extensions) as engine:
             reports.engine = engine

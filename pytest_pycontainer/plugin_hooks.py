@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
+from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions, Observer
 
 if TYPE_CHECKING:
     import pytest
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _OBSERVING = ("before_create", "after_start", "ready", "before_remove")
 
 
-def extensions_of(config: pytest.Config) -> Extensions:
-    """What the registered plugins add. Who adds nothing costs nothing."""
+def extensions_of(config: pytest.Config, *observers: Observer) -> Extensions:
+    """What the registered plugins add, beside further ``observers``. Who adds nothing costs nothing."""
     observed = any(getattr(config.hook, f"pytest_pycontainer_{name}").get_hookimpls() for name in _OBSERVING)
     return Extensions(
-        observers=(HookObserver(config),) if observed else (),
+        observers=(HookObserver(config), *observers) if observed else observers,
         waits=_merged(config.hook.pytest_pycontainer_waits(config=config)),
         services=_merged(config.hook.pytest_pycontainer_services(config=config)),
     )

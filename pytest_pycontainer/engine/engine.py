@@ -154,7 +154,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
 
     def _await_ready(self, container: Container, wait: Wait | None, seconds: float) -> None:
         if wait is not None:
-            wait.until_ready(container, seconds)
+            with self._display.waiting(container, wait):
+                wait.until_ready(container, seconds)
         for observer in self._resources.extensions.observers:
             observer.ready(container)
 
