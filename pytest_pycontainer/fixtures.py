@@ -310,10 +310,10 @@ class _SharedContainer(_RunContainer):
 
     def make(self, set_up: SetUp) -> Container:
         __tracebackhide__ = True
-        from pytest_pycontainer.keepers import sharing_engine
+        from pytest_pycontainer.keepers import run_for_others
 
-        engine = sharing_engine(self, set_up, reused=bool(self.given["options"].get("reuse")))
-        return super().make(set_up) if engine is None else self.run(engine, set_up)
+        reused = bool(self.given["options"].get("reuse"))
+        return run_for_others(self, set_up, self.run, reused=reused) or super().make(set_up)
 
 
 def _host_name(value: object) -> object:

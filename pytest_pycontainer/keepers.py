@@ -16,6 +16,7 @@ from pytest_pycontainer.engine.sharing import REUSED, SharingEngine
 from pytest_pycontainer.errors import PycontainerError
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.settings import Settings
 
@@ -26,7 +27,10 @@ _KEEPERS = pytest.StashKey["RunKeepers"]()
 
 
 class RunKeepers:
-    """The connections of this process, made when they are first asked for; its end closes them, if nobody does."""
+    """The connections of this process, made when they are first asked for; its end closes them, if nobody does.
+
+    A plugin, which says at the end of the run what is kept for later ones.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         # pytest-xdist gives it to workers alone; its variables reach also a pytest that a worker's test runs.
@@ -34,6 +38,7 @@ class RunKeepers:
         self._run = worker.get("testrunuid", "")
         self._client = worker.get("workerid") or f"another run (process {os.getpid()})"
         self._open: dict[tuple[Settings, str], Keeper] = {}
+        self.names_of_reused: set[str] = set()
 
     @property
     def are_shared(self) -> bool:
@@ -62,6 +67,13 @@ class RunKeepers:
         while self._open:
             self._open.popitem()[1].abandon()
 
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.names_of_reused and terminalreporter.verbosity >= 0:
+            names = ", ".join(sorted(self.names_of_reused))
+            terminalreporter.line(
+                f"pycontainer: kept for later runs (--pycontainer-remove-reused removes them): {names}"
+            )
+
     def _opened(self, settings: Settings, group: str, *, stays: bool) -> Keeper:
         if (settings, group) not in self._open:
             self._open[settings, group] = Keeper.open(settings, group, stays=stays, client=self._client)
@@ -72,8 +84,23 @@ def keepers_of(config: pytest.Config) -> RunKeepers:
     """Those of the run with this configuration."""
     if _KEEPERS not in config.stash:
         config.stash[_KEEPERS] = keepers = RunKeepers(config)
+        config.pluginmanager.register(keepers)
         config.add_cleanup(keepers.abandon)
     return config.stash[_KEEPERS]
+
+
+def remove_reused(config: pytest.Config, settings: Settings) -> None:
+    """Removes what earlier runs have kept, and says so. Raises KeeperError, and what removing raises."""
+    keeper = Keeper.open_running(settings, REUSED, client="this run")
+    if keeper is None:
+        return
+    removed = keeper.remove_unused()
+    keeper.leave()
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.verbosity >= 0:
+        for done, names in (("removed", removed.names), ("left, as another run uses them,", removed.in_use)):
+            if names:
+                reporter.line(f"pycontainer: {done} {', '.join(names)}")
 
 
 def join_those_who_share(session: pytest.Session, read_settings: Callable[[pytest.Config], Settings]) -> None:
@@ -92,12 +119,15 @@ def _share(item: pytest.Item) -> bool:
     return definitions is not None and KEEPERS_FIXTURE in definitions.names_closure
 
 
-def sharing_engine(declaration: Declaration, set_up: SetUp, *, reused: bool) -> Engine | None:
-    """The engine that finds or makes what is declared there for others too; None if there are no others.
+def run_for_others(
+    declaration: Declaration, set_up: SetUp, run: Callable[[Engine, SetUp], Container], *, reused: bool
+) -> Container | None:
+    """The container that ``run`` runs on an engine, once for all who want it; None if there are no others.
 
-    Raises KeeperError and StoreError.
+    Raises what ``run`` raises, KeeperError and StoreError.
     """
-    settings, keepers = set_up.engine.settings, keepers_of(set_up.request.config)
+    config, settings = set_up.request.config, set_up.engine.settings
+    keepers = keepers_of(config)
     keeper = keepers.reused(settings) if reused else keepers.shared(settings)
     if keeper is None:
         return None
@@ -106,7 +136,14 @@ def sharing_engine(declaration: Declaration, set_up: SetUp, *, reused: bool) -> 
     place = f"{set_up.request.fixturename} of {file}" if reused else f"{set_up.request.fixturename} of {file}:{line}"
     index = getattr(set_up.request, "param_index", 0)
     place += f" [{index}]" if index else ""
-    return SharingEngine(set_up.engine, keeper, place, reused=reused, progress=_print_progress)
+    engine = SharingEngine(set_up.engine, keeper, place, reused=reused, progress=_print_progress)
+    set_up.until_finished.callback(engine.close)
+    container = run(engine, set_up)
+    if reused:
+        keepers.names_of_reused.add(container.name)
+        if hasattr(config, "workeroutput"):
+            config.workeroutput["pycontainer_reused"] = sorted(keepers.names_of_reused)
+    return container
 
 
 def _print_progress(line: str) -> None:

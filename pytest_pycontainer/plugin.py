@@ -7,7 +7,7 @@ when the fixture is first asked for.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,6 +57,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return plugin_options.header(config.stash[_SETTINGS])
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("pycontainer_remove_reused") and not hasattr(session.config, "workerinput"):
+        from pytest_pycontainer.keepers import remove_reused
+
+        remove_reused(session.config, session.config.stash[_SETTINGS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if reused := getattr(node, "workeroutput", {}).get("pycontainer_reused"):
+        from pytest_pycontainer.keepers import keepers_of
+
+        keepers_of(node.config).names_of_reused.update(reused)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ _SEVERAL = ",..."
 def add_options(parser: pytest.Parser) -> None:
     """Makes the options known to pytest."""
     group = parser.getgroup("pycontainer", "throwaway containers")
+    _add_actions(group)
     for name, (form, meaning) in (SETTINGS | REPORT_SETTINGS).items():
         described = f"{meaning} (ini: pycontainer_{name}, environment: PYCONTAINER_{name.upper()})"
         spellings = [f"--pycontainer-{name.replace('_', '-')}"]
@@ -62,6 +63,14 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(f"pycontainer_{name}", meaning, type="linelist")
         else:
             parser.addini(f"pycontainer_{name}", meaning + remark)
+
+
+def _add_actions(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--pycontainer-remove-reused",
+        action="store_true",
+        help="first remove the containers that earlier runs have kept (reuse=True), but those that another run uses",
+    )
 
 
 def read_settings(config: pytest.Config) -> Settings:
