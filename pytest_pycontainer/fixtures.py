@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.image import Image
     from pytest_pycontainer.engine.networks import Network
+    from pytest_pycontainer.engine.service import Service
     from pytest_pycontainer.engine.volumes import Volume
     from pytest_pycontainer.fixture_options import (
         BuildFixtureOptions,
@@ -90,16 +91,17 @@ def load(
 
 
 def container(
-    image: str | os.PathLike[str] | Image | FixtureFunctionDefinition | None = None,
+    image: str | os.PathLike[str] | Image | Service[Any] | FixtureFunctionDefinition | None = None,
     command: Command | None = None,
     **options: Unpack[ContainerFixtureOptions],
 ) -> ContainerFixture:
     """Declares a fixture that runs a container, returns it once it is ready, and removes it at the end of its scope.
 
-    ``image`` is a reference, an Image, or a fixture that returns one of them. A fixture that has a name where this call
-    stands becomes a dependency by that name; a ``build(…)`` without one is built when it is needed. The other arguments
-    are those of ``Engine.run``; a container among the values of ``env`` is its name, by which others find it. The scope
-    is ``function`` unless said otherwise. The fixture raises what ``Engine.run`` raises.
+    ``image`` is a reference, an Image, or a service, one of ``pytest_pycontainer.services``, which has a handle of its
+    own; or a fixture that returns one of them. A fixture that has a name where this call stands becomes a dependency by
+    that name; a ``build(…)`` without one is built when it is needed. The other arguments are those of ``Engine.run``
+    and ``Engine.service``; a container among the values of ``env`` is its name, by which others find it. The scope is
+    ``function`` unless said otherwise. The fixture raises what ``Engine.run`` raises.
 
     One that is ``shared`` is one for all pytest-xdist workers of the run, started by the first that asks for it, and
     removed when the last has ended. With ``reuse`` it stays, and later runs that want the same find it as it is. Both
@@ -290,14 +292,22 @@ class _RunContainer(_Declaration):
         __tracebackhide__ = True
         return set_up.until_finished.enter_context(self.run(set_up.engine, set_up))
 
+    def describe(self, value: object) -> str:
+        from pytest_pycontainer.engine.service import Service
+
+        return value.handle.__name__ if isinstance(value, Service) else super().describe(value)
+
     def run(self, engine: Engine, set_up: SetUp) -> Container:
         """Runs it on an engine."""
         __tracebackhide__ = True
+        from pytest_pycontainer.engine.service import Service
+
         given = self.values(set_up)
         options = {name: value for name, value in given["options"].items() if name not in ("shared", "reuse")}
         if isinstance(environment := options.get("env"), Mapping):
             options = options | {"env": {name: _host_name(value) for name, value in environment.items()}}
-        container: Container = engine.run(given["image"], given["command"], **options)
+        run = engine.service if isinstance(given["image"], Service) else engine.run
+        container: Container = run(given["image"], given["command"], **options)
         return container
 
 
