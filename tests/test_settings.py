@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pytest_pycontainer import Engine, plugin_options
 from pytest_pycontainer.errors import InvalidSpecError, LayerLimitError
 from pytest_pycontainer.settings import ReportSettings, Settings
+from pytest_pycontainer.store.delegated_layers import DelegatedLayerWriter
 from pytest_pycontainer.store.layers import LayerWriter
 
 
@@ -268,6 +269,6 @@ def test_layer_limits_reach_the_store(tmp_path: Path) -> None:
         give(layer, archive.getvalue())
 
 
-def give(layer: LayerWriter, archive: bytes) -> None:
+def give(layer: LayerWriter | DelegatedLayerWriter, archive: bytes) -> None:
     layer.write(archive)
     layer.commit("sha256:" + "0" * 64)

@@ -22,6 +22,7 @@ from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.mount_points import unchanged_mount_points
 from pytest_pycontainer.runtime.spec import ContainerSpec, VolumeMount
 from pytest_pycontainer.runtime.volumes import content_of
+from pytest_pycontainer.store.calling import Write, write_through
 from pytest_pycontainer.store.changes import Change, find_changes
 from pytest_pycontainer.store.diff import write_directory_layer, write_layer
 from pytest_pycontainer.store.files import storing
@@ -31,10 +32,14 @@ from pytest_pycontainer.store.store import Store, parse_new_tag
 _CACHE_KEYS = "io.pycontainer.cache"
 
 
-def changes_of(spec: ContainerSpec, upper: Path) -> list[Change]:
+def changes_of(store: Store, spec: ContainerSpec, upper: Path) -> list[Change]:
     """What the container has changed in its image. Raises StoreError."""
     with storing("compare", upper):
-        return find_changes(upper, _lower_directories(spec), unchanged_mount_points(upper))
+        return store.call(_find_changes, upper, _lower_directories(spec))
+
+
+def _find_changes(upper: Path, layers: Sequence[Path]) -> list[Change]:
+    return find_changes(upper, layers, unchanged_mount_points(upper))
 
 
 def commit(
@@ -57,7 +62,7 @@ def commit(
     config = changed(_config(base, spec), changes)  # before anything is stored
     volumes = sorted(volumes, key=lambda one: _normal(one.target).count("/"))
     with store.in_use():
-        diff_ids = [_store_layer(store, upper, lambda write: write_layer(upper, write, unchanged_mount_points(upper)))]
+        diff_ids = [_store_layer(store, upper, partial(_write_upper, upper))]
         roots = [("", directory) for directory in (upper, *_lower_directories(spec))]
         for one in volumes:
             content, target = Path(content_of(one.directory)), _normal(one.target).lstrip("/")
@@ -91,15 +96,17 @@ def _lower_directories(spec: ContainerSpec) -> list[Path]:
     return [*layers, Path("/")] if spec.rootfs.host else layers
 
 
-def _store_layer(store: Store, source: Path, write: Callable[[Callable[[bytes | memoryview], object]], None]) -> str:
+def _store_layer(store: Store, source: Path, archive: Callable[[Write], None]) -> str:
     with store.layer_writer(OCI_LAYER) as layer, storing("store the layer", source):
-        write(lambda piece: layer.write(bytes(piece)))
+        write_through(store.call, archive, lambda piece: layer.write(bytes(piece)))
         return layer.commit()
 
 
-def _write_volume(
-    content: Path, target: str, roots: Sequence[tuple[str, Path]], write: Callable[[bytes | memoryview], object]
-) -> None:
+def _write_upper(upper: Path, write: Write) -> None:
+    write_layer(upper, write, unchanged_mount_points(upper))
+
+
+def _write_volume(content: Path, target: str, roots: Sequence[tuple[str, Path]], write: Write) -> None:
     leading = ["/".join(target.split("/")[:count]) for count in range(1, target.count("/") + 1)]
     parents = {path: _directory_status(roots, path) for path in leading}
     write_directory_layer(content, target, write, parents)
