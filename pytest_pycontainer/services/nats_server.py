@@ -35,7 +35,10 @@ class Nats(Server):
 
     async def client(self) -> Client:
         """A client of the library ``nats-py``, connected; the caller's to close. Raises ClientLibraryMissingError."""
-        client: Client = await self._client_library("nats", "nats-py").connect(self.url)
+        # Not by the URL: the library takes what is quoted there as it stands.
+        client: Client = await self._client_library("nats", "nats-py").connect(
+            url("nats", *self.address()), user=self.username, password=self.password
+        )
         return client
 
     def _url_at(self, host: str, port: int) -> str:

@@ -95,8 +95,8 @@ def postgresql(
 ) -> Service[PostgreSQL]:
     """A PostgreSQL server, ready when it takes logins over the network: after all that the first start has to do.
 
-    ``username`` is a superuser, ``database`` by default the one of that name. The server writes nothing out before it has
-    to (``fsync=off``), unless it is given a command.
+    ``username`` is a superuser, ``database`` by default the one of that name. The server writes nothing out before it
+    has to (``fsync=off``), unless it is given a command.
     """
     database = username if database is None else database
     return Service(
