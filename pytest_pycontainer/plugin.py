@@ -53,6 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_REPORT] = plugin_options.read_report_settings(config)
     except InvalidSpecError as error:
         raise pytest.UsageError(str(error)) from None
+    report = config.stash[_REPORT]
+    if report.durations is not None or report.timeline is not None:
+        from pytest_pycontainer.reporting.run_summary import SUMMARY, RunSummary
+
+        summary = RunSummary(config, durations=report.durations, timeline=report.timeline)
+        config.pluginmanager.register(summary, SUMMARY)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -79,23 +85,15 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The container engine of this test session: ``build``, ``run``, ``create``, ``image``, ``containers``."""
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.plugin_hooks import extensions_of
-    from pytest_pycontainer.reporting.failure import FailureReports
-    from pytest_pycontainer.reporting.recorder import Recorder
-    from pytest_pycontainer.reporting.session_display import SessionDisplay
+    from pytest_pycontainer.reporting.session import reporting
 
-    config, report = request.config, request.config.stash[_REPORT]
-    recorder = Recorder(log_lines=report.log_lines)
-    reports = FailureReports(recorder, report.log_lines)
-    config.pluginmanager.register(recorder)
-    config.pluginmanager.register(reports)
-    settings, extensions = config.stash[_SETTINGS], extensions_of(config, recorder)
-    with SessionDisplay(config) as session_display:
-        display = recorder.display(session_display)
+    config, settings = request.config, request.config.stash[_SETTINGS]
+    with reporting(config, config.stash[_REPORT]) as (recorder, display):
+        extensions = extensions_of(config, recorder)
         opening = config.hook.pytest_pycontainer_engine(config=config, settings=settings, extensions=extensions)
         with opening or Engine(settings, display=display, extensions=extensions) as engine:
-            reports.engine = engine
+            recorder.engine = engine
             yield engine
-    reports.engine = None
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,9 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings"}
     | {"filelock", "dulwich"},
     "services": {"engine"},
-    "reporting": {"engine", "build", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
+    "reporting": {"engine", "build", "settings", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
     "hookspecs": {"engine", "settings", "pytest"},
-    "plugin_hooks": {"engine", "pytest"},
+    "plugin_hooks": {"engine", "services", "pytest"},
     "plugin_options": {"settings", "pytest"},
     "declarations": {"engine", "pytest", "_pytest"},
     "fixture_checks": {"declarations", "pytest", "_pytest"},

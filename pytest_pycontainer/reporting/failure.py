@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 import pytest
 
-from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.errors import PycontainerError
 from pytest_pycontainer.reporting.container_report import report_on
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.reporting.recorder import Recorder, Step
 
 _OURS: Final = Path(__file__).parent.parent
@@ -29,11 +27,8 @@ _DONE: Final = {"pull": "pulled", "push": "pushed", "build": "built", "start": "
 class FailureReports:
     """Hooks for the reports of failing tests.
 
-    Registered with the first engine of a run, so that a run without one does not pay for them. ``engine`` is None while
-    it is being made.
+    Registered with the first engine of a run, so that a run without one does not pay for them.
     """
-
-    engine: Engine | None = None
 
     def __init__(self, recorder: Recorder, log_lines: int) -> None:
         self._recorder = recorder
@@ -59,27 +54,11 @@ class FailureReports:
     def _sections(self, item: pytest.Item) -> Iterator[tuple[str, str]]:
         """What to call them, and what is to be said of the containers that the test used."""
         since = self._recorder.test_begin
-        for title, container in containers_of(item, self.engine, self._recorder):
+        for title, container in self._recorder.containers_of(item):
             yield f"Container {title}", report_on(container, self._log_lines, since)
         for container_id, text in self._recorder.last_reports.items():
             life = self._recorder.lives[container_id]
             yield f"Container {life.fixture or life.name}", f"(removed meanwhile)\n{text}"
-
-
-def containers_of(item: pytest.Item, engine: Engine | None, recorder: Recorder) -> Iterator[tuple[str, Container]]:
-    """What to call them, and the containers that are there which the test's fixtures are, or have made, or the test."""
-    named = {
-        value.id: (fixture, value)
-        for fixture, value in getattr(item, "funcargs", {}).items()
-        if isinstance(value, Container) and value.id not in recorder.last_reports
-    }
-    yield from named.values()
-    definitions = set(map(id, getattr(getattr(item, "_request", None), "_fixture_defs", {}).values()))
-    for container in engine.containers() if engine is not None else ():
-        life = recorder.lives.get(container.id)
-        is_new = container.created_at.timestamp() >= recorder.test_begin
-        if container.id not in named and (is_new or id(recorder.definitions.get(container.id)) in definitions):
-            yield (life and life.fixture) or container.name, container
 
 
 def _line(step: Step, begin: float) -> str:

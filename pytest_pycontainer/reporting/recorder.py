@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_pycontainer.build import progress as build_events
+from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.reporting.container_report import report_on
 from pytest_pycontainer.reporting.waits import described
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.display import Display
+    from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.extensions import ContainerRequest
     from pytest_pycontainer.engine.wait import Wait
     from pytest_pycontainer.registry.progress import Progress
@@ -52,7 +53,8 @@ class ContainerLife:
     """What became of one container; moments that have not come are 0.
 
     It was ``asked`` for when nothing had been done yet, and ``created`` when its image was there. ``samples`` are
-    moment, seconds of CPU time since its making, and bytes of memory.
+    moment, seconds of CPU time since its making, and bytes of memory. It was ``waited`` for if somebody wanted to know
+    when it is ready; ``tests`` have used it.
     """
 
     id: str
@@ -68,6 +70,7 @@ class ContainerLife:
     removed: float = 0.0
     exit_code: int | None = None
     out_of_memory: bool = False
+    waited: bool = False
     tests: list[str] = field(default_factory=list)
     samples: list[tuple[float, float, int]] = field(default_factory=list)
 
@@ -76,8 +79,10 @@ class Recorder:
     """Is told of everything by the engine: as an observer of its containers, and by ``display`` of what takes long.
 
     It forgets what is over when the next test begins, unless ``keeps_all``. Registered with pytest, it knows for whom
-    things are done. Safe to use from several threads.
+    things are done. ``engine`` is None while it is being made. Safe to use from several threads.
     """
+
+    engine: Engine | None = None
 
     def __init__(self, *, keeps_all: bool = False, log_lines: int = 0) -> None:
         self.steps: list[Step] = []
@@ -105,6 +110,14 @@ class Recorder:
             for container_id in [life.id for life in self.lives.values() if life.removed]:
                 del self.lives[container_id]
                 self.definitions.pop(container_id, None)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        if self._keeps_all:
+            used = {container.id: self._life_of(container) for _, container in self.containers_of(item)}
+            used |= {container_id: self.lives[container_id] for container_id in self.last_reports}
+            for life in used.values():
+                life.tests.append(item.nodeid)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
@@ -137,6 +150,10 @@ class Recorder:
             life.started = now
             self._note("start", life.name, self._of_thread.__dict__.pop("begin", life.created), now)
 
+    def waited(self, container: Container) -> None:
+        """Somebody wants to know when it is ready."""
+        self._life_of(container).waited = True
+
     def ready(self, container: Container) -> None:
         """See Observer."""
         self._life_of(container).ready = time.time()
@@ -158,15 +175,33 @@ class Recorder:
             created = container.created_at.timestamp()
             image = container.image.name
             asked = min(getattr(self._of_thread, "asked", created), created)
-            command = " ".join(container.command)
-            life = ContainerLife(
-                container.id, container.name, image, command, self._fixture, self._test, asked, created
-            )
+            made = (container.id, container.name, image, " ".join(container.command))
+            life = ContainerLife(*made, self._fixture, self._test, asked, created)
             self.lives[container.id] = life
             self.present[container.id] = container
             if self._fixtures:
                 self.definitions[container.id] = self._fixtures[-1]
         return life
+
+    def living(self) -> list[tuple[ContainerLife, Container]]:
+        """The containers that are there, and their lives."""
+        return [(self.lives[container_id], container) for container_id, container in self.present.copy().items()]
+
+    def containers_of(self, item: pytest.Item) -> Iterator[tuple[str, Container]]:
+        """What to call them, and the containers that are there which a test's fixtures are or have made, or the test."""
+        named = {
+            value.id: (fixture, value)
+            for fixture, value in getattr(item, "funcargs", {}).items()
+            if isinstance(value, Container) and value.id not in self.last_reports
+        }
+        yield from named.values()
+        # pytest has no public name for the fixtures that were set up for a test.
+        definitions = set(map(id, getattr(getattr(item, "_request", None), "_fixture_defs", {}).values()))
+        for container in self.engine.containers() if self.engine is not None else ():
+            life = self.lives.get(container.id)
+            is_new = container.created_at.timestamp() >= self._test_begin
+            if container.id not in named and (is_new or id(self.definitions.get(container.id)) in definitions):
+                yield (life and life.fixture) or container.name, container
 
     # What takes long
 
@@ -218,6 +253,7 @@ class RecordingDisplay:
     @contextmanager
     def waiting(self, container: Container, wait: Wait) -> Iterator[None]:
         """As WaitDisplay has it."""
+        self._recorder.waited(container)
         with (
             self._recorder.timing("wait", lambda: f"{container.name}: {described(wait)}"),
             self._display.waiting(container, wait),
