@@ -187,9 +187,10 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             return self._run(service.handle, service.image, command, wait, seconds, given)
         services = self._resources.extensions.services
         if service not in services:
-            raise InvalidSpecError(
-                "service", repr(service), f"one of {', '.join(sorted(services)) or 'none: there are none'}"
-            )
+            known = ", ".join(sorted(services)) or "those that its extensions have: there are none"
+            raise InvalidSpecError("service", str(service), f"a Service, or one of {known}")
+        if command is not None:
+            options["command"] = command
         return services[service](self, **options)
 
     def containers(self, *, others: bool = False) -> list[Container]:
