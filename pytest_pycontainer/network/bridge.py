@@ -80,6 +80,7 @@ class Network:
             lambda: upstream.access.open_netfilter(namespace),
             switch,
             lambda address: Interface(interface_index(address), _port(address)),
+            upstream.mtu,
         )
         self._lock = threading.Lock()
         self.way_out = WayOut(
@@ -119,7 +120,7 @@ class Network:
         state: Path,
         switch: NetworkNamespace,
         *,
-        pool: str = "10.213.0.0/16",
+        pool: str | None = None,
         subnet: ipaddress.IPv4Network | None = None,
         internal: bool = False,
         ipv6: bool = False,
@@ -142,7 +143,7 @@ class Network:
                     upstream = Upstream.this_machine(state, resources, internal=internal, ipv6=ipv6)
                 else:
                     upstream = Upstream.through(router, resources, internal=internal, ipv6=ipv6)
-                wanted = parse_pool(pool) if subnet is None else subnet
+                wanted = parse_pool(pool or upstream.pool) if subnet is None else subnet
                 switch_socket = NetlinkSocket(switch.route_socket)
                 switch_socket.request(_create_bridge(upstream.mtu))
                 taken = upstream.taken
@@ -151,7 +152,11 @@ class Network:
                     if claim(candidate, upstream.rules_for(candidate, name), upstream, switch_socket, resources):
                         break
                 else:
-                    raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
+                    raise (
+                        NoFreeSubnetError(str(wanted))
+                        if subnet is None
+                        else SubnetInUseError(str(subnet), "one of ours")
+                    )
                 addresses6 = upstream.open_way(candidate, name)
             addresses = AddressPool(candidate)
             own = ipaddress.IPv4Interface((addresses.resolver, candidate.prefixlen))

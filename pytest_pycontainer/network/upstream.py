@@ -24,6 +24,8 @@ from pytest_pycontainer.network.forwarding import Forwarding
 from pytest_pycontainer.network.ipv6 import Ipv6Addresses, claim_way_out, open_uplink, require_ipv6, subnet_for
 
 _DEFAULT_MTU: Final = 1500
+_MACHINES_POOL: Final = "10.213.0.0/16"
+_ROUTERS_POOL: Final = "10.214.0.0/16"  # not root's: no address of theirs is to lead to another engine's container
 ROUTER_MTU: Final = 65520
 """Bytes: nothing on the way to a router, or out of it, is a cable; the programs that lead out know no larger one."""
 
@@ -73,6 +75,8 @@ class Upstream:
     """What is routed there already."""
     internal: bool
     access: NetworkAccess
+    pool: str = _MACHINES_POOL
+    """What subnets are cut from if nothing is said."""
     is_machine: bool = True
     outlet: rules.Outlet | None = None
     """What leads out of a router."""
@@ -133,6 +137,7 @@ class Upstream:
             taken,
             internal,
             router.access,
+            pool=_ROUTERS_POOL,
             is_machine=False,
             outlet=None if internal else router.outlet,
             ipv6=ipv6,
