@@ -9,6 +9,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_pycontainer import errors as errors
+    from pytest_pycontainer import services as services
     from pytest_pycontainer.engine import wait as wait
     from pytest_pycontainer.engine.attached import AttachedSession as AttachedSession
     from pytest_pycontainer.engine.container import Container as Container
@@ -68,13 +69,18 @@ __all__ = [
     "load",
     "network",
     "pull",
+    "services",
     "snapshot",
     "using",
     "volume",
     "wait",
 ]
 
-_MODULES = {"errors": "pytest_pycontainer.errors", "wait": "pytest_pycontainer.engine.wait"}
+_MODULES = {
+    "errors": "pytest_pycontainer.errors",
+    "services": "pytest_pycontainer.services",
+    "wait": "pytest_pycontainer.engine.wait",
+}
 _HOMES = {
     "AttachedSession": "pytest_pycontainer.engine.attached",
     "Capabilities": "pytest_pycontainer.engine.isolation",

@@ -14,6 +14,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── InvalidSpecError                  an argument that no container could be made of
     ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
     ├── UserNamespaceError                no user namespace to be had: why, and what to do about it
+    ├── ClientLibraryMissingError         a service's client has to be installed first
     ├── ImageError
     │   ├── InvalidReferenceError
     │   ├── InvalidImageConfigError       JSON that is no image config
@@ -33,6 +34,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   ├── CredentialsError              a file or program that keeps registries' passwords can't be used
     │   ├── CertificateFileError          a file with an authority, a certificate or a key can't be used
     │   └── RegistryError
+    │       ├── OfflineError              no registry is to be asked
     │       ├── ProxyError                the proxy on the way there can't be reached, or refuses
     │       ├── RegistryUnavailableError  down, out of reach, or out of order
     │       ├── RegistryCertificateError  TLS: which certificate, and what is wrong with it
@@ -231,6 +233,22 @@ class UserNamespaceError(PycontainerError):
 
 
 # Images
+
+
+class ClientLibraryMissingError(PycontainerError):
+    """A client for a ``service`` needs the library ``module``, which is not installed: ``distribution`` has it."""
+
+    def __init__(self, service: str, module: str, distribution: str) -> None:
+        super().__init__(service, module, distribution)
+        self.service = service
+        self.module = module
+        self.distribution = distribution
+
+    def __str__(self) -> str:
+        return (
+            f"cannot make a client for {self.service}: there is no module {self.module!r}; "
+            f"pip install '{self.distribution}', or use the server's url with another library"
+        )
 
 
 class ImageError(PycontainerError):
@@ -484,6 +502,16 @@ class RegistryUnavailableError(RegistryError):
     """The registry can't be reached, or answers that it is out of order; it was asked several times."""
 
     remedy = "check its name and that it runs, and try again"
+
+
+class OfflineError(RegistryError):
+    """No registry is asked in this run, and what is wanted is not here."""
+
+    remedy = "leave --pycontainer-offline out once"
+
+    def __init__(self, registry: str, doing: str) -> None:
+        super().__init__(registry, doing, "no registry is asked, as --pycontainer-offline has it")
+        self.args = (registry, doing)
 
 
 class ProxyError(RegistryError):

@@ -28,14 +28,21 @@ if TYPE_CHECKING:
 
     from pytest_pycontainer.declarations import Scope
     from pytest_pycontainer.engine.arguments import Command
-    from pytest_pycontainer.engine.builds import BuildOptions, ContextSource
+    from pytest_pycontainer.engine.builds import ContextSource
     from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.image import Image
-    from pytest_pycontainer.engine.image_sources import PullPolicy
     from pytest_pycontainer.engine.networks import Network
-    from pytest_pycontainer.engine.options import ContainerOptions
+    from pytest_pycontainer.engine.service import Service
     from pytest_pycontainer.engine.volumes import Volume
-    from pytest_pycontainer.engine.wait import Wait
+    from pytest_pycontainer.fixture_options import (
+        BuildFixtureOptions,
+        ContainerFixtureOptions,
+        LoadOptions,
+        NetworkFixtureOptions,
+        PullOptions,
+        SnapshotOptions,
+    )
 
     # For type checkers a fixture of a network is a network, and one of a volume a volume, so that options take them.
     class ImageFixture(FixtureFunctionDefinition): ...
@@ -45,42 +52,6 @@ if TYPE_CHECKING:
     class NetworkFixture(Network, FixtureFunctionDefinition): ...  # type: ignore[override]
 
     class VolumeFixture(Volume, FixtureFunctionDefinition): ...  # type: ignore[override]
-
-    class LoadOptions(FixtureOptions, total=False):
-        """What ``load`` takes beside the archive."""
-
-        image: str | None
-
-    class SnapshotOptions(FixtureOptions, total=False):
-        """What ``snapshot`` takes beside the container."""
-
-        prepare: Callable[[Container], object] | None
-        tag: str | None
-
-    class PullOptions(FixtureOptions, total=False):
-        """What ``pull`` takes beside the reference."""
-
-        platform: str | None
-        policy: PullPolicy
-
-    class BuildFixtureOptions(BuildOptions, FixtureOptions, total=False):
-        """What ``build`` takes beside the context."""
-
-    class RunOptions(ContainerOptions, total=False):
-        """What ``container`` hands to ``Engine.run``, which explains each."""
-
-        wait: Wait | str | None
-        timeout: float
-
-    class ContainerFixtureOptions(RunOptions, FixtureOptions, total=False):
-        """What ``container`` takes beside image and command."""
-
-    class NetworkFixtureOptions(FixtureOptions, total=False):
-        """What ``network`` takes beside the name."""
-
-        subnet: str | None
-        internal: bool
-        ipv6: bool
 
 
 _Value = TypeVar("_Value")
@@ -120,19 +91,26 @@ def load(
 
 
 def container(
-    image: str | os.PathLike[str] | Image | FixtureFunctionDefinition | None = None,
+    image: str | os.PathLike[str] | Image | Service[Any] | FixtureFunctionDefinition | None = None,
     command: Command | None = None,
     **options: Unpack[ContainerFixtureOptions],
 ) -> ContainerFixture:
     """Declares a fixture that runs a container, returns it once it is ready, and removes it at the end of its scope.
 
-    ``image`` is a reference, an Image, or a fixture that returns one of them. A fixture that has a name where this call
-    stands becomes a dependency by that name; a ``build(…)`` without one is built when it is needed. The other arguments
-    are those of ``Engine.run``; a container among the values of ``env`` is its name, by which others find it. The scope
-    is ``function`` unless said otherwise. The fixture raises what ``Engine.run`` raises.
+    ``image`` is a reference, an Image, or a service, one of ``pytest_pycontainer.services``, which has a handle of its
+    own; or a fixture that returns one of them. A fixture that has a name where this call stands becomes a dependency by
+    that name; a ``build(…)`` without one is built when it is needed. The other arguments are those of ``Engine.run``
+    and ``Engine.service``; a container among the values of ``env`` is its name, by which others find it. The scope is
+    ``function`` unless said otherwise. The fixture raises what ``Engine.run`` raises.
+
+    One that is ``shared`` is one for all pytest-xdist workers of the run, started by the first that asks for it, and
+    removed when the last has ended. With ``reuse`` it stays, and later runs that want the same find it as it is. Both
+    have the scope ``session``, and arguments that are the same in all processes.
     """
     given: dict[str, object] = {"image": image, "command": command}
-    return cast("ContainerFixture", _declare(_RunContainer, sys._getframe(1), given, options))
+    shared = options.get("shared") or options.get("reuse")
+    kind = _SharedContainer if shared else _RunContainer
+    return cast("ContainerFixture", _declare(kind, sys._getframe(1), given, options))
 
 
 def network(name: str | None = None, **options: Unpack[NetworkFixtureOptions]) -> NetworkFixture:
@@ -191,6 +169,9 @@ def _declare(
         given[first] = PARAMETER
     if given[first] is None and kind.needs_first:
         raise TypeError(f"{kind.factory}() misses its argument {first!r}, or params in its place")
+    if kind is _SharedContainer and fixture_options.get("scope", "session") != "session":
+        wanted = "session, or none: what is shared or reused lives as long as the run, or longer"
+        raise InvalidSpecError("scope", str(fixture_options["scope"]), wanted)
     return declare(kind(caller, given), fixture_options, kind.scope)
 
 
@@ -235,7 +216,7 @@ class _PulledImage(_Declaration):
     def make(self, set_up: SetUp) -> Image:
         __tracebackhide__ = True
         given = self.values(set_up)
-        return set_up.engine.pull(given["reference"], **{"policy": "missing"} | given["options"])
+        return set_up.engine.pull(given["reference"], **{"policy": set_up.engine.settings.pull} | given["options"])
 
 
 class _BuiltImage(_Declaration):
@@ -299,21 +280,50 @@ class _LoadedImage(_Declaration):
 class _RunContainer(_Declaration):
     factory = "container"
     meaning = "A running container of {0}, removed at the end of its scope."
-    scope = "function"
+    scope: ClassVar[Scope] = "function"
 
     @classmethod
     def known_options(cls) -> Iterable[str]:
         from pytest_pycontainer.engine.options import ContainerOptions
 
-        return *ContainerOptions.__annotations__, "wait", "timeout"
+        return *ContainerOptions.__annotations__, "wait", "timeout", "shared", "reuse"
 
     def make(self, set_up: SetUp) -> Container:
         __tracebackhide__ = True
+        return set_up.until_finished.enter_context(self.run(set_up.engine, set_up))
+
+    def describe(self, value: object) -> str:
+        from pytest_pycontainer.engine.service import Service
+
+        return value.handle.__name__ if isinstance(value, Service) else super().describe(value)
+
+    def run(self, engine: Engine, set_up: SetUp) -> Container:
+        """Runs it on an engine."""
+        __tracebackhide__ = True
+        from pytest_pycontainer.engine.service import Service
+
         given = self.values(set_up)
-        options = given["options"]
+        options = {name: value for name, value in given["options"].items() if name not in ("shared", "reuse")}
         if isinstance(environment := options.get("env"), Mapping):
             options = options | {"env": {name: _host_name(value) for name, value in environment.items()}}
-        return set_up.until_finished.enter_context(set_up.engine.run(given["image"], given["command"], **options))
+        run = engine.service if isinstance(given["image"], Service) else engine.run
+        container: Container = run(given["image"], given["command"], **options)
+        return container
+
+
+class _SharedContainer(_RunContainer):
+    meaning = "A running container of {0}, the same for all workers."
+    scope = "session"
+
+    def requested(self) -> tuple[str, ...]:
+        return (*super().requested(), "_pycontainer_keepers")
+
+    def make(self, set_up: SetUp) -> Container:
+        __tracebackhide__ = True
+        from pytest_pycontainer.keepers import run_for_others
+
+        reused = bool(self.given["options"].get("reuse"))
+        return run_for_others(self, set_up, self.run, reused=reused) or super().make(set_up)
 
 
 def _host_name(value: object) -> object:

@@ -7,32 +7,20 @@ when the fixture is first asked for.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_pycontainer import hookspecs
+from pytest_pycontainer import hookspecs, plugin_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_pycontainer.engine.engine import Engine
-    from pytest_pycontainer.settings import Settings
+    from pytest_pycontainer.settings import ReportSettings, Settings
 
-_SETTINGS = {
-    "root": ("DIR", "the directory that holds images, layers and the build cache"),
-    "state": ("DIR", "the directory that holds locks and records of running containers"),
-    "insecure_registries": ("HOST[:PORT],...", "registries that may have any certificate, or none"),
-    "registry_mirrors": ("[REGISTRY=]URL,...", "mirrors to pull from before the registry (default: docker.io) itself"),
-    "registry_certificates": ("DIR", "certificates by registry, laid out as docker's certs.d"),
-    "registry_authority": ("FILE", "authorities to trust for every registry, beside the system's (PEM)"),
-    "proxy": ("URL", "the proxy to registries, in place of HTTPS_PROXY and HTTP_PROXY"),
-    "layer_entries": ("N", "the most files and directories that a layer may have"),
-    "layer_size": ("SIZE", "the most bytes that a layer may have, such as 20g"),
-    "layer_ratio": ("N", "how many times as large as it is compressed a layer may be"),
-}
-_PATHS = ("DIR", "FILE")
-_SEVERAL = ",..."
+_SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+_REPORT: pytest.StashKey[ReportSettings] = pytest.StashKey()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -46,33 +34,50 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         check_fixtures_of(metafunc)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput") and "pytest_pycontainer.declarations" in sys.modules:
+        from pytest_pycontainer.keepers import join_those_who_share
+
+        join_those_who_share(session, plugin_options.read_settings)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("pycontainer", "throwaway containers")
-    for name, (form, meaning) in _SETTINGS.items():
-        variable = f"PYCONTAINER_{name.upper()}"
-        group.addoption(
-            f"--pycontainer-{name.replace('_', '-')}",
-            metavar=form,
-            help=f"{meaning} (ini: pycontainer_{name}, environment: {variable})",
-        )
-        remark = "; a relative path counts from the ini file's directory" if form in _PATHS else ""
-        if form.endswith(_SEVERAL):
-            parser.addini(f"pycontainer_{name}", meaning, type="linelist")
-        else:
-            parser.addini(f"pycontainer_{name}", meaning + remark)
+    plugin_options.add_options(parser)
 
 
-def _read_settings(config: pytest.Config) -> Settings:
-    from pytest_pycontainer.settings import Settings
+def pytest_configure(config: pytest.Config) -> None:
+    from pytest_pycontainer.errors import InvalidSpecError
 
-    return Settings.read(
-        options={name: config.getoption(f"pycontainer_{name}") or "" for name in _SETTINGS},
-        ini={
-            name: "\n".join(value) if isinstance(value := config.getini(f"pycontainer_{name}"), list) else value
-            for name in _SETTINGS
-        },
-        ini_directory=(config.inipath or config.rootpath / "none").parent,
-    )
+    try:
+        config.stash[_SETTINGS] = plugin_options.read_settings(config)
+        config.stash[_REPORT] = plugin_options.read_report_settings(config)
+    except InvalidSpecError as error:
+        raise pytest.UsageError(str(error)) from None
+    report = config.stash[_REPORT]
+    if report.durations is not None or report.timeline is not None:
+        from pytest_pycontainer.reporting.run_summary import SUMMARY, RunSummary
+
+        summary = RunSummary(config, durations=report.durations, timeline=report.timeline)
+        config.pluginmanager.register(summary, SUMMARY)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return plugin_options.header(config.stash[_SETTINGS])
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("pycontainer_remove_reused") and not hasattr(session.config, "workerinput"):
+        from pytest_pycontainer.keepers import remove_reused
+
+        remove_reused(session.config, session.config.stash[_SETTINGS])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if reused := getattr(node, "workeroutput", {}).get("pycontainer_reused"):
+        from pytest_pycontainer.keepers import keepers_of
+
+        keepers_of(node.config).names_of_reused.update(reused)
 
 
 @pytest.fixture(scope="session")
@@ -80,19 +85,27 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The container engine of this test session: ``build``, ``run``, ``create``, ``image``, ``containers``."""
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.plugin_hooks import extensions_of
-    from pytest_pycontainer.reporting.failure import FailureReports
-    from pytest_pycontainer.reporting.session_display import SessionDisplay
+    from pytest_pycontainer.reporting.session import reporting
 
-    config = request.config
-    reports = FailureReports()
-    config.pluginmanager.register(reports)
-    settings, extensions = _read_settings(config), extensions_of(config)
-    with SessionDisplay(config) as display:
+    config, settings = request.config, request.config.stash[_SETTINGS]
+    with reporting(config, config.stash[_REPORT]) as (recorder, display):
+        extensions = extensions_of(config, recorder)
         opening = config.hook.pytest_pycontainer_engine(config=config, settings=settings, extensions=extensions)
         with opening or Engine(settings, display=display, extensions=extensions) as engine:
-            reports.engine = engine
+            recorder.engine = engine
             yield engine
-    reports.engine = None
+
+
+@pytest.fixture(scope="session")
+def _pycontainer_keepers(
+    request: pytest.FixtureRequest,
+    pycontainer: Engine,  # noqa: ARG001  (its end comes after this one's)
+) -> Iterator[None]:
+    """What shared and reused containers request: its end lets go of them."""
+    from pytest_pycontainer.keepers import keepers_of
+
+    yield
+    keepers_of(request.config).leave()
 
 
 @pytest.fixture(scope="package")

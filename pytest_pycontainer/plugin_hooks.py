@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
+from pytest_pycontainer import services
+from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions, Observer
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.engine import Engine
 
 _OBSERVING = ("before_create", "after_start", "ready", "before_remove")
 
 
-def extensions_of(config: pytest.Config) -> Extensions:
-    """What the registered plugins add. Who adds nothing costs nothing."""
+def extensions_of(config: pytest.Config, *observers: Observer) -> Extensions:
+    """What the registered plugins add, beside further ``observers``. Who adds nothing costs nothing."""
     observed = any(getattr(config.hook, f"pytest_pycontainer_{name}").get_hookimpls() for name in _OBSERVING)
     return Extensions(
-        observers=(HookObserver(config),) if observed else (),
+        observers=(HookObserver(config), *observers) if observed else observers,
         waits=_merged(config.hook.pytest_pycontainer_waits(config=config)),
-        services=_merged(config.hook.pytest_pycontainer_services(config=config)),
+        services=_ready_made() | _merged(config.hook.pytest_pycontainer_services(config=config)),
     )
 
 
@@ -61,6 +65,18 @@ def _naming_the_hook(name: str, what: str) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"raised by an implementation of the hook pytest_pycontainer_{name}, for {what}")
         raise
+
+
+def _ready_made() -> dict[str, Callable[..., Any]]:
+    return {name: partial(_run_ready_made, name) for name in services.NAMES}
+
+
+def _run_ready_made(service: str, engine: Engine, /, **options: Any) -> Container:
+    """Runs one of ours; those of the options that are its own describe it."""
+    describe = getattr(services, service)
+    own = {option: options.pop(option) for option in inspect.signature(describe).parameters if option in options}
+    container: Container = engine.service(describe(**own), **options)
+    return container
 
 
 def _merged(results: list[Mapping[str, Callable[..., Any]]]) -> dict[str, Callable[..., Any]]:

@@ -1,4 +1,5 @@
-"""Where the engine keeps its files, how it reaches registries and what layers may be, decided once and frozen.
+"""Where the engine keeps its files, how it reaches registries, what layers may be, and what a run says of its
+containers: decided once and frozen.
 
 A value is taken from the first place that has one: a command line option, pytest's ini file, the environment, the
 default.
@@ -10,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pytest_pycontainer.errors import InvalidSpecError
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = Path("/var/lib/pycontainer")
 """The store of the user root."""
 
+PullPolicy = Literal["missing", "always", "never"]
+"""When an image is asked for from its registry, as ``docker run --pull`` has it."""
+
+Keep = Literal["never", "failed", "always"]
+"""Whose containers stay after a run: nobody's, those of failed tests, or all."""
+
 _HUB: Final = "docker.io"
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+_PLATFORM = re.compile(r"[a-z0-9_]+(?:/[a-z0-9_.-]+){1,2}")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
@@ -47,6 +57,10 @@ class Settings:
 
     A layer has at most ``layer_entries`` files and directories and ``layer_size`` bytes, and is at most ``layer_ratio``
     times as large as it is compressed; None is the store's own limit.
+
+    ``pull`` says when a registry is asked for an image where the caller does not say it, and ``platform``
+    (``os/architecture[/variant]``) which one is wanted then; None is this machine's. With ``offline`` none is asked,
+    whoever says so.
     """
 
     root: Path
@@ -59,6 +73,9 @@ class Settings:
     layer_entries: int | None = None
     layer_size: int | None = None
     layer_ratio: int | None = None
+    pull: PullPolicy = "missing"
+    platform: str | None = None
+    offline: bool = False
 
     @classmethod
     def read(
@@ -78,23 +95,10 @@ class Settings:
         units. An empty text is no value. Raises InvalidSpecError for text that makes no sense, naming the place it came
         from.
         """
-        environment = os.environ if environment is None else environment
+        places = _Places.of(options, ini, environment, ini_directory)
         user = os.geteuid() if user is None else user
-        default_root, default_state = _default_directories(environment, user)
-
-        def decide(name: str, parse: Callable[[str, str, Path], _Value], default: _Value) -> _Value:
-            here = Path.cwd()
-            option, variable = f"--pycontainer-{name.replace('_', '-')}", f"PYCONTAINER_{name.upper()}"
-            places = (
-                (option, options or {}, name, here),
-                (f"ini value pycontainer_{name}", ini or {}, name, ini_directory or here),
-                (f"environment variable {variable}", environment, variable, here),
-            )
-            for place, values, key, base in places:
-                if (text := values.get(key, "")).strip():
-                    return parse(place, text, base)
-            return default
-
+        default_root, default_state = _default_directories(places.environment, user)
+        decide = places.decide
         return cls(
             root=decide("root", _directory, default_root),
             state=decide("state", _directory, default_state),
@@ -106,7 +110,77 @@ class Settings:
             layer_entries=decide("layer_entries", _count, None),
             layer_size=decide("layer_size", _size, None),
             layer_ratio=decide("layer_ratio", _count, None),
+            pull=decide("pull", _pull_policy, "missing"),
+            platform=decide("platform", _platform, None),
+            offline=decide("offline", _truth, False),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """What a test run says of its containers, and what it leaves.
+
+    ``keep`` says whose containers stay; ``log_lines`` how many lines of a container's log a failing test's report has;
+    ``durations`` how many of the slowest steps are listed after the run (0: all, None: no list); ``timeline`` the HTML
+    file that is written then.
+    """
+
+    keep: Keep = "never"
+    log_lines: int = 40
+    durations: int | None = None
+    timeline: Path | None = None
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        options: Mapping[str, str] | None = None,
+        ini: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        ini_directory: Path | None = None,
+    ) -> ReportSettings:
+        """Decides each, from the places that ``Settings.read`` has. Raises InvalidSpecError."""
+        decide = _Places.of(options, ini, environment, ini_directory).decide
+        return cls(
+            keep=decide("keep", _keep, "never"),
+            log_lines=decide("log_lines", _number, 40),
+            durations=decide("durations", _number, None),
+            timeline=decide("timeline", _file_to_write, None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where texts of settings stand."""
+
+    options: Mapping[str, str]
+    ini: Mapping[str, str]
+    environment: Mapping[str, str]
+    ini_directory: Path
+
+    @classmethod
+    def of(
+        cls,
+        options: Mapping[str, str] | None,
+        ini: Mapping[str, str] | None,
+        environment: Mapping[str, str] | None,
+        ini_directory: Path | None,
+    ) -> _Places:
+        there = os.environ if environment is None else environment
+        return cls(options or {}, ini or {}, there, ini_directory or Path.cwd())
+
+    def decide(self, name: str, parse: Callable[[str, str, Path], _Value], default: _Value) -> _Value:
+        here = Path.cwd()
+        option, variable = f"--pycontainer-{name.replace('_', '-')}", f"PYCONTAINER_{name.upper()}"
+        places = (
+            (option, self.options, name, here),
+            (f"ini value pycontainer_{name}", self.ini, name, self.ini_directory),
+            (f"environment variable {variable}", self.environment, variable, here),
+        )
+        for place, values, key, base in places:
+            if (text := values.get(key, "")).strip():
+                return parse(place, text, base)
+        return default
 
 
 def _default_directories(environment: Mapping[str, str], user: int) -> tuple[Path, Path]:
@@ -225,3 +299,42 @@ def _size(place: str, text: str, _: Path) -> int:
     if not 1 <= size <= _LARGEST:
         raise InvalidSpecError(place, text, "bytes, or a number with the unit k, m, g or t, such as 20g")
     return size
+
+
+def _pull_policy(place: str, text: str, _: Path) -> PullPolicy:
+    return cast("PullPolicy", _one_of(place, text, get_args(PullPolicy)))
+
+
+def _keep(place: str, text: str, _: Path) -> Keep:
+    return cast("Keep", _one_of(place, text, get_args(Keep)))
+
+
+def _one_of(place: str, text: str, known: tuple[str, ...]) -> str:
+    if (value := text.strip().lower()) not in known:
+        raise InvalidSpecError(place, text, "one of " + ", ".join(known))
+    return value
+
+
+def _platform(place: str, text: str, _: Path) -> str:
+    if not _PLATFORM.fullmatch(value := text.strip().lower()):
+        raise InvalidSpecError(place, text, "a platform as os/architecture[/variant], such as linux/arm64")
+    return value
+
+
+def _truth(place: str, text: str, _: Path) -> bool:
+    if (value := text.strip().lower()) not in _TRUE | _FALSE:
+        raise InvalidSpecError(place, text, "one of true, false, yes, no, on, off, 1, 0")
+    return value in _TRUE
+
+
+def _number(place: str, text: str, _: Path) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value := text.strip()):
+        raise InvalidSpecError(place, text, "a whole number from 0, after an equals sign on the command line")
+    return int(value)
+
+
+def _file_to_write(place: str, text: str, base: Path) -> Path:
+    path = _path(place, text, base)
+    if path.is_dir():
+        raise InvalidSpecError(place, text, "the name of a file to write, such as timeline.html: it is a directory")
+    return path

@@ -19,8 +19,10 @@ LONGEST_FILE = 400
 
 STANDARD_LIBRARY = sys.stdlib_module_names
 PROGRAM_STARTERS = {"subprocess", "pty", "multiprocessing", "concurrent.futures.process"}
-# The spawner, which is a fresh interpreter of our own; credential helpers, which are programs by their nature.
-MAY_START_PROGRAMS = {PACKAGE / "runtime/spawner.py", PACKAGE / "registry/credentials.py"}
+# Spawner and keeper, which are fresh interpreters of our own; credential helpers, which are programs by their nature.
+MAY_START_PROGRAMS = {
+    PACKAGE / place for place in ("runtime/spawner.py", "engine/keeper.py", "registry/credentials.py")
+}
 # The whole hierarchy of errors in one place is its subject, however long.
 MAY_BE_LONGER = PACKAGE / "errors.py"
 
@@ -38,13 +40,18 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings"}
     | {"filelock", "dulwich"},
     "services": {"engine"},
-    "reporting": {"engine", "build", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
+    "reporting": {"engine", "build", "settings", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
     "hookspecs": {"engine", "settings", "pytest"},
-    "plugin_hooks": {"engine", "pytest"},
+    "plugin_hooks": {"engine", "services", "pytest"},
+    "plugin_options": {"settings", "pytest"},
     "declarations": {"engine", "pytest", "_pytest"},
     "fixture_checks": {"declarations", "pytest", "_pytest"},
-    "fixtures": {"declarations", "engine", "services", "reporting", "settings", "pytest", "_pytest"},
-    "plugin": {"engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks", "pytest"},
+    "fixture_options": {"declarations", "engine"},
+    "keepers": {"declarations", "engine", "settings", "pytest"},
+    "fixtures": {"declarations", "fixture_options", "keepers", "engine", "services", "reporting", "settings"}
+    | {"pytest", "_pytest"},
+    "plugin": {"keepers", "engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks"}
+    | {"plugin_options", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},
     "__init__": {"engine", "services", "settings", "fixtures", "store"},
     "__main__": {"cli"},
@@ -113,7 +120,14 @@ def test_the_plugin_is_light() -> None:
     at_import = {
         module for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for module in imports(node)
     }
-    assert at_import <= {"__future__", "sys", "typing", "pytest", "pytest_pycontainer.hookspecs"}
+    assert at_import <= {
+        "__future__",
+        "sys",
+        "typing",
+        "pytest",
+        "pytest_pycontainer.hookspecs",
+        "pytest_pycontainer.plugin_options",
+    }
 
 
 def test_the_spawner_is_light() -> None:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_pycontainer import Engine, plugin
+from pytest_pycontainer import Engine, plugin_options
 from pytest_pycontainer.errors import InvalidSpecError, LayerLimitError
-from pytest_pycontainer.settings import Settings
+from pytest_pycontainer.settings import ReportSettings, Settings
+from pytest_pycontainer.store.delegated_layers import DelegatedLayerWriter
 from pytest_pycontainer.store.layers import LayerWriter
 
 
@@ -149,6 +150,10 @@ def test_registries_and_layers_from_each_place(tmp_path: Path) -> None:
         ("layer_size", "20 apples", "unit"),
         ("layer_size", "0", "unit"),
         ("layer_size", "9" * 500 + "t", "unit"),
+        ("pull", "sometimes", "one of missing, always, never"),
+        ("platform", "arm64", "linux/arm64"),
+        ("platform", "linux/arm64/v8/x", "linux/arm64"),
+        ("offline", "maybe", "one of true, false"),
     ],
 )
 def test_nonsense_is_refused_with_the_place_that_had_it(name: str, text: str, wanted: str) -> None:
@@ -157,6 +162,37 @@ def test_nonsense_is_refused_with_the_place_that_had_it(name: str, text: str, wa
     assert caught.value.field == f"--pycontainer-{name.replace('_', '-')}"
     with pytest.raises(InvalidSpecError, match=f"environment variable PYCONTAINER_{name.upper()}"):
         Settings.read(environment={f"PYCONTAINER_{name.upper()}": text}, user=0)
+
+
+def test_when_registries_are_asked() -> None:
+    assert Settings.read(environment={}, user=0).pull == "missing"
+    texts = {"PYCONTAINER_PULL": " Always", "PYCONTAINER_PLATFORM": "linux/arm64/v8", "PYCONTAINER_OFFLINE": "1"}
+    read = Settings.read(environment=texts, options={"offline": "no"}, user=0)
+    assert (read.pull, read.platform, read.offline) == ("always", "linux/arm64/v8", False)
+    assert Settings.read(environment=texts, user=0).offline
+
+
+def test_what_a_run_says(tmp_path: Path) -> None:
+    assert ReportSettings.read(environment={}) == ReportSettings("never", 40, None, None)
+    texts = {"keep": "failed", "log_lines": "0", "durations": "25", "timeline": "out/run.html"}
+    assert ReportSettings.read(environment={}, ini=texts, ini_directory=tmp_path) == ReportSettings(
+        "failed", 0, 25, tmp_path / "out/run.html"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("keep", "some", "one of never, failed, always"),
+        ("log_lines", "-1", "whole number from 0"),
+        ("durations", "tests/", "whole number from 0, after an equals sign"),
+        ("timeline", "/", "it is a directory"),
+    ],
+)
+def test_nonsense_about_reports_is_refused_with_the_place_that_had_it(name: str, text: str, wanted: str) -> None:
+    with pytest.raises(InvalidSpecError, match=wanted) as caught:
+        ReportSettings.read(environment={f"PYCONTAINER_{name.upper()}": text})
+    assert caught.value.field == f"environment variable PYCONTAINER_{name.upper()}"
 
 
 @pytest.mark.parametrize(
@@ -183,17 +219,18 @@ def test_any_text_is_a_value_or_refused(name: str, text: str) -> None:
 
 
 def test_the_plugin_offers_every_setting() -> None:
-    assert list(plugin._SETTINGS) == [field.name for field in fields(Settings)]
+    assert list(plugin_options.SETTINGS) == [field.name for field in fields(Settings)]
+    assert list(plugin_options.REPORT_SETTINGS) == [field.name for field in fields(ReportSettings)]
 
 
 def test_errors_name_options_that_there_are() -> None:
     named = {
         name
-        for file in Path(plugin.__file__).parent.rglob("*.py")
+        for file in Path(plugin_options.__file__).parent.rglob("*.py")
         for name in re.findall(r"--pycontainer-([a-z-]+)\b", file.read_text())
     }
     assert named
-    assert named <= {name.replace("_", "-") for name in plugin._SETTINGS}
+    assert named <= {name.replace("_", "-") for name in plugin_options.SETTINGS | plugin_options.REPORT_SETTINGS}
 
 
 def test_the_plugin_reads_its_options_and_ini_values(pytester: pytest.Pytester) -> None:
@@ -209,12 +246,12 @@ def test_the_plugin_reads_its_options_and_ini_values(pytester: pytest.Pytester) 
         """
     )
     config = pytester.parseconfig("--pycontainer-layer-size", "7k", "--pycontainer-insecure-registries=c.test,d.test")
-    read = plugin._read_settings(config)
+    read = plugin_options.read_settings(config)
     assert read.insecure_registries == ("c.test", "d.test")
     assert read.registry_mirrors == (("docker.io", "https://one.test"), ("docker.io", "https://two.test"))
     assert (read.layer_size, read.layer_ratio) == (7 << 10, 9)
     assert read.registry_certificates == pytester.path
-    assert plugin._read_settings(pytester.parseconfig()).insecure_registries == ("a.test:1", "b.test:2")
+    assert plugin_options.read_settings(pytester.parseconfig()).insecure_registries == ("a.test:1", "b.test:2")
 
 
 def test_layer_limits_reach_the_store(tmp_path: Path) -> None:
@@ -232,6 +269,6 @@ def test_layer_limits_reach_the_store(tmp_path: Path) -> None:
         give(layer, archive.getvalue())
 
 
-def give(layer: LayerWriter, archive: bytes) -> None:
+def give(layer: LayerWriter | DelegatedLayerWriter, archive: bytes) -> None:
     layer.write(archive)
     layer.commit("sha256:" + "0" * 64)

@@ -95,7 +95,7 @@ def build(
     from pytest_pycontainer.engine.steps import RuntimeSteps
 
     def resolve(reference: str | Path, platform: Platform | None) -> StoredImage:
-        return sources.find(reference, policy="always" if pull else "missing", platform=platform)
+        return sources.find(reference, policy="always" if pull else None, platform=platform)
 
     def cache_image(reference: str) -> CacheImage:
         store = resources.store

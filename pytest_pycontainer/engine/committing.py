@@ -7,8 +7,10 @@ import os
 import posixpath
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pytest_pycontainer.engine.image import Image
@@ -20,6 +22,7 @@ from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.mount_points import unchanged_mount_points
 from pytest_pycontainer.runtime.spec import ContainerSpec, VolumeMount
 from pytest_pycontainer.runtime.volumes import content_of
+from pytest_pycontainer.store.calling import Write, write_through
 from pytest_pycontainer.store.changes import Change, find_changes
 from pytest_pycontainer.store.diff import write_directory_layer, write_layer
 from pytest_pycontainer.store.files import storing
@@ -29,10 +32,14 @@ from pytest_pycontainer.store.store import Store, parse_new_tag
 _CACHE_KEYS = "io.pycontainer.cache"
 
 
-def changes_of(spec: ContainerSpec, upper: Path) -> list[Change]:
+def changes_of(store: Store, spec: ContainerSpec, upper: Path) -> list[Change]:
     """What the container has changed in its image. Raises StoreError."""
     with storing("compare", upper):
-        return find_changes(upper, _lower_directories(spec), unchanged_mount_points(upper))
+        return store.call(_find_changes, upper, _lower_directories(spec))
+
+
+def _find_changes(upper: Path, layers: Sequence[Path]) -> list[Change]:
+    return find_changes(upper, layers, unchanged_mount_points(upper))
 
 
 def commit(
@@ -55,9 +62,12 @@ def commit(
     config = changed(_config(base, spec), changes)  # before anything is stored
     volumes = sorted(volumes, key=lambda one: _normal(one.target).count("/"))
     with store.in_use():
-        diff_ids = [_store_layer(store, upper, lambda write: write_layer(upper, write, unchanged_mount_points(upper)))]
+        diff_ids = [_store_layer(store, upper, partial(_write_upper, upper))]
+        roots = [("", directory) for directory in (upper, *_lower_directories(spec))]
         for one in volumes:
-            diff_ids.append(_store_volume(store, one, (upper, *_lower_directories(spec))))
+            content, target = Path(content_of(one.directory)), _normal(one.target).lstrip("/")
+            diff_ids.append(_store_layer(store, content, partial(_write_volume, content, target, tuple(roots))))
+            roots.insert(0, (target + "/", content))
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         command = shlex.join(spec.process.command)
         history = (
@@ -86,38 +96,43 @@ def _lower_directories(spec: ContainerSpec) -> list[Path]:
     return [*layers, Path("/")] if spec.rootfs.host else layers
 
 
-def _store_layer(store: Store, source: Path, write: Callable[[Callable[[bytes | memoryview], object]], None]) -> str:
+def _store_layer(store: Store, source: Path, archive: Callable[[Write], None]) -> str:
     with store.layer_writer(OCI_LAYER) as layer, storing("store the layer", source):
-        write(lambda piece: layer.write(bytes(piece)))
+        write_through(store.call, archive, lambda piece: layer.write(bytes(piece)))
         return layer.commit()
 
 
-def _store_volume(store: Store, volume: VolumeMount, roots: tuple[Path, ...]) -> str:
-    content, target = Path(content_of(volume.directory)), _normal(volume.target).lstrip("/")
+def _write_upper(upper: Path, write: Write) -> None:
+    write_layer(upper, write, unchanged_mount_points(upper))
+
+
+def _write_volume(content: Path, target: str, roots: Sequence[tuple[str, Path]], write: Write) -> None:
     leading = ["/".join(target.split("/")[:count]) for count in range(1, target.count("/") + 1)]
     parents = {path: _directory_status(roots, path) for path in leading}
-    return _store_layer(store, content, lambda write: write_directory_layer(content, target, write, parents))
+    write_directory_layer(content, target, write, parents)
 
 
-def _directory_status(roots: Sequence[Path], path: str) -> os.stat_result:
-    """What the topmost of ``roots`` that has the directory ``path`` says of it; no link is followed."""
-    for root in roots:
-        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            found = mount.open_in_root(top, path, os.O_PATH | os.O_DIRECTORY, follow=False)
-        except (FileNotFoundError, NotADirectoryError):
+def _directory_status(roots: Iterable[tuple[str, Path]], path: str) -> os.stat_result:
+    """What is said of the directory ``path`` by the first of ``roots`` that has it; no link is followed.
+
+    Each of these begins at a path.
+    """
+    for begin, root in roots:
+        if not f"{path}/".startswith(begin):
             continue
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            continue
-        finally:
-            os.close(top)
-        try:
+        with ExitStack() as opened:
+            top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, top)
+            try:
+                relative = path.removeprefix(begin.rstrip("/")).lstrip("/") or "."
+                found = mount.open_in_root(top, relative, os.O_PATH | os.O_DIRECTORY, follow=False)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+                continue
+            opened.callback(os.close, found)
             return os.fstat(found)
-        finally:
-            os.close(found)
-    return roots[0].stat()  # it was made for the mount alone, or a link leads there
+    return root.stat()  # it was made for the mount alone, or a link leads there
 
 
 def _normal(path: str) -> str:

@@ -9,11 +9,17 @@ from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.records import Reservation
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.errors import ContainerNotFoundError
 from pytest_pycontainer.image.config import ImageConfig
 
 
 def connect(resources: Resources, name: str, forget: Callable[[Container], None]) -> Container:
+    """As ``connect_as``, with a handle of the usual kind."""
+    return connect_as(Container, resources, name, forget)
+
+
+def connect_as(handle: type[HandleT], resources: Resources, name: str, forget: Callable[[Container], None]) -> HandleT:
     """A handle on the container of that name or id, as its monitor describes it.
 
     It owns nothing: this process's end leaves the container as it is. ``forget`` is called when that is removed. Raises
@@ -32,7 +38,7 @@ def connect(resources: Resources, name: str, forget: Callable[[Container], None]
         raise
     image = Image(record.image_id, record.image, config, resources.store)
     reservation = Reservation(record.id, directory, -1, cgroup)
-    return Container(
+    return handle(
         record,
         image,
         description,

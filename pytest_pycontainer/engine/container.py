@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.attachment import Attachment
@@ -36,6 +36,7 @@ from pytest_pycontainer.errors import (
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.spec import ContainerDescription, IdMap
 from pytest_pycontainer.runtime.state import ContainerState
+from pytest_pycontainer.store.calling import Caller
 
 _REMOVAL_SECONDS = 30.0
 _ACTIVE: Final = ("running", "paused", "restarting")
@@ -87,7 +88,7 @@ class Container(
         self._forget = forget
         self._process_of_owner = os.getpid()
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -283,6 +284,10 @@ class Container(
             for have in self._attachment.published
         )
 
+    @property
+    def _call(self) -> Caller:
+        return self._resources.call
+
     @contextmanager
     def _open_root(self) -> Iterator[tuple[int, IdMap | None]]:
         with ExitStack() as held:
@@ -293,7 +298,10 @@ class Container(
             if root is None:
                 ids = None  # what is on disk has the container's own numbers
                 held.enter_context(alone_with_what_is_left(self._directory, self.name))
-                root = open_left_root(self._connection, self._resources.spawner, self._spec, self._directory, self.name)
+                resources = self._resources
+                root = open_left_root(
+                    self._connection, resources.spawner, self._spec, self._directory, self.name, resources.call
+                )
             held.callback(os.close, root)
             yield root, ids
 

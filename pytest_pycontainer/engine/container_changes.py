@@ -34,7 +34,7 @@ class ContainerChanges(ContainerHandle):
 
         with self._lock:  # its files must not be removed meanwhile
             self._require_present()
-            export_root(self.image, self.upper, file)
+            export_root(self.image, self.upper, file, self._resources.call)
 
     @property
     def written_bytes(self) -> int:
@@ -53,7 +53,7 @@ class ContainerChanges(ContainerHandle):
 
         with self._lock:
             self._require_present()
-            return changes_of(self._spec, self.upper)
+            return changes_of(self._resources.store, self._spec, self.upper)
 
     def commit(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Final, Literal, Unpack
 
 from pytest_pycontainer.engine.handle import ContainerHandle
 from pytest_pycontainer.engine.log import Lines, follow_log, read_log
-from pytest_pycontainer.engine.log_selection import LogSelection, SelectionOptions, select
+from pytest_pycontainer.engine.log_selection import LogSelection, Moment, SelectionOptions, select
 from pytest_pycontainer.errors import WaitTimeoutError
 from pytest_pycontainer.runtime.logs import STDERR, STDOUT, LogEntry
 
@@ -54,10 +55,14 @@ class ContainerOutput(ContainerHandle):
         lines = Lines(timestamps=True)
         return b"".join((*lines.of(entries), *lines.rest()))
 
-    def log_tail(self, lines: int = _TAIL_LINES) -> str:
-        """The last ``lines`` of its log, for a message: some 64 KiB of them at most, however long they are."""
+    def log_tail(self, lines: int = _TAIL_LINES, *, since: Moment | None = None, until: Moment | None = None) -> str:
+        """The last ``lines`` of its log, for a message: some 64 KiB of them at most, however long they are.
+
+        ``since`` and ``until`` are as in ``logs``.
+        """
         self._require_present()
-        entries = read_log(self._directory, LogSelection(tail=lines, tail_bytes=_TAIL_BYTES))
+        selection = replace(select(since=since, until=until, tail=lines), tail_bytes=_TAIL_BYTES)
+        entries = read_log(self._directory, selection)
         return b"".join(entry.data for entry in entries).decode(errors="replace")
 
     def follow(

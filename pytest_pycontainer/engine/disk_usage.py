@@ -106,13 +106,17 @@ def disk_usage(
             ContainerUsage(
                 len(listed),
                 sum(_is_running(directory) for _, directory in listed),
-                sum(size_on_disk(directory / "upper") for _, directory in listed if (directory / "upper").is_dir()),
+                sum(
+                    store.call(size_on_disk, directory / "upper")
+                    for _, directory in listed
+                    if (directory / "upper").is_dir()
+                ),
             ),
-            _volume_usage(listed, volumes),
+            _volume_usage(store, listed, volumes),
             CacheUsage(
                 BuildCache(store).count(),
                 sizes.total(_layers(catalog)) - total,
-                sum(size_on_disk(cache.directory) for cache in CacheMounts(store).listed()),
+                sum(store.call(size_on_disk, cache.directory) for cache in CacheMounts(store).listed()),
                 sum(download.bytes for download in Downloads(store).listed()),
             ),
         )
@@ -126,7 +130,9 @@ def _is_running(directory: Path) -> bool:
         return False  # it has gone in this moment
 
 
-def _volume_usage(containers: list[tuple[ContainerRecord, Path]], volumes: Iterable[StoredVolume]) -> VolumeUsage:
+def _volume_usage(
+    store: Store, containers: list[tuple[ContainerRecord, Path]], volumes: Iterable[StoredVolume]
+) -> VolumeUsage:
     used_names = {name for record, _ in containers for name in record.volumes}
     used: list[Path] = []
     unused: list[Path] = []
@@ -134,8 +140,8 @@ def _volume_usage(containers: list[tuple[ContainerRecord, Path]], volumes: Itera
         (used if volume.name in used_names else unused).append(volume.directory)
     for _, directory in containers:
         used += own_volumes(directory).glob("*")
-    reclaimable = sum(map(size_on_disk, unused))
-    return VolumeUsage(len(used) + len(unused), len(used), sum(map(size_on_disk, used)) + reclaimable, reclaimable)
+    reclaimable, rest = (sum(store.call(size_on_disk, directory) for directory in some) for some in (unused, used))
+    return VolumeUsage(len(used) + len(unused), len(used), rest + reclaimable, reclaimable)
 
 
 def _layers(images: Iterable[ListedImage]) -> dict[str, None]:

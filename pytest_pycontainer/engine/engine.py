@@ -95,7 +95,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         require_open_files("make a container")
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             wanted = self._requested(image, command, options)
-            image = self._image_to_run(wanted.image, wanted.options.get("pull", "missing"))
+            image = self._image_to_run(wanted.image, wanted.options.get("pull"))
             plan = plan_container(self._resources.store, image, wanted.command, wanted.options)
             container = launch(self._resources, plan, self._forget, handle)
         self._resources.store.mark_used(plan.image.id)
@@ -154,7 +154,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
 
     def _await_ready(self, container: Container, wait: Wait | None, seconds: float) -> None:
         if wait is not None:
-            wait.until_ready(container, seconds)
+            with self._display.waiting(container, wait):
+                wait.until_ready(container, seconds)
         for observer in self._resources.extensions.observers:
             observer.ready(container)
 
@@ -186,9 +187,10 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             return self._run(service.handle, service.image, command, wait, seconds, given)
         services = self._resources.extensions.services
         if service not in services:
-            raise InvalidSpecError(
-                "service", repr(service), f"one of {', '.join(sorted(services)) or 'none: there are none'}"
-            )
+            known = ", ".join(sorted(services)) or "those that its extensions have: there are none"
+            raise InvalidSpecError("service", str(service), f"a Service, or one of {known}")
+        if command is not None:
+            options["command"] = command
         return services[service](self, **options)
 
     def containers(self, *, others: bool = False) -> list[Container]:
@@ -263,7 +265,7 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             self._containers.pop(container.id, None)
             self._others.pop(container.id, None)
 
-    def _image_to_run(self, image: Image | str | os.PathLike[str], policy: PullPolicy) -> Image:
+    def _image_to_run(self, image: Image | str | os.PathLike[str], policy: PullPolicy | None) -> Image:
         if isinstance(image, Image):
             if image.config.diff_ids and not self._resources.store.has_image(image.id):
                 raise ImageNotFoundError(image.name)  # it was removed since the caller got it

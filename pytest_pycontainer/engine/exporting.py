@@ -6,10 +6,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_pycontainer.errors import ImageNotPortableError
+from pytest_pycontainer.store.calling import Caller, directly, write_through
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.flatten import write_flat
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.image import Image
 
 
-def export_root(image: Image, upper: Path | None, file: str | os.PathLike[str] | BinaryIO) -> None:
+def export_root(
+    image: Image, upper: Path | None, file: str | os.PathLike[str] | BinaryIO, call: Caller = directly
+) -> None:
     """Writes the root file system of ``image``, with a container's ``upper`` directory on it, to ``file``.
 
     If that fails, what a path names stays as it was. Raises ImageNotPortableError for the host image and what stands on
@@ -27,10 +31,10 @@ def export_root(image: Image, upper: Path | None, file: str | os.PathLike[str] |
         raise ImageNotPortableError(image.name)
     layers = image.layers if upper is None else (upper, *image.layers)
     if not isinstance(file, str | os.PathLike):
-        write_flat(layers, file.write)
+        write_through(call, partial(write_flat, layers), file.write)
         return
     with written_file(Path(file)) as archive:
-        write_flat(layers, archive.write)
+        write_through(call, partial(write_flat, layers), archive.write)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pytest_pycontainer.engine.file_transfer import (
     make_room,
@@ -25,6 +25,7 @@ from pytest_pycontainer.engine.file_transfer import (
 )
 from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.runtime.spec import IdMap
+from pytest_pycontainer.store.calling import Write
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,8 +33,8 @@ _PATH = os.O_PATH | os.O_NOFOLLOW
 _PIECE = 1 << 20
 
 
-def write_archive(root: int, path: str, file: BinaryIO, ids: IdMap | None = None) -> None:
-    """Writes the thing at ``path``, with all below it under its own name, to ``file``. Raises OSError.
+def write_archive(path: str, ids: IdMap | None, write: Write, root: int) -> None:
+    """Hands the thing at ``path``, with all below it under its own name, to ``write``. Raises OSError.
 
     A file that becomes shorter meanwhile is filled up with zeros; what is gone is left out. With
     ``ids`` the files' owners have the numbers that this machine knows these users by.
@@ -41,7 +42,7 @@ def write_archive(root: int, path: str, file: BinaryIO, ids: IdMap | None = None
     name = posixpath.basename(path.rstrip("/")) or "."
     with (
         opened(open_thing(root, path)) as thing,
-        tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        tarfile.open(fileobj=cast("BinaryIO", _Writing(write)), mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         status = os.fstat(thing)
         if stat.S_ISDIR(status.st_mode):
@@ -100,6 +101,13 @@ def _member(name: str, status: os.stat_result, ids: IdMap | None) -> tarfile.Tar
     return member
 
 
+class _Writing:
+    """A file of which nothing is asked but to take what is written."""
+
+    def __init__(self, write: Write) -> None:
+        self.write = write
+
+
 class _Padded:
     """Reads a file as long as its header says, whatever has become of it."""
 
@@ -113,7 +121,7 @@ class _Padded:
         return bytes(data) + bytes(size - len(data))
 
 
-def extract_archive(root: int, path: str, file: BinaryIO, ids: IdMap | None = None) -> None:
+def extract_archive(path: str, ids: IdMap | None, file: BinaryIO, root: int) -> None:
     """Extracts an archive, plain or compressed, into the directory ``path``, with the owners and modes that it says.
 
     What is in the way of a file makes room; directories that are there stay as they are. Devices and FIFOs are left

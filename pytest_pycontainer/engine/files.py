@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ from pytest_pycontainer.kernel.mount import open_in_root
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, IdMap, VolumeMount
+from pytest_pycontainer.store.calling import Caller, read_through, write_through
 
 _END_SECONDS = 30.0
 _LEFT_LOCK = "left.lock"
@@ -52,28 +54,22 @@ class ContainerFiles(ABC):
         And its users' numbers, if its files have them there as this machine calls them.
         """
 
+    @property
+    @abstractmethod
+    def _call(self) -> Caller:
+        """Calls what takes rights over the files of the container's users."""
+
     def read(self, path: str) -> bytes:
         """The content of a file."""
-        with (
-            self._at("read", path) as (root, _),
-            opened(open_in_root(root, _inside(path), os.O_PATH)) as found,
-        ):
-            if not stat.S_ISREG(os.fstat(found).st_mode):
-                raise ContainerFileError(self.name, "read", path, "it is no regular file")
-            with opened(os.open(f"/proc/self/fd/{found}", _READ | os.O_CLOEXEC)) as file:
-                return b"".join(read_all(file))
+        with self._at("read", path) as (root, _):
+            return self._call(_read, _inside(path), descriptors=[root])
 
     def write(self, path: str, content: str | bytes, *, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
         """Makes or replaces a file; its directory has to be there. ``owner`` is a user's and a group's number."""
         data = content.encode() if isinstance(content, str) else content
-        with (
-            self._at("write", path, writes=True) as (root, ids),
-            parent_of(root, _inside(path)) as (parent, name),
-            opened(replace_file(parent, name)) as file,
-        ):
-            write_all(file, data)
-            os.fchown(file, *(owner if ids is None else ids.of_machine(*owner)))
-            os.fchmod(file, mode)
+        with self._at("write", path, writes=True) as (root, ids):
+            owner = owner if ids is None else ids.of_machine(*owner)
+            self._call(_write, _inside(path), data, mode, owner, descriptors=[root])
 
     def copy_to(self, source: str | os.PathLike[str], path: str) -> None:
         """Copies a file or directory of this machine into the container, where it is root's.
@@ -82,9 +78,9 @@ class ContainerFiles(ABC):
         with ``/.`` stands for what is in it. Files are replaced; directories that are there stay, with their owners and
         modes. A link is copied as a link.
         """
-        with self._at("copy to", path, writes=True) as (root, ids), opened(_this_machine()) as machine:
+        with self._at("copy to", path, writes=True) as (root, ids):
             owner = (0, 0) if ids is None else ids.of_machine(0, 0)
-            Copier(machine, root, owner, keeps_set_ids=True).copy(_absolute(source), _inside(path))
+            self._call(_copy_to, _absolute(source), _inside(path), owner, descriptors=[root])
 
     def copy_from(self, path: str, destination: str | os.PathLike[str]) -> None:
         """Copies a file or directory of the container to this machine, where it is the caller's.
@@ -92,16 +88,15 @@ class ContainerFiles(ABC):
         By the rules of ``copy_to``. Links are copied as they are, so what they say may lead elsewhere here; set-uid and
         set-gid bits are not kept.
         """
-        owner = os.geteuid(), os.getegid()
-        with self._at("copy from", path) as (root, _), opened(_this_machine()) as machine:
-            Copier(root, machine, owner, keeps_set_ids=False).copy(_inside(path), _absolute(destination))
+        with self._at("copy from", path) as (root, _):
+            self._call(_copy_from, _inside(path), _absolute(destination), descriptors=[root])
 
     def get_archive(self, path: str, file: BinaryIO) -> None:
         """Writes a file or directory, under its own name, to ``file`` as a tar archive, with owners and modes."""
         from pytest_pycontainer.engine.file_archive import write_archive
 
         with self._at("archive", path) as (root, ids):
-            write_archive(root, _inside(path), file, ids)
+            write_through(self._call, partial(write_archive, _inside(path), ids), file.write, descriptors=[root])
 
     def put_archive(self, path: str, file: BinaryIO) -> None:
         """Extracts a tar archive, plain or compressed, into the directory ``path``, with the owners and modes in it."""
@@ -111,7 +106,7 @@ class ContainerFiles(ABC):
 
         with self._at("extract into", path, writes=True) as (root, ids):
             try:
-                extract_archive(root, _inside(path), file, ids)
+                read_through(self._call, partial(extract_archive, _inside(path), ids), file, descriptors=[root])
             except (ValueError, tarfile.TarError) as problem:
                 raise ContainerFileError(self.name, "extract into", path, str(problem)) from problem
 
@@ -127,6 +122,33 @@ class ContainerFiles(ABC):
                 if problem.filename not in (None, path):
                     detail = f"{detail} ({problem.filename})"
                 raise ContainerFileError(self.name, doing, path, detail) from problem
+
+
+def _read(path: str, root: int) -> bytes:
+    with opened(open_in_root(root, path, os.O_PATH)) as found:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        with opened(os.open(f"/proc/self/fd/{found}", _READ | os.O_CLOEXEC)) as file:
+            return b"".join(read_all(file))
+
+
+def _write(path: str, data: bytes, mode: int, owner: tuple[int, int], root: int) -> None:
+    with parent_of(root, path) as (parent, name), opened(replace_file(parent, name)) as file:
+        write_all(file, data)
+        os.fchown(file, *owner)
+        os.fchmod(file, mode)
+
+
+def _copy_to(source: str, path: str, owner: tuple[int, int], root: int) -> None:
+    with opened(_this_machine()) as machine:
+        Copier(machine, root, owner, keeps_set_ids=True).copy(source, path)
+
+
+def _copy_from(path: str, destination: str, root: int) -> None:
+    with opened(_this_machine()) as machine:
+        # Where it is called the caller's number may be another one.
+        owner = os.geteuid(), os.getegid()
+        Copier(root, machine, owner, keeps_set_ids=False).copy(path, destination)
 
 
 def open_running_root(connection: MonitorConnection) -> int | None:
@@ -172,7 +194,7 @@ def alone_with_what_is_left(directory: Path, name: str) -> Iterator[None]:
 
 
 def open_left_root(
-    connection: MonitorConnection, spawner: Spawner, spec: ContainerSpec, directory: Path, name: str
+    connection: MonitorConnection, spawner: Spawner, spec: ContainerSpec, directory: Path, name: str, call: Caller
 ) -> int:
     """A descriptor of the root that a container has left, with its mounts; the caller is alone with it.
 
@@ -183,7 +205,8 @@ def open_left_root(
         raise WaitTimeoutError(name, "ending", _END_SECONDS)
     # The kernel takes no work directory of a volatile overlay a second time.
     work = directory / "work-after"
-    remove_tree(work)
+    if work.exists():
+        call(remove_tree, work)
     work.mkdir(0o700)
     mounts = [
         replace(one, copies=False) if isinstance(one, VolumeMount) else one

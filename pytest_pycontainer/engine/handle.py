@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,21 +22,12 @@ from pytest_pycontainer.errors import (
     UnsupportedLimitError,
     WaitTimeoutError,
 )
+from pytest_pycontainer.network.ports import PublishedPort
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.spec import ContainerDescription, ContainerSpec
 from pytest_pycontainer.runtime.state import ContainerState
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
-    """A port of this machine, at ``host_address``, that leads to one of a container; ``protocol`` is tcp or udp."""
-
-    host_address: str
-    host_port: int
-    container_port: int
-    protocol: str
 
 
 class ContainerHandle:
@@ -207,7 +197,8 @@ class ContainerHandle:
     def ports(self) -> tuple[PublishedPort, ...]:
         """The ports that lead into it now, by their numbers in it."""
         published = () if self._is_removed() else self._published()
-        return tuple(sorted((PublishedPort(*port) for port in published), key=lambda port: port.container_port))
+        found = (PublishedPort(port, protocol, address, number) for address, number, port, protocol in published)
+        return tuple(sorted(found, key=lambda port: (port.container_port, port.protocol)))
 
     def _published(self) -> tuple[tuple[str, int, int, str], ...]:
         """The ports that lead into it now: host address, host port, container port, protocol."""

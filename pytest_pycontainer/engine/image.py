@@ -87,9 +87,10 @@ class Image:
         Raises ImageNotPortableError for the host image and what stands on it, and StoreError.
         """
         from pytest_pycontainer.engine.exporting import export_root
+        from pytest_pycontainer.store.calling import directly
 
         with self._store.in_use() if self._store is not None else nullcontext():
-            export_root(self, None, file)
+            export_root(self, None, file, directly if self._store is None else self._store.call)
 
     def _names(self) -> list[str]:
         if self._store is None:

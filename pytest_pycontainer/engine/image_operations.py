@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Unpack
 
 from pytest_pycontainer.engine.display import Display, SilentDisplay
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.image_sources import ImageSources, as_source
+from pytest_pycontainer.engine.image_sources import ImageSources, as_source, require_online
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.stored_images import StoredImages
 from pytest_pycontainer.errors import InvalidSpecError
@@ -30,7 +30,9 @@ class ImageOperations(StoredImages):
 
     @property
     def _sources(self) -> ImageSources:
-        return ImageSources(self._resources.store, lambda: self._resources.registries, self._display)
+        return ImageSources(
+            self._resources.settings, self._resources.store, lambda: self._resources.registries, self._display
+        )
 
     def build(
         self,
@@ -56,6 +58,8 @@ class ImageOperations(StoredImages):
         """
         from pytest_pycontainer.engine.builds import build, listeners, parse_request
 
+        if (platform := self._resources.settings.platform) is not None:
+            options = {"platform": platform, **options}
         request = parse_request(context, options)
         self._resources.require_open()
         self._resources.require_machine()  # before anything is made
@@ -100,6 +104,7 @@ class ImageOperations(StoredImages):
 
         source, name = (image, image) if isinstance(image, str) else (image.id, image.name)
         destination = reference or name
+        require_online(self._resources.settings, destination, "push")
         with self._display.pushing(destination) as progress:
             return push(self._resources.store, self._resources.registries, source, destination, progress=progress)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from pytest_pycontainer.errors import (
     ImageNotFoundError,
     InvalidReferenceError,
     InvalidSpecError,
+    OfflineError,
     RegistryError,
     StoreError,
 )
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.image.reference import Reference
+from pytest_pycontainer.settings import PullPolicy as PullPolicy
 from pytest_pycontainer.store.store import HOST, SCRATCH, Store, StoredImage
 
 if TYPE_CHECKING:
@@ -23,9 +26,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.registry.progress import TransferDisplay
     from pytest_pycontainer.registry.pull import RemoteImage
     from pytest_pycontainer.registry.registries import Registries
-
-PullPolicy = Literal["missing", "always", "never"]
-"""When an image is asked for from its registry, as ``docker run --pull`` has it."""
+    from pytest_pycontainer.settings import Settings
 
 _PATH_BEGINNINGS: Final = ("/", "./", "../")
 
@@ -33,24 +34,29 @@ _PATH_BEGINNINGS: Final = ("/", "./", "../")
 class ImageSources:
     """Finds the image that a caller names, and fetches it if need be.
 
-    ``registries`` is asked for when something is pulled, not before.
+    ``settings`` say when a registry is asked, and for which platform, where a caller does not. ``registries`` is asked
+    for when something is pulled, not before.
     """
 
-    def __init__(self, store: Store, registries: Callable[[], Registries], display: TransferDisplay) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, registries: Callable[[], Registries], display: TransferDisplay
+    ) -> None:
+        self._settings = settings
         self._store = store
         self._registries = registries
         self._display = display
 
     def find(
-        self, source: str | os.PathLike[str], *, policy: PullPolicy = "missing", platform: Platform | None = None
+        self, source: str | os.PathLike[str], *, policy: PullPolicy | None = None, platform: Platform | None = None
     ) -> StoredImage:
         """The image of a name, an ID, or a path: of an archive, or of a directory with a root file system.
 
         With a ``platform``, a name whose image here is for another one is pulled; and so is one that was pulled before,
         and whose files have been damaged or deleted since. Raises InvalidSpecError for an unknown policy,
-        ImageNotFoundError for a name that is not here and not to be pulled, ImageOutdatedError, StoreError, and what
-        ``pull`` and ``image_of_path`` raise.
+        ImageNotFoundError for a name that is not here and not to be pulled, OfflineError, ImageOutdatedError,
+        StoreError, and what ``pull`` and ``image_of_path`` raise.
         """
+        policy = self._settings.pull if policy is None else policy
         if policy not in get_args(PullPolicy):
             raise InvalidSpecError("pull", str(policy), "one of " + ", ".join(map(repr, get_args(PullPolicy))))
         if not isinstance(source, str):
@@ -59,6 +65,7 @@ class ImageSources:
             return image_of_path(self._store, source)
         if policy == "never" or source in (HOST, SCRATCH) or digests.is_digest(source):
             return self._store.runnable_image(source)
+        platform = platform or self._default_platform()
         if policy == "always":
             return self.pull(source, platform=platform)
         try:
@@ -78,14 +85,30 @@ class ImageSources:
         """An image in its registry, of which nothing is stored yet. Raises what ``pull`` does."""
         from pytest_pycontainer.registry.pull import RemoteImage
 
+        require_online(self._settings, reference, "ask for")
         return RemoteImage(self._store, self._registries(), reference, platform=platform)
 
     def pull(self, reference: str, *, platform: Platform | None = None, missing: bool = False) -> StoredImage:
-        """Pulls an image and shows it on the display. Raises as ``registry.pull.pull`` does."""
+        """Pulls an image and shows it on the display; without registries, one that is here is taken as it is.
+
+        Raises as ``registry.pull.pull`` does, and OfflineError.
+        """
         from pytest_pycontainer.registry.pull import pull
 
+        if self._settings.offline:
+            with suppress(ImageNotFoundError):
+                return self._store.runnable_image(reference)
+        require_online(self._settings, reference, "pull")
+        platform = platform or self._default_platform()
         with self._display.pulling(reference, missing=missing) as progress:
             return pull(self._store, self._registries(), reference, platform=platform, progress=progress)
+
+    def _default_platform(self) -> Platform | None:
+        if self._settings.platform is None:
+            return None
+        from pytest_pycontainer.image.platform import Platform
+
+        return Platform.parse(self._settings.platform)
 
     def _was_pulled(self, source: str) -> bool:
         """Whether the image here has ``source`` for a name that its registry gave it."""
@@ -104,6 +127,12 @@ class ImageSources:
         except (ImageNotFoundError, RegistryError) as problem:
             problem.add_note(str(not_here))  # with near names: the name may be a slip
             raise
+
+
+def require_online(settings: Settings, reference: str, doing: str) -> None:
+    """Raises OfflineError if no registry is to be asked, and InvalidReferenceError for what is no name."""
+    if settings.offline:
+        raise OfflineError(Reference.parse(reference).domain, f"{doing} {reference}")
 
 
 def as_source(source: str | os.PathLike[str]) -> str | os.PathLike[str]:

@@ -83,6 +83,7 @@ class _KeeperProcess:
         self._changed = threading.Condition()
         self._kept: dict[str, _Kept] = {}
         self._clients: set[_Client] = set()
+        self._served: set[_Client] = set()  # those, too, that have left and are to be told when all is gone
         self._engine: Engine | None = None
         self._left = os.eventfd(0, os.EFD_CLOEXEC)
 
@@ -104,11 +105,12 @@ class _KeeperProcess:
         client = _Client(connected)
         with self._changed:
             self._clients.add(client)
+            self._served.add(client)
         threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _is_over(self) -> bool:
         with self._changed:
-            return not self._clients and not self._kept
+            return not self._served and not self._kept
 
     def _end(self) -> bool:
         """Whether nobody has connected meanwhile: under the lock nobody does, and afterwards another one is started."""
@@ -131,6 +133,8 @@ class _KeeperProcess:
         finally:
             self._let_go(client)
             client.channel.close()
+            with self._changed:
+                self._served.discard(client)
             os.eventfd_write(self._left, 1)
 
     def _answer(self, client: _Client, request: Request) -> Answer:
@@ -304,4 +308,4 @@ def _require_same(there: Wanted, wanted: Wanted) -> None:
         have, want = there.specification.get(name), wanted.specification.get(name)
         if have != want:
             what = f"{name} of what {wanted.place} shares"
-            raise InvalidSpecError(what, str(want), f"the same in all workers: another one has {have}")
+            raise InvalidSpecError(what, want or "none", f"the same in all workers: another one has {have or 'none'}")

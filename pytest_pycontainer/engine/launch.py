@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.container_mounts import WantedMount, in_order, mounts_of
 from pytest_pycontainer.engine.devices import Devices
 from pytest_pycontainer.engine.image import Image
-from pytest_pycontainer.engine.namespace_modes import NamespaceModes, namespaces_of
+from pytest_pycontainer.engine.namespace_modes import HOST, NamespaceModes, namespaces_of
 from pytest_pycontainer.engine.network_files import (
     network_files,
 )
@@ -103,7 +103,10 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
     The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
     """
     with ExitStack() as undone:
-        with namespaces_of(plan.namespaces, resources.records, resources.settings.state) as (namespaces, held):
+        modes, joins_machine = plan.namespaces, plan.network.mode == HOST
+        if joins_machine and resources.router is not None:  # who has left this machine's network may not come back
+            modes, joins_machine = replace(modes, network=HOST), False
+        with namespaces_of(modes, resources.records, resources.settings.state) as (namespaces, held):
             prepared = resources.take_prepared(plan.privileges.system, namespaces, held)
         undone.callback(prepared.discard, resources.records)
         container_id, directory = prepared.reservation.id, prepared.reservation.directory
@@ -130,7 +133,7 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
             process=_process(plan, hostname),
             mounts=in_order((*files, *mounts)),
             reaper=plan.reaper,
-            host_network=plan.network.mode == "host",
+            host_network=joins_machine,
             one_output=plan.is_build_step,
             read_only=plan.read_only,
             stdin_open=plan.stdin_open,

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,6 +24,7 @@ from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
 from pytest_pycontainer.runtime.state import LOCK_NAME
+from pytest_pycontainer.store.calling import Caller, directly
 from pytest_pycontainer.store.files import reason, storing
 
 _LOCK_SECONDS = 60.0
@@ -60,7 +62,9 @@ class Reservation:
 class ContainerRecords:
     """The containers of one store, of all processes that use it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, call: Caller = directly) -> None:
+        """``call`` does what takes rights over files of whatever users."""
+        self._call = call
         self._containers = root / "containers"
         self._names = root / "names"
         self._lock = root / "containers.lock"
@@ -151,7 +155,8 @@ class ContainerRecords:
         """Removes what there still is of a container that has ended, and closes its lock. Raises StoreError."""
         try:
             cgroups.remove(reservation.cgroup)
-            remove_tree(reservation.directory, last=LOCK_NAME)
+            if reservation.directory.exists():
+                self._remove(reservation.directory, LOCK_NAME)
         except OSError as error:
             raise StoreError("remove the container in", str(reservation.directory), str(error)) from error
         finally:
@@ -188,6 +193,9 @@ class ContainerRecords:
                 found[thing] = (*found.get(thing, ()), record.name)
         return found
 
+    def _remove(self, directory: Path, last: str = "") -> None:
+        self._call(partial(remove_tree, last=last), directory)
+
     def _claim_name(self, record: ContainerRecord) -> None:
         link = self._names / record.name
         while True:
@@ -206,7 +214,7 @@ class ContainerRecords:
         try:
             lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            remove_tree(directory)  # its maker was killed in between, or who removes it is about to be done
+            self._remove(directory)  # its maker was killed in between, or who removes it is about to be done
             return True
         try:
             if not try_lock(lock, ALONE):
@@ -214,7 +222,7 @@ class ContainerRecords:
             # Where that is not written yet, nothing but the directory has been made.
             with suppress(FileNotFoundError, json.JSONDecodeError):
                 cgroups.remove(_read_cgroup(directory))
-            remove_tree(directory, last=LOCK_NAME)
+            self._remove(directory, LOCK_NAME)
             return True
         finally:
             os.close(lock)

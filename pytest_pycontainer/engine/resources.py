@@ -29,6 +29,7 @@ from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, SystemDirectories
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
+from pytest_pycontainer.store.calling import Caller, directly
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
@@ -75,12 +76,24 @@ class Resources:
             "size": self.settings.layer_size,
             "ratio": self.settings.layer_ratio,
         }
-        return Store(self.settings.root, LayerLimits(**{name: limit for name, limit in asked.items() if limit}))
+        limits = LayerLimits(**{name: limit for name, limit in asked.items() if limit})
+        return Store(self.settings.root, limits, self.call)
+
+    @cached_property
+    def call(self) -> Caller:
+        """Calls what takes rights over files of whatever users: root's, or those of the spawner, which may be started
+        for it.
+        """
+        if os.geteuid() == 0:
+            return directly
+        return lambda function, *arguments, descriptors=(): self.spawner.call(
+            function, *arguments, descriptors=descriptors
+        )
 
     @cached_property
     def records(self) -> ContainerRecords:
         """The containers on disk; what a killed run left has been swept. Raises StoreError."""
-        records = ContainerRecords(self.settings.root)
+        records = ContainerRecords(self.settings.root, self.call)
         with self._lock:
             _make_directory(self.settings.root)
             with storing("prepare", self.settings.root):

@@ -12,6 +12,7 @@ from pytest_pycontainer.engine.outlets import DEVICE, INSTALL, address_of_this_m
 from pytest_pycontainer.errors import NetworkAttachError, SpawnerError
 from pytest_pycontainer.kernel import rtnetlink
 from pytest_pycontainer.kernel.netlink import NetlinkError, NetlinkSocket
+from pytest_pycontainer.network.rules import Outlet
 from pytest_pycontainer.network.upstream import NetworkAccess, Router, Settings
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.spawner import Spawner
@@ -63,7 +64,8 @@ class EngineRouter:
             for one in sockets:
                 one.close()
             raise
-        return Router(namespace, route, netfilter, self._machine, self._access)
+        outlet = None if self._machine is None else Outlet(DEVICE, self._machine)
+        return Router(namespace, route, netfilter, outlet, self._access)
 
     def close(self) -> None:
         """Ends what leads out, and lets go of the namespace. Closing it again is harmless."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_pycontainer.engine import arguments
-from pytest_pycontainer.engine.engine import READY_SECONDS, Engine, parse_wait
+from pytest_pycontainer.engine.connecting import connect_as
+from pytest_pycontainer.engine.engine import Engine, parse_wait
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.keeper_messages import Wanted
 from pytest_pycontainer.engine.networks import Network
-from pytest_pycontainer.engine.options import ContainerOptions
+from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.engine.volumes import Volume
 from pytest_pycontainer.errors import InvalidSpecError, KeeperError
 
 if TYPE_CHECKING:
-    from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.image import Image
     from pytest_pycontainer.engine.keeper import Keeper
+    from pytest_pycontainer.engine.options import ContainerOptions
     from pytest_pycontainer.engine.wait import Wait
 
 REUSED_LABEL: Final = "io.pycontainer.reused"
@@ -71,10 +72,10 @@ class SharedContainer:
 
 
 class SharingEngine(Engine):
-    """The same engine, whose ``run`` finds the container that is kept, or makes it for all who want it.
+    """The same engine, whose ``run`` and ``service`` find the container that is kept, or make it for all.
 
     ``place`` is where it is declared; each further ``run`` is another place. ``progress`` is told of whom this waits
-    for. What is ``reused`` is found by what it is, all else by its place. Closing it closes nothing.
+    for. What is ``reused`` is found by what it is, all else by its place.
     """
 
     def __init__(
@@ -90,38 +91,41 @@ class SharingEngine(Engine):
         self._runs = 0
         self._reused = reused
         self._progress = progress
+        self._until_closed = ExitStack()
 
-    def run(
+    def _run(
         self,
+        handle: type[HandleT],
         image: Image | str | os.PathLike[str],
-        command: arguments.Command | None = None,
-        *,
-        wait: Wait | str | None = None,
-        timeout: float = READY_SECONDS,
-        **options: Unpack[ContainerOptions],
-    ) -> Container:
-        """As Engine's, made once for all; if another process makes it, this waits for it.
+        command: arguments.Command | None,
+        wait: Wait | str | None,
+        timeout: float,
+        options: ContainerOptions,
+    ) -> HandleT:
+        """As Engine's, once for all; if another process is about to, this waits for it.
 
         Its errors are the same in all processes; KeeperError is one more.
         """
         ready, seconds = parse_wait(wait), arguments.parse_seconds(timeout)
         request = self._requested(image, command, options)
-        found = self._image_to_run(request.image, request.options.get("pull", "missing"))
+        found = self._image_to_run(request.image, request.options.get("pull"))
         self._runs += 1
         place = self._place if self._runs == 1 else f"{self._place}#{self._runs}"
         shared = SharedContainer.of(place, found, request.command, request.options)
         wanted = shared.wanted(reused=self._reused, seconds=seconds)
         container_id = self._keeper.claim(wanted, self._progress)
         if container_id is None:
-            return self._make(shared, wanted, ready, seconds)
-        return self.find(container_id)
+            return self._make(handle, shared, wanted, ready, seconds)
+        return self._found(handle, container_id)
 
-    def _make(self, shared: SharedContainer, wanted: Wanted, ready: Wait | None, seconds: float) -> Container:
+    def _make(
+        self, handle: type[HandleT], shared: SharedContainer, wanted: Wanted, ready: Wait | None, seconds: float
+    ) -> HandleT:
         options = dict(shared.options)
         if self._reused:
             options["labels"] = {**options.get("labels", {}), REUSED_LABEL: shared.place}
         try:
-            container = self.find(self._keeper.run(wanted, shared.image, shared.command, options, seconds))
+            container = self._found(handle, self._keeper.run(wanted, shared.image, shared.command, options, seconds))
             for observer in self._resources.extensions.observers:
                 observer.after_start(container)
             self._await_ready(container, ready, seconds)
@@ -135,8 +139,15 @@ class SharingEngine(Engine):
         self._keeper.finish(wanted)
         return container
 
+    def _found(self, handle: type[HandleT], container_id: str) -> HandleT:
+        container = connect_as(handle, self._resources, container_id, self._forget)
+        self._until_closed.callback(container.release)
+        return container
+
     def close(self) -> None:
-        """The engine stays open, and what is kept is the keeper's."""
+        """Lets go of its handles. The engine stays open, and what is kept is the keeper's."""
+        if self._resources.are_ours():
+            self._until_closed.close()
 
 
 def _plain(name: str, value: object) -> Any:
@@ -187,7 +198,8 @@ def _absolute_after(prefixes: tuple[str, ...], part: str, name: str) -> str:
 
 def _absolute(text: str) -> str:
     """A path of this machine begins so; all else is the name of a volume, or a place in the container."""
-    return str(Path.cwd()) + "/" + text if text.startswith(".") else text
+    path, colon, rest = text.partition(":")
+    return f"{Path(path).absolute()}{colon}{rest}" if text.startswith(".") else text
 
 
 def _ordered(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,12 +24,12 @@ CAPABILITIES: Final = (
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
-_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITIES_AT_MOST = 64  # of that version
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
@@ -40,20 +41,14 @@ def capability_mask(names: Iterable[str]) -> int:
 def limit_capabilities(mask: int) -> None:
     """Drops every capability outside ``mask`` from the bounding set, so that no exec brings one back."""
     libc.call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    number = 0
-    # The kernel knows its own last capability: reading past it is EINVAL, which may differ from the table above.
-    while _known(number):
+    for number in range(_CAPABILITIES_AT_MOST):
         if not mask >> number & 1:
-            libc.call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
-        number += 1
-
-
-def _known(capability: int) -> bool:
-    try:
-        libc.call("prctl", _PR_CAPBSET_READ, capability, 0, 0, 0)
-    except OSError:
-        return False
-    return True
+            try:
+                libc.call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                return  # the kernel's own last capability was before it: the table above may have another
 
 
 def set_capabilities(mask: int) -> None:

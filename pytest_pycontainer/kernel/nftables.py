@@ -25,6 +25,7 @@ BRIDGE: Final = 7
 COUNTER: Final = 1
 
 PREROUTING: Final = 0
+INPUT: Final = 1
 FORWARD: Final = 2
 OUTPUT: Final = 3
 POSTROUTING: Final = 4

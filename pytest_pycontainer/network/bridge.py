@@ -74,11 +74,13 @@ class Network:
         self._addresses = addresses
         self._switch = switch
         self._access = upstream.access
+        self._leads_on = upstream.is_machine or upstream.outlet is not None
         self.published_ports = PublishedPorts(name, upstream.netfilter)
         self._faults = NetworkFaults(
             lambda: upstream.access.open_netfilter(namespace),
             switch,
             lambda address: Interface(interface_index(address), _port(address)),
+            upstream.mtu,
         )
         self._lock = threading.Lock()
         self.way_out = WayOut(
@@ -118,7 +120,7 @@ class Network:
         state: Path,
         switch: NetworkNamespace,
         *,
-        pool: str = "10.213.0.0/16",
+        pool: str | None = None,
         subnet: ipaddress.IPv4Network | None = None,
         internal: bool = False,
         ipv6: bool = False,
@@ -141,7 +143,7 @@ class Network:
                     upstream = Upstream.this_machine(state, resources, internal=internal, ipv6=ipv6)
                 else:
                     upstream = Upstream.through(router, resources, internal=internal, ipv6=ipv6)
-                wanted = parse_pool(pool) if subnet is None else subnet
+                wanted = parse_pool(pool or upstream.pool) if subnet is None else subnet
                 switch_socket = NetlinkSocket(switch.route_socket)
                 switch_socket.request(_create_bridge(upstream.mtu))
                 taken = upstream.taken
@@ -150,7 +152,11 @@ class Network:
                     if claim(candidate, upstream.rules_for(candidate, name), upstream, switch_socket, resources):
                         break
                 else:
-                    raise NoFreeSubnetError(pool) if subnet is None else SubnetInUseError(str(subnet), "one of ours")
+                    raise (
+                        NoFreeSubnetError(str(wanted))
+                        if subnet is None
+                        else SubnetInUseError(str(subnet), "one of ours")
+                    )
                 addresses6 = upstream.open_way(candidate, name)
             addresses = AddressPool(candidate)
             own = ipaddress.IPv4Interface((addresses.resolver, candidate.prefixlen))
@@ -254,10 +260,12 @@ class Network:
     def route_through(self, address: ipaddress.IPv4Address, container: NetworkNamespace, *, number: int = 0) -> None:
         """Makes the attached interface ``eth{number}`` the container's default route. Raises NetworkAttachError."""
         with _refusals():
-            routes = self._default_routes(interface_index(address, number))
-            NetlinkSocket(container.route_socket).request(routes)
+            if routes := self._default_routes(interface_index(address, number)):
+                NetlinkSocket(container.route_socket).request(routes)
 
     def _default_routes(self, index: int) -> list[Message]:
+        if not self._leads_on:
+            return []  # who has no route is told at once that there is none
         routes = [rtnetlink.add_default_route(index, self.gateway)]
         if self._addresses6 is not None and self._addresses6.gets_out:
             routes.append(rtnetlink.add_default_route(index, self._addresses6.gateway))

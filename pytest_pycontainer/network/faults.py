@@ -114,6 +114,7 @@ _DELAY, _RATE = 1, 2
 _BURST_SECONDS = 0.01
 _QUEUE_SECONDS = 0.1
 _SMALLEST_BURST = 16 << 10
+_HEADER = 18  # of a frame, with a tag
 _SMALLEST_QUEUE = 256 << 10
 
 
@@ -129,10 +130,12 @@ class NetworkFaults:
         open_netfilter: Callable[[], NetlinkSocket],
         switch: NetlinkSocket,
         port_of: Callable[[ipaddress.IPv4Address], Interface],
+        mtu: int,
     ) -> None:
         self._open_netfilter = open_netfilter
         self._switch = switch
         self._port_of = port_of
+        self._smallest_burst = max(_SMALLEST_BURST, mtu + _HEADER)  # a packet that is larger than that is dropped
         self._netfilter: NetlinkSocket | None = None
         self._faults: tuple[Fault, ...] = ()
 
@@ -183,11 +186,40 @@ class NetworkFaults:
             port = self._port_of(address)
             delay = [other for other in self._faults if isinstance(other, Delay) and address in other.addresses]
             rate = [other for other in self._faults if isinstance(other, Bandwidth) and address in other.addresses]
-            _shape(self._switch, port, delay, rate)
+            self._shape(self._switch, port, delay, rate)
             with open_interface(address) as found:
                 if found is not None:
                     namespace, interface = found
-                    _shape(NetlinkSocket(namespace.route_socket), interface, delay, rate)
+                    self._shape(NetlinkSocket(namespace.route_socket), interface, delay, rate)
+
+    def _shape(
+        self, endpoint: NetlinkSocket, interface: Interface, delays: list[Delay], rates: list[Bandwidth]
+    ) -> None:
+        """Gives an interface the disciplines of all these faults; without any, none."""
+        index, name = interface.index, interface.name
+        try:
+            endpoint.request([traffic_control.at_once(index, name)])
+        except NetlinkError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
+                raise
+        changes: list[Message] = []
+        parent = traffic_control.ROOT
+        if delays:
+            nanoseconds = sum(fault.nanoseconds for fault in delays)
+            jitter = sum(fault.jitter_nanoseconds for fault in delays)
+            own = traffic_control.handle(_DELAY)
+            changes.append(traffic_control.delay(index, name, nanoseconds, jitter, own=own, parent=parent))
+            parent = traffic_control.first_class(_DELAY)
+        if rates:
+            rate = min(fault.bytes_per_second for fault in rates)
+            burst = max(int(rate * _BURST_SECONDS), self._smallest_burst)
+            queue = max(int(rate * _QUEUE_SECONDS), _SMALLEST_QUEUE)
+            own = traffic_control.handle(_RATE)
+            changes.append(
+                traffic_control.limit_rate(index, name, rate, burst=burst, queue=queue, own=own, parent=parent)
+            )
+        if changes:
+            endpoint.request(changes)
 
     def _write_rules(self) -> None:
         """Makes the chain say what the faults are now, all at once."""
@@ -235,32 +267,6 @@ class NetworkFaults:
 
     def _ports(self, addresses: Iterable[ipaddress.IPv4Address]) -> list[str]:
         return [self._port_of(address).name for address in sorted(addresses)]
-
-
-def _shape(endpoint: NetlinkSocket, interface: Interface, delays: list[Delay], rates: list[Bandwidth]) -> None:
-    """Gives an interface the disciplines of all these faults; without any, none."""
-    index, name = interface.index, interface.name
-    try:
-        endpoint.request([traffic_control.at_once(index, name)])
-    except NetlinkError as error:
-        if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
-            raise
-    changes: list[Message] = []
-    parent = traffic_control.ROOT
-    if delays:
-        nanoseconds = sum(fault.nanoseconds for fault in delays)
-        jitter = sum(fault.jitter_nanoseconds for fault in delays)
-        own = traffic_control.handle(_DELAY)
-        changes.append(traffic_control.delay(index, name, nanoseconds, jitter, own=own, parent=parent))
-        parent = traffic_control.first_class(_DELAY)
-    if rates:
-        rate = min(fault.bytes_per_second for fault in rates)
-        burst = max(int(rate * _BURST_SECONDS), _SMALLEST_BURST)
-        queue = max(int(rate * _QUEUE_SECONDS), _SMALLEST_QUEUE)
-        own = traffic_control.handle(_RATE)
-        changes.append(traffic_control.limit_rate(index, name, rate, burst=burst, queue=queue, own=own, parent=parent))
-    if changes:
-        endpoint.request(changes)
 
 
 @contextmanager

@@ -41,10 +41,14 @@ this machine that did not before.
 port published on loopback gets the gateway's, as the container can't answer to 127.0.0.1; and so does a container that
 reaches another by its published port, as that would answer it directly.
 
-In a router (``upstream``) that something leads out of, ``published`` has one rule more, by which containers reach the
-machine at the gateway's address::
+In a router (``upstream``) that something leads out of, through DEVICE, containers reach the machine at the gateway's
+address; and the router itself speaks to nobody out there: a packet that it does not know to be a container's, such as
+pasta's without any flag, must not be answered with a reset::
 
+    chain published
         iifname UPLINK ip daddr GATEWAY dnat ip to MACHINE
+    chain input          { type filter hook input priority filter }
+        iifname DEVICE drop
 """
 
 from __future__ import annotations
@@ -85,10 +89,10 @@ class Ipv6Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class LedGateway:
-    """A gateway that is not the machine itself, and where that is reached."""
+class Outlet:
+    """What leads out of a router: the interface ``device``, by which the machine is reached at ``machine``."""
 
-    gateway: ipaddress.IPv4Address
+    device: str
     machine: ipaddress.IPv4Address
 
 
@@ -99,12 +103,12 @@ def create_table(
     *,
     internal: bool = False,
     ipv6: Ipv6Rules | None = None,
-    led_gateway: LedGateway | None = None,
+    outlet: Outlet | None = None,
 ) -> list[Message]:
     """The whole table. ``name`` is also the uplink's; ``guarded_device`` is DEVICE above, None without that rule.
 
-    An ``internal`` network has no way out. Without ``ipv6`` none of that gets to this machine. ``led_gateway`` has what
-    containers send to the gateway sent to another address.
+    An ``internal`` network has no way out. Without ``ipv6`` none of that gets to this machine. In a router with an
+    ``outlet`` containers reach the machine beyond it.
     """
     return [
         nft.create_owned_table(name),
@@ -126,14 +130,18 @@ def create_table(
         *_forward(name, guarded_device, internal=internal),
         *_outgoing(name, subnet, internal=internal),
         *([] if ipv6 is None else _ipv6(name, ipv6, internal=internal)),
-        *([] if led_gateway is None else [_lead(name, led_gateway)]),
+        *([] if outlet is None else _lead_out(name, subnet[1], outlet)),
     ]
 
 
-def _lead(table: str, led: LedGateway) -> Message:
-    to_gateway = nft.if_packet(nft.NETWORK_HEADER, _DESTINATION, led.gateway.packed)
-    translate = nft.translate_destination_to(led.machine.packed)
-    return nft.add_rule(table, "published", nft.if_ipv4(), nft.if_input(table), to_gateway, translate)
+def _lead_out(table: str, gateway: ipaddress.IPv4Address, outlet: Outlet) -> list[Message]:
+    to_gateway = nft.if_packet(nft.NETWORK_HEADER, _DESTINATION, gateway.packed)
+    translate = nft.translate_destination_to(outlet.machine.packed)
+    return [
+        nft.add_rule(table, "published", nft.if_ipv4(), nft.if_input(table), to_gateway, translate),
+        nft.create_chain(table, "input", "filter", nft.INPUT, nft.PRIORITY_FILTER),
+        nft.add_rule(table, "input", nft.if_input(outlet.device), nft.drop()),
+    ]
 
 
 def publish(table: str, port: PublishedPort, address: ipaddress.IPv4Address) -> Message:

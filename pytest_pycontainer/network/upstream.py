@@ -24,6 +24,8 @@ from pytest_pycontainer.network.forwarding import Forwarding
 from pytest_pycontainer.network.ipv6 import Ipv6Addresses, claim_way_out, open_uplink, require_ipv6, subnet_for
 
 _DEFAULT_MTU: Final = 1500
+_MACHINES_POOL: Final = "10.213.0.0/16"
+_ROUTERS_POOL: Final = "10.214.0.0/16"  # not root's: no address of theirs is to lead to another engine's container
 ROUTER_MTU: Final = 65520
 """Bytes: nothing on the way to a router, or out of it, is a cable; the programs that lead out know no larger one."""
 
@@ -46,13 +48,13 @@ class NetworkAccess:
 class Router:
     """A namespace that networks end in, and two sockets in it that one of them may use alone.
 
-    ``machine`` is the address by which this machine is reached through it; None if nothing leads out.
+    ``outlet`` is None if nothing leads out.
     """
 
     namespace: int
     route: NetlinkSocket
     netfilter: NetlinkSocket
-    machine: ipaddress.IPv4Address | None
+    outlet: rules.Outlet | None
     access: NetworkAccess
 
     def close(self) -> None:
@@ -73,9 +75,11 @@ class Upstream:
     """What is routed there already."""
     internal: bool
     access: NetworkAccess
+    pool: str = _MACHINES_POOL
+    """What subnets are cut from if nothing is said."""
     is_machine: bool = True
-    machine: ipaddress.IPv4Address | None = None
-    """Where what is sent to the gateway goes, if that is not the machine itself."""
+    outlet: rules.Outlet | None = None
+    """What leads out of a router."""
     forwarding: Forwarding | None = None
     forwarding6: Forwarding | None = None
     ipv6: bool = False
@@ -133,8 +137,9 @@ class Upstream:
             taken,
             internal,
             router.access,
+            pool=_ROUTERS_POOL,
             is_machine=False,
-            machine=None if internal else router.machine,
+            outlet=None if internal else router.outlet,
             ipv6=ipv6,
         )
 
@@ -145,8 +150,7 @@ class Upstream:
             guarded6 = self.forwarding6.device if self.forwarding6 is not None and self.forwarding6.ours else None
             rules6 = rules.Ipv6Rules(subnet_for(subnet), guarded6)
         guarded = self.forwarding.device if self.forwarding is not None and self.forwarding.ours else None
-        machine = None if self.machine is None else rules.LedGateway(subnet[1], self.machine)
-        return rules.create_table(name, subnet, guarded, internal=self.internal, ipv6=rules6, led_gateway=machine)
+        return rules.create_table(name, subnet, guarded, internal=self.internal, ipv6=rules6, outlet=self.outlet)
 
     def open_way(self, subnet: ipaddress.IPv4Network, uplink: str) -> Ipv6Addresses | None:
         """Lets through what the rules are in force for; the network's IPv6 addresses, if it has any.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,34 +10,29 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 import pytest
 
-from pytest_pycontainer.errors import ContainerNotFoundError, PycontainerError
+from pytest_pycontainer.errors import PycontainerError
+from pytest_pycontainer.reporting.container_report import report_on
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pytest_pycontainer.engine.container import Container
-    from pytest_pycontainer.engine.engine import Engine
-
-LOG_LINES: Final = 40
-"""How many of a log's last lines a section shows."""
+    from pytest_pycontainer.reporting.recorder import Recorder, Step
 
 _OURS: Final = Path(__file__).parent.parent
 _MACHINERY: Final = tuple(Path(inspect.getfile(thing)).parent for thing in (pytest.Item, pluggy))
-_EARLIER: Final = pytest.StashKey[frozenset[str]]()
+_CONTEXTS: Final = Path(contextlib.__file__)
+_DONE: Final = {"pull": "pulled", "push": "pushed", "build": "built", "start": "started", "wait": "waited for"}
 
 
 class FailureReports:
     """Hooks for the reports of failing tests.
 
-    Registered with the first engine of a run, so that a run without one does not pay for them. ``engine`` is None while
-    it is being made.
+    Registered with the first engine of a run, so that a run without one does not pay for them.
     """
 
-    engine: Engine | None = None
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        item.stash[_EARLIER] = frozenset(self._containers())
+    def __init__(self, recorder: Recorder, log_lines: int) -> None:
+        self._recorder = recorder
+        self._log_lines = log_lines
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -46,40 +42,37 @@ class FailureReports:
         if report.failed:
             if call.excinfo is not None and isinstance(call.excinfo.value, PycontainerError):
                 _hide_internals(report, call.excinfo, item.config)
-            report.sections += [_section(title, container) for title, container in self._containers_of(item)]
+            for title, text in (*self._steps(report), *self._sections(item)):
+                _add_section(report, title, text)
         return report
 
-    def _containers(self) -> dict[str, Container]:
-        return {container.id: container for container in self.engine.containers()} if self.engine is not None else {}
+    def _steps(self, report: pytest.TestReport) -> Iterator[tuple[str, str]]:
+        steps = [step for step in self._recorder.steps if step.test == report.nodeid]
+        if report.when == "setup" and steps:
+            yield "Containers: what was done", "\n".join(_line(step, self._recorder.test_begin) for step in steps)
 
-    def _containers_of(self, item: pytest.Item) -> Iterator[tuple[str, Container]]:
-        """What to call them, and those that the test's fixtures are or that were started since its set-up began."""
-        containers = self._containers()
-        earlier = set(item.stash.get(_EARLIER, ()))
-        for fixture, value in getattr(item, "funcargs", {}).items():
-            if (container_id := getattr(value, "id", None)) in containers:
-                earlier.add(container_id)
-                yield fixture, value
-        for container_id in containers.keys() - earlier:
-            yield containers[container_id].name, containers[container_id]
+    def _sections(self, item: pytest.Item) -> Iterator[tuple[str, str]]:
+        """What to call them, and what is to be said of the containers that the test used."""
+        since = self._recorder.test_begin
+        for title, container in self._recorder.containers_of(item):
+            yield f"Container {title}", report_on(container, self._log_lines, since)
+        for container_id, text in self._recorder.last_reports.items():
+            life = self._recorder.lives[container_id]
+            yield f"Container {life.fixture or life.name}", f"(removed meanwhile)\n{text}"
 
 
-def _section(title: str, container: Container) -> tuple[str, str]:
-    state = container.status
-    if (code := container.exit_code) is not None:
-        state += f" with code {code}{', out of memory' if container.out_of_memory else ''}"
-    elif container.has_health_check:
-        state += f", {container.health.status}"
-    try:
-        lines = container.log_tail(LOG_LINES + 1).splitlines()
-    except ContainerNotFoundError:
-        lines = ["(removed before the test failed)"]
-    left_out = ["(earlier lines left out)"] if len(lines) > LOG_LINES else []
-    shown = [*left_out, *lines[-LOG_LINES:]] or ["(it printed nothing)"]
-    if state.endswith("unhealthy") and (log := container.health.log_text):
-        shown += ["(the last probes of its health:)", *log.splitlines()]
-    image = container.image.tags[0] if container.image.tags else container.image.name
-    return f"Container {title}", "\n".join([f"{container.name}, image {image}, {state}", *shown])
+def _line(step: Step, begin: float) -> str:
+    what = f"{_DONE[step.kind]} {step.subject}"
+    return f"{step.begin - begin:8.3f} s  {what}  ({step.seconds:.3f} s{', in vain' if step.failed else ''})"
+
+
+def _add_section(report: pytest.TestReport, title: str, text: str) -> None:
+    """Adds it to what the report says of the failure: JUnit's XML has that, and no sections of others than pytest."""
+    add = getattr(report.longrepr, "addsection", None)
+    if add is None:
+        report.sections.append((title, text))
+    else:
+        add(title, text)
 
 
 def _hide_internals(
@@ -101,4 +94,4 @@ def _hide_internals(
 
 
 def _is_callers(file: Path) -> bool:
-    return not any(directory in file.parents for directory in (_OURS, *_MACHINERY))
+    return file != _CONTEXTS and not any(directory in file.parents for directory in (_OURS, *_MACHINERY))

@@ -1,4 +1,4 @@
-"""Images on their way and builds, in the output of a pytest run."""
+"""Images on their way, builds and waits, in the output of a pytest run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ import pytest
 from pytest_pycontainer.build import progress as build_events
 from pytest_pycontainer.engine.display import Display, SilentDisplay
 from pytest_pycontainer.registry.progress import Progress
+from pytest_pycontainer.reporting.slow_steps import SlowSteps
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
 
+    from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.wait import Wait
+
 
 class SessionDisplay:
-    """Shows transfers and builds where pytest shows its results, while a test waits for them, captured or not.
+    """Shows transfers, builds, and waits of more than a second, while a test waits for them, captured or not.
 
+    It shows them where pytest shows its results.
     Silent with ``-q``, without a terminal reporter, and in a worker of pytest-xdist. What a test prints meanwhile
     remains captured: the display has a descriptor of its own for pytest's output, from the first of them until
     it is left. Safe to use from several threads.
@@ -33,6 +38,7 @@ class SessionDisplay:
         self._lock = threading.Lock()
         self._closing = ExitStack()
         self._display: Display | None = None
+        self._slow = SlowSteps()
 
     @contextmanager
     def pulling(self, name: str, *, missing: bool) -> Iterator[Progress]:
@@ -50,6 +56,10 @@ class SessionDisplay:
         """As BuildDisplay has it; a build of which nothing has to be run is not shown."""
         return _when_it_runs(lambda: self._at_a_line_start().building(name))
 
+    def waiting(self, container: Container, wait: Wait) -> AbstractContextManager[None]:
+        """As WaitDisplay has it."""
+        return self._slow.watching(lambda: self._at_a_line_start().waiting(container, wait))
+
     def __enter__(self) -> Self:
         return self
 
@@ -57,6 +67,7 @@ class SessionDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Lets go of its descriptor; nothing may be on its way."""
+        self._slow.close()
         with self._lock:
             self._display = None
             self._closing.close()

@@ -28,15 +28,16 @@ _OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 class Clients:
     """Takes their requests, and tells each of them how the container is.
 
-    ``serve`` gets every request with its descriptors, which are closed after that; ``owner_gone`` is called once when
-    the owner's end is closed. A client that does not read is told the last state when it does.
+    ``owner`` is the owner's end, ``listener`` what ``listen`` has made. ``serve`` gets every request with its
+    descriptors, which are closed after that; ``owner_gone`` is called once when the owner's end is closed. A client
+    that does not read is told the last state when it does.
     """
 
     def __init__(
         self,
         loop: EventLoop,
         owner: socket.socket,
-        directory: str,
+        listener: socket.socket,
         serve: Callable[[messages.Message, list[int]], None],
         owner_gone: Callable[[], None],
     ) -> None:
@@ -46,7 +47,7 @@ class Clients:
         self._owner_gone = owner_gone
         self._clients: set[socket.socket] = set()
         self._last: tuple[messages.StateChanged, tuple[int, ...]] = messages.StateChanged(ContainerState()), ()
-        self._listener = _listen(directory)
+        self._listener = listener
         self._add(owner)
         loop.watch(self._listener.fileno(), self._accept)
 
@@ -125,7 +126,8 @@ class Clients:
             self._hear(client)
 
 
-def _listen(directory: str) -> socket.socket:
+def listen(directory: str) -> socket.socket:
+    """A socket in a container's directory, to which everybody can connect from now on. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX)
     # A socket's path holds 107 bytes, which a store's directory may exceed.
     parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

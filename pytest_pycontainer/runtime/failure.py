@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from pytest_pycontainer.runtime.messages import Failed
 
@@ -16,10 +15,20 @@ class StepFailed(Exception):  # noqa: N818  (control flow inside the runtime; ca
         self.failed = failed
 
 
-@contextmanager
-def step(name: str) -> Iterator[None]:
+class step:  # noqa: N801  (said of what is done inside, as contextlib's suppress)
     """Turns an OSError inside into a StepFailed that names the step."""
-    try:
-        yield
-    except OSError as error:
-        raise StepFailed(Failed(name, error.errno or 0, str(error.strerror or error))) from error
+
+    # No generator: an init takes a hundred steps, and has to copy each page of memory that it touches.
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise StepFailed(Failed(self._name, error.errno or 0, str(error.strerror or error))) from error

@@ -43,8 +43,9 @@ _IFF_UP = 0x1
 # As Docker sets them: everybody in a container may open low ports and send pings.
 _NETWORK_SETTINGS = {"ip_unprivileged_port_start": "0"}
 _GROUPS = 2**31
-# An interface to come gets no IPv6 address, by which neighbours and routers could be reached (CVE-2024-32473).
-_WITHOUT_IPV6 = {"all": "1", "lo": "0"}
+# An interface to come gets no IPv6 address, by which neighbours and routers could be reached (CVE-2024-32473). Not by
+# "all", which takes a lock of the machine's, and turns round for as long as it does not get it.
+_WITHOUT_IPV6 = "net/ipv6/conf/default/disable_ipv6"
 _FAILED = 125
 
 _Expected = TypeVar("_Expected", messages.Launch, messages.Start)
@@ -158,9 +159,10 @@ def _make_namespaces(
     with step("make namespaces"):
         namespaces.unshare(_OWN_NAMESPACES & ~others)
         credentials.join_new_keyring()
-    if network is None and namespaces.NETWORK not in joined:
+    is_machines = shared.machine & namespaces.NETWORK
+    if network is None and namespaces.NETWORK not in joined and not is_machines:
         _prepare_network(own_groups if shared.ids is None else shared.ids.count)
-    elif network is not None:
+    elif network is not None and not is_machines:
         with step("join the container's network"):
             namespaces.enter(network, namespaces.NETWORK)
     with step("announce the container"), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route_socket:
@@ -179,13 +181,12 @@ def _prepare_network(groups: int) -> None:
         # This machine's /proc, which shows each process its own network namespace.
         with step(f"set net.ipv4.{name}"), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
             file.write(value)
-    for name, value in _WITHOUT_IPV6.items():
-        with (
-            step(f"set net.ipv6.conf.{name}.disable_ipv6"),
-            suppress(FileNotFoundError),  # a kernel without IPv6
-            open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file,
-        ):
-            file.write(value)
+    with (
+        step(f"set {_WITHOUT_IPV6}"),
+        suppress(FileNotFoundError),  # a kernel without IPv6
+        open(f"/proc/sys/{_WITHOUT_IPV6}", "w") as file,
+    ):
+        file.write("1")
 
 
 def _set_sysctls(sysctls: tuple[tuple[str, str], ...], parameters: int) -> None:

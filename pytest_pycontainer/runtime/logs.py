@@ -20,8 +20,8 @@ from pytest_pycontainer.runtime.spec import LogLimits
 STDOUT: Final = 1
 STDERR: Final = 2
 
-DATA_AT_MOST: Final = 256 * 1024
-"""Bytes of one frame's data."""
+DATA_AT_MOST: Final = 64 * 1024
+"""Bytes of one frame's data; a pipe holds as much, unless somebody makes it larger."""
 
 _READ_SIZE = 1 << 20  # more than a frame
 _HEADER = struct.Struct("<QBI")
@@ -48,14 +48,14 @@ class LogPosition:
 
 
 class LogWriter:
-    """Writes the log in a container's directory, within ``limits``."""
+    """Writes the log in a container's directory, within ``limits``. There is none before the first frame."""
 
     def __init__(self, directory: str, limits: LogLimits) -> None:
         self.limits = limits
         self._directory = directory
         self._number = 0
         self._size = 0
-        self._file = self._open(0)
+        self._file = -1
 
     @property
     def position(self) -> LogPosition:
@@ -64,6 +64,8 @@ class LogWriter:
 
     def append(self, stream: int, data: bytes | memoryview) -> None:
         """Writes one frame, of DATA_AT_MOST bytes. Raises OSError, and nothing of it is written then."""
+        if self._file < 0:
+            self._file = self._open(0)
         if self.limits.file_bytes is not None and self._size >= self.limits.file_bytes:
             self._begin_next()
         header = _HEADER.pack(time.time_ns(), stream, len(data))

@@ -22,7 +22,7 @@ from typing import NoReturn
 from pytest_pycontainer.kernel import namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups, messages
-from pytest_pycontainer.runtime.clients import Clients
+from pytest_pycontainer.runtime.clients import Clients, listen
 from pytest_pycontainer.runtime.event_loop import EventLoop
 from pytest_pycontainer.runtime.executions import Executions
 from pytest_pycontainer.runtime.failure import StepFailed, step
@@ -110,14 +110,18 @@ class _Monitor:
         self._own_pids = namespaces.open_own(namespaces.PID)
         with step("make the cgroup"):
             cgroups.make(self._place.cgroup, all_devices=request.system.privileged)
-        with step("open the log"):
-            self._streams = Streams(self._loop, self._place.directory)
         with step("listen for requests"):
-            self._clients = Clients(self._loop, control, self._place.directory, self._serve, self._end_without_owner)
-        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids, request.namespaces.ids)
+            listener = listen(self._place.directory)
         self._joined = dict(zip(request.namespaces.joined, held, strict=False))
         self._forker = InitForker(self._loop, request, self._joined, points, self._own_pids)
-        self._init: _Init | None = self._fork_init(channel)
+        # As soon as may be: it takes longer than what follows, and each page of memory that is written to before a fork
+        # is copied once more after it.
+        init, output, errors = self._fork_init(channel)
+        self._streams = Streams(self._loop, self._place.directory)
+        self._clients = Clients(self._loop, control, listener, self._serve, self._end_without_owner)
+        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids, request.namespaces.ids)
+        self._init: _Init | None = None
+        self._begin_run(init, output, errors)
         self._loop.watch(lifelines.owner, lambda: self._end_without_owner(lifelines.owner))
         self._loop.watch(lifelines.spawner, lambda: self._end_without_spawner(lifelines.spawner))
 
@@ -128,7 +132,8 @@ class _Monitor:
 
     # A run, from its init to its exit
 
-    def _fork_init(self, channel: socket.socket) -> _Init:
+    def _fork_init(self, channel: socket.socket) -> tuple[_Init, int, int]:
+        """Also returns where its output and its errors can be read."""
         with step("start init"):
             output, output_end = os.pipe()
             errors, errors_end = os.pipe()
@@ -148,11 +153,13 @@ class _Monitor:
             report_end.close()
             for descriptor in (output_end, errors_end):
                 os.close(descriptor)
-            init = _Init(pid, os.pidfd_open(pid), report)
+            return _Init(pid, os.pidfd_open(pid), report), output, errors
+
+    def _begin_run(self, init: _Init, output: int, errors: int) -> None:
+        self._init = init
         self._streams.begin_run(output, errors)
-        self._loop.watch(report.fileno(), lambda: self._hear_reports(init))
+        self._loop.watch(init.report.fileno(), lambda: self._hear_reports(init))
         self._loop.watch(init.pidfd, lambda: self._finish_run(init))
-        return init
 
     def _hear_reports(self, init: _Init) -> None:
         """What has come; the loop may call when that has been heard already."""
@@ -240,7 +247,7 @@ class _Monitor:
             with step("thaw the cgroup"):
                 cgroups.thaw(self._place.cgroup)  # what ended may have been paused
             with theirs:
-                self._init = self._fork_init(theirs)
+                self._begin_run(*self._fork_init(theirs))
         except StepFailed as failure:
             ours.close()
             self._fail_run(failure.failed)

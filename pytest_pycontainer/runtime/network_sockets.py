@@ -42,7 +42,10 @@ def fork_to_open(loop: EventLoop, answer: socket.socket, network: int, kind: int
 
 def _open(answer: socket.socket, network: int, kind: int) -> None:
     with step("open sockets in its network"):
-        namespaces.enter(network, namespaces.NETWORK)
+        if (
+            os.fstat(network).st_ino != os.stat("/proc/self/ns/net").st_ino
+        ):  # else it may be one that is not to be entered
+            namespaces.enter(network, namespaces.NETWORK)
         opened = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)]
         if kind:
             opened.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG))

@@ -18,7 +18,6 @@ class Output:
         self._loop = loop
         self._sources: dict[int, int] = {}
         self._log = logs.LogWriter(directory, LogLimits())
-        self._buffer = bytearray(logs.DATA_AT_MOST)  # the kernel gives it memory as it is filled
 
     @property
     def position(self) -> logs.LogPosition:
@@ -42,16 +41,15 @@ class Output:
     def _copy(self, source: int) -> bool:
         """Logs what is there, as much as goes at once; False at the end."""
         try:
-            size = os.readv(source, [self._buffer])
+            data = os.read(source, logs.DATA_AT_MOST)
         except OSError as error:
             if error.errno != errno.EIO:  # what a terminal says that nobody has open on its other side
                 raise
             return False
-        if size:
-            with suppress(OSError), memoryview(self._buffer)[:size] as data:
-                # A full disk costs the log, not the container.
+        if data:
+            with suppress(OSError):  # a full disk costs the log, not the container
                 self._log.append(self._sources[source], data)
-        return size > 0
+        return bool(data)
 
     def finish_run(self) -> None:
         """Logs what is still there to be read: nobody in the container is left to write."""

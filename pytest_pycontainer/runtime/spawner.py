@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
+from typing import TypeVar
 
 from pytest_pycontainer.errors import SpawnerError
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.calls import Returned, encode_call
 from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
 from pytest_pycontainer.runtime.name_changes import Resolve
 from pytest_pycontainer.runtime.network_messages import OpenNetworkNamespace, OpenNetworkSockets, StartOutlet
 from pytest_pycontainer.runtime.rootless import SubordinateIds
 from pytest_pycontainer.runtime.spec import CopySpec, DigestSpec, Mount, Rootfs
+
+_Result = TypeVar("_Result")
 
 # The owner's package is found by path: the interpreter starts isolated (-I) and without site-packages (-S).
 _BOOT = (
@@ -120,6 +125,23 @@ class Spawner:
         (root,) = descriptors
         return root
 
+    def call(self, function: Callable[..., _Result], /, *arguments: object, descriptors: Sequence[int] = ()) -> _Result:
+        """Has a function of a module called by a process that has the spawner's rights, with these arguments.
+
+        They, and what it returns, are pickled; the ``descriptors`` are its last arguments. Has no time limit of its
+        own. Raises what the function raises, and SpawnerError.
+        """
+        doing = f"call {function.__name__}" if hasattr(function, "__name__") else "call a function"
+        answer, _ = self._ask(doing, encode_call(function, arguments), None, descriptors)
+        if isinstance(answer, messages.Failed):
+            raise SpawnerError(answer.step, answer.detail)
+        assert isinstance(answer, Returned)
+        result = pickle.loads(answer.pickled)  # noqa: S301  (of a process of ours)
+        if answer.raised:
+            raise result
+        returned: _Result = result
+        return returned
+
     def open_network_namespace(self) -> tuple[int, socket.socket, socket.socket, socket.socket]:
         """A new network namespace: a descriptor of it, and sockets inside; a NETLINK_ROUTE one, UDP and TCP, not bound.
 
@@ -169,7 +191,7 @@ class Spawner:
         self._request("start the forwarder", StartForwarder(), descriptors)
 
     def _ask(
-        self, doing: str, request: messages.Message, timeout: float, descriptors: Sequence[int] = ()
+        self, doing: str, request: messages.Message, timeout: float | None, descriptors: Sequence[int] = ()
     ) -> tuple[messages.Message, list[int]]:
         ours, theirs = socket.socketpair()
         with ours:

@@ -19,6 +19,7 @@ from typing import NoReturn
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.kernel.fork import fork_into_pid_namespace
 from pytest_pycontainer.runtime import messages
+from pytest_pycontainer.runtime.calls import Call, carry_out
 from pytest_pycontainer.runtime.child import Answer, fork_to_answer
 from pytest_pycontainer.runtime.content_digest import run_digest
 from pytest_pycontainer.runtime.copying import run_copy
@@ -106,6 +107,9 @@ class _Spawner:
                 elif isinstance(request, messages.OpenRoot):
                     with step("start to mount"):
                         fork_to_answer(answer, partial(self._open_root, request))
+                elif isinstance(request, Call):
+                    with step("start to call a function"):
+                        fork_to_answer(answer, partial(_call, request, descriptors[1:]), descriptors[1:])
                 elif isinstance(request, OpenNetworkNamespace):
                     with step("start to make a network namespace"):
                         fork_to_answer(answer, _open_network_namespace)
@@ -172,6 +176,10 @@ class _Spawner:
                 run_outlet(request.command, end, network, self._points.source, self._owner, self._lifeline)
             finally:
                 os._exit(1)
+
+
+def _call(request: Call, descriptors: list[int]) -> Answer:
+    return carry_out(request, descriptors), []
 
 
 # In children: who has made or entered a network namespace may lack the right to come back.

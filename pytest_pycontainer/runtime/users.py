@@ -47,8 +47,10 @@ def look_up(text: str, users: str = _USERS, groups: str = _GROUPS) -> User:
             uid = _number(user_text, "user", users)
     if group_text:
         return User(uid, _group_id(group_text, groups), (), home)
-    memberships = (int(fields[2]) for fields in _records(groups, 4, ids=(2,)) if name in fields[3].split(","))
-    return User(uid, gid, tuple(memberships) if name else (), home)
+    if not name:
+        return User(uid, gid, (), home)
+    of_name = (fields for fields in _records(groups, 4, ids=(2,), having=name) if name in fields[3].split(","))
+    return User(uid, gid, tuple(int(fields[2]) for fields in of_name), home)
 
 
 def look_up_groups(texts: Iterable[str], groups: str = _GROUPS) -> tuple[int, ...]:
@@ -78,8 +80,11 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdecimal() and int(text[:_DIGITS_AT_MOST]) <= _HIGHEST_ID
 
 
-def _records(path: str, width: int, ids: tuple[int, ...]) -> Iterator[list[str]]:
-    """The lines of ``width`` colon-separated fields, of which those at ``ids`` are numbers; others are passed over."""
+def _records(path: str, width: int, ids: tuple[int, ...], having: str = "") -> Iterator[list[str]]:
+    """The lines of ``width`` colon-separated fields, of which those at ``ids`` are numbers; others are passed over.
+
+    So are those without the text ``having``.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -91,6 +96,6 @@ def _records(path: str, width: int, ids: tuple[int, ...]) -> Iterator[list[str]]
     finally:
         os.close(descriptor)
     for line in content.decode(errors="replace").splitlines():
-        fields = line.split(":")
+        fields = line.split(":") if having in line else []
         if len(fields) == width and all(_is_id(fields[position]) for position in ids):
             yield fields

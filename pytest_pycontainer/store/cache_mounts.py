@@ -80,7 +80,7 @@ class CacheMounts:
                     # Who waits to fill it may find that another has, who goes on sharing it.
                     wait.until(lambda: content.exists() or try_lock(descriptor, ALONE), directory)
                     if not content.exists():
-                        _fill(content, fill)
+                        self._fill(content, fill)
                     os.utime(descriptor)
                 if sharing == "shared":
                     wait.for_lock(descriptor, directory, SHARED)
@@ -88,6 +88,13 @@ class CacheMounts:
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)
+
+    def _fill(self, content: Path, fill: Fill) -> None:
+        unfinished = content.with_name("unfinished")
+        if unfinished.exists():
+            self._store.call(remove_tree, unfinished)  # of a filler that was killed
+        fill(unfinished)
+        unfinished.rename(content)
 
     def listed(self) -> list[ListedCache]:
         """All caches, the least recently used first."""
@@ -117,13 +124,6 @@ class CacheMounts:
                 raise
             os.close(descriptor)
         raise AssertionError("count() has no end")
-
-
-def _fill(content: Path, fill: Fill) -> None:
-    unfinished = content.with_name("unfinished")
-    remove_tree(unfinished)  # of a filler that was killed
-    fill(unfinished)
-    unfinished.rename(content)
 
 
 class _Wait:

@@ -16,6 +16,7 @@ from pytest_pycontainer.errors import StoreError
 from pytest_pycontainer.kernel import libc
 from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
+from pytest_pycontainer.store.calling import Caller, directly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +89,8 @@ def move_whole(directory: Path, target: Path) -> None:
 
 
 @contextmanager
-def unfinished_directory(temporary: Path) -> Iterator[Path]:
-    """A new directory in ``temporary``, removed at the end if it is still there.
+def unfinished_directory(temporary: Path, call: Caller = directly) -> Iterator[Path]:
+    """A new directory in ``temporary``, removed at the end if it is still there; with ``call``, whoever's it has.
 
     A flock on it says that its maker lives, however long it takes. Raises OSError.
     """
@@ -100,12 +101,12 @@ def unfinished_directory(temporary: Path) -> Iterator[Path]:
         try:
             yield path
         finally:
-            remove_tree(path)  # still locked: nobody takes it for abandoned and removes it at the same time
+            call(remove_tree, path)  # still locked: nobody takes it for abandoned and removes it at the same time
     finally:
         os.close(descriptor)
 
 
-def sweep_abandoned(temporary: Path) -> None:
+def sweep_abandoned(temporary: Path, call: Caller = directly) -> None:
     """Removes what writers that were killed have left in ``temporary``.
 
     A file is abandoned after an hour, which is far more than a write takes; a directory if nobody holds its lock then.
@@ -117,7 +118,7 @@ def sweep_abandoned(temporary: Path) -> None:
             if status.st_mtime >= abandoned_before:
                 continue
             if stat.S_ISDIR(status.st_mode):
-                _sweep_directory(path)
+                _sweep_directory(path, call)
             else:
                 path.unlink()
         except FileNotFoundError:
@@ -131,11 +132,11 @@ def is_being_written(path: Path) -> bool:
     return is_held(path)
 
 
-def _sweep_directory(path: Path) -> None:
+def _sweep_directory(path: Path, call: Caller) -> None:
     descriptor = os.open(path, _DIRECTORY)
     try:
         if try_lock(descriptor, ALONE):  # else it is being written
-            remove_tree(path)
+            call(remove_tree, path)
     finally:
         os.close(descriptor)
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.image import digest as digests
 from pytest_pycontainer.store import diff
+from pytest_pycontainer.store.calling import Write, write_through
 from pytest_pycontainer.store.recipe import rebuild
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_pycontainer.store.store import Store
-
-Write = Callable[[bytes | memoryview], object]
-"""Takes a piece of an archive; the piece is only good until it returns."""
 
 Archiving = Callable[[Write], bool]
 """Hands an archive to its argument, piece by piece, and says whether it came to the end."""
@@ -36,8 +34,8 @@ def ways_to_archive(store: Store, diff_id: str) -> Iterator[Archiving]:
         return
     layer, recipe = store.layers / name, store.recipes / name
     if recipe.exists():
-        yield partial(rebuild, recipe, layer)
-    yield partial(_archive_anew, layer)
+        yield partial(write_through, store.call, partial(rebuild, recipe, layer))
+    yield partial(write_through, store.call, partial(_archive_anew, layer))
 
 
 def _archive_nothing(write: Write) -> bool:

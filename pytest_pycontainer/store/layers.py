@@ -36,6 +36,14 @@ _WAITING = 4
 """Pieces, of a quarter of a megabyte as a rule, that may wait for each of the threads: this bounds the memory."""
 
 
+def check_media_type(media_type: str) -> None:
+    """Raises LayerInvalidError if it is no layer's."""
+    if not _LAYER_TYPE.fullmatch(media_type):
+        raise LayerInvalidError(
+            "", f"its media type is {media_type!r:.200}; wanted a tar archive's, or gzip's or zstd's"
+        )
+
+
 class LayerWriter:
     """Writes one layer; a context manager, for one thread, made by ``Store.layer_writer``.
 
@@ -57,10 +65,7 @@ class LayerWriter:
         *,
         threads: bool = True,
     ) -> None:
-        if not _LAYER_TYPE.fullmatch(media_type):
-            raise LayerInvalidError(
-                "", f"its media type is {media_type!r:.200}; wanted a tar archive's, or gzip's or zstd's"
-            )
+        check_media_type(media_type)
         self._layers = layers
         self._recipes = recipes
         self._temporary = temporary

@@ -123,5 +123,5 @@ class _Sizes:
         """Of one layer, in bytes; 0 if it is not here."""
         if diff_id not in self._known:
             layer = self._store.layers / digests.hexadecimal(diff_id)
-            self._known[diff_id] = size_on_disk(layer) if layer.is_dir() else 0
+            self._known[diff_id] = self._store.call(size_on_disk, layer) if layer.is_dir() else 0
         return self._known[diff_id]

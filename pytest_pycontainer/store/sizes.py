@@ -51,7 +51,7 @@ class LayerSizes:
             layer = self._store.layers / digests.hexadecimal(diff_id)
             if not layer.is_dir():
                 return 0
-            size = size_on_disk(layer)
+            size = self._store.call(size_on_disk, layer)
             write_whole(note, json.dumps({"bytes": size}).encode(), self._store.temporary)
         return size
 

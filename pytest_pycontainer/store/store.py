@@ -40,11 +40,13 @@ from pytest_pycontainer.image.config import ImageConfig
 from pytest_pycontainer.image.reference import Reference
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import diff
+from pytest_pycontainer.store.calling import Caller, directly
 from pytest_pycontainer.store.files import move_whole, storing, sweep_abandoned, write_whole
 from pytest_pycontainer.store.host import HostIdentity, host_config
 from pytest_pycontainer.store.use import UseLock
 
 if TYPE_CHECKING:
+    from pytest_pycontainer.store.delegated_layers import DelegatedLayerWriter
     from pytest_pycontainer.store.layers import LayerWriter
     from pytest_pycontainer.store.limits import LayerLimits
 
@@ -70,7 +72,9 @@ class Store:
     stores or finds stays for sure only within ``in_use``. Raises StoreError.
     """
 
-    def __init__(self, root: Path, limits: LayerLimits | None = None) -> None:
+    def __init__(self, root: Path, limits: LayerLimits | None = None, call: Caller = directly) -> None:
+        """``call`` does what takes rights over files of whatever users."""
+        self.call = call
         self.root = root.absolute()
         self.blobs = self.root / "blobs" / "sha256"
         self.layers = self.root / "layers"
@@ -99,7 +103,11 @@ class Store:
                 self.names,
             ):
                 directory.mkdir(mode=0o700, exist_ok=True)
-            sweep_abandoned(self.temporary)
+            sweep_abandoned(self.temporary, call)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Where it is sent to, there are the rights that ``call`` would get.
+        return type(self), (self.root, self._limits)
 
     def in_use(self) -> AbstractContextManager[None]:
         """While its block runs nobody removes anything from the store; within another such block too.
@@ -276,23 +284,26 @@ class Store:
         the layer is stored and durable, perhaps by somebody else. Raises StoreError; ``upper`` then stays.
         """
         with self.in_use(), storing("store the layer", upper):
-            diff_id = diff.diff_id(upper)
-            if diff_id == digests.EMPTY_LAYER:
-                remove_tree(upper)
-            else:
-                move_whole(upper, self._layer(diff_id))
-        return diff_id
+            return self.call(_commit_layer, upper, self.layers)
 
-    def layer_writer(self, media_type: str, limits: LayerLimits | None = None, *, threads: bool = True) -> LayerWriter:
+    def layer_writer(
+        self, media_type: str, limits: LayerLimits | None = None, *, threads: bool = True
+    ) -> LayerWriter | DelegatedLayerWriter:
         """A context manager that takes a layer's compressed bytes as they stream, and stores it extracted.
 
         ``threads`` says whether it may have some of its own, which is faster where cores are idle otherwise. Raises
         LayerInvalidError at once if ``media_type`` is no layer's.
         """
-        from pytest_pycontainer.store.layers import LayerWriter  # most runs pull nothing
-
         limits = limits or self._limits
-        return LayerWriter(self.layers, self.recipes, self.temporary, media_type, limits, threads=threads)
+        places = self.layers, self.recipes, self.temporary
+        # Most runs pull nothing.
+        if self.call is directly:
+            from pytest_pycontainer.store.layers import LayerWriter
+
+            return LayerWriter(*places, media_type, limits, threads=threads)
+        from pytest_pycontainer.store.delegated_layers import DelegatedLayerWriter
+
+        return DelegatedLayerWriter(self.call, *places, media_type, limits, threads=threads)
 
     def has_layers(self, config: ImageConfig) -> bool:
         """Whether every layer of ``config`` is stored."""
@@ -323,6 +334,15 @@ class Store:
 
     def _layer(self, diff_id: str) -> Path:
         return self.layers / digests.hexadecimal(diff_id)
+
+
+def _commit_layer(upper: Path, layers: Path) -> str:
+    diff_id = diff.diff_id(upper)
+    if diff_id == digests.EMPTY_LAYER:
+        remove_tree(upper)
+    else:
+        move_whole(upper, layers / digests.hexadecimal(diff_id))
+    return diff_id
 
 
 def parse_new_tag(reference: str) -> Reference:

@@ -62,6 +62,7 @@ class Volumes:
 
     def __init__(self, store: Store, users: Users) -> None:
         self._users = users
+        self._call = store.call
         self._directory = store.root / "volumes"
         self._lock = store.root / "volumes.lock"
 
@@ -73,7 +74,8 @@ class Volumes:
                 with FileLock(self._lock, timeout=_LOCK_SECONDS, poll_interval=0.002):
                     self._directory.mkdir(0o700, exist_ok=True)
                     for unfinished in ("new", "old"):
-                        remove_tree(self._directory / unfinished)
+                        if (self._directory / unfinished).exists():
+                            self._call(remove_tree, self._directory / unfinished)
                     yield
             except Timeout as error:
                 detail = f"another process held it for {_LOCK_SECONDS:g} s"
@@ -145,7 +147,7 @@ class Volumes:
         old = self._directory / "old"
         if directory.exists():
             directory.rename(old)
-            remove_tree(old)
+            self._call(remove_tree, old)
 
     def _sweep(self) -> None:
         found = [volume for path in self._directory.iterdir() if (volume := _read(path)) is not None]

@@ -47,6 +47,27 @@ def test_fixtures_stand_wherever_values_do(project: pytest.Pytester, run_pytest:
     )
 
 
+def test_a_service_has_its_own_handle(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        import dataclasses
+        from pytest_pycontainer import Container, build, container, wait
+        from pytest_pycontainer.engine.service import Service
+        class Sleeper(Container):
+            def nap(self): return self.exec("true").exit_code
+        command = ["sh", "-c", "echo up; exec sleep 1000"]
+        sleeping = Service(Sleeper, "host", 80, wait.log("up"), command=command, env={"A": "1"})
+        image = build("sleeper")
+        server = container(sleeping, env={"B": "2"})
+        on_fixture = container(lambda image: dataclasses.replace(sleeping, image=image))
+        def test(server, on_fixture, image):
+            assert isinstance(server, Sleeper) and server.nap() == 0 and server.logs() == "up\\n"
+            assert server.exec(["sh", "-c", "echo $A$B"]).stdout == "12\\n" and server.address(80)
+            assert isinstance(on_fixture, Sleeper) and on_fixture.image.id == image.id
+        """)
+    run_pytest().assert_outcomes(passed=1)
+    run_pytest("--fixtures").stdout.fnmatch_lines(["    A running container of Sleeper, removed *"])
+
+
 def test_what_has_no_name_is_the_fixtures_own(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makepyfile("""
         from pytest_pycontainer import build, container, network

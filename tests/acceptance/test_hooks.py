@@ -82,7 +82,7 @@ def test_a_plugin_that_uses_every_hook(project: pytest.Pytester, run_pytest: Run
                 wait.named("said", "again", times=1).until_ready(little, 60)
                 assert little.labels == {"team": "storage"}
             assert pycontainer.containers() == []
-            with pytest.raises(InvalidSpecError, match="invalid service 'large': wanted one of .*little"):
+            with pytest.raises(InvalidSpecError, match="invalid service 'large': wanted a Service, or one of .*little"):
                 pycontainer.service("large")
             with pytest.raises(InvalidSpecError, match="invalid wait 'lost': wanted one of .*(alias, said)"):
                 pycontainer.run("host", "sleep 1000", wait="lost")
@@ -137,9 +137,33 @@ def test_an_error_in_a_hook_says_which(project: pytest.Pytester, run_pytest: Run
 def test_who_uses_no_hook_has_no_observer(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makepyfile("""
         def test(pycontainer):
-            assert not pycontainer._resources.extensions.observers
+            names = [type(observer).__name__ for observer in pycontainer._resources.extensions.observers]
+            assert "HookObserver" not in names
     """)
     run_pytest().assert_outcomes(passed=1)
+
+
+def test_ready_made_services_are_there_by_name_unless_a_plugin_has_another(
+    project: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    project.makeconftest("""
+        class Now:
+            def until_ready(self, container, timeout): pass
+        def pytest_pycontainer_waits(): return {"now": Now}
+        def pytest_pycontainer_services(): return {"nginx": lambda engine, **options: options}
+    """)
+    project.makepyfile("""
+        import pytest
+        from pytest_pycontainer import services
+        def test_ours(pycontainer):
+            command = ["sh", "-c", "exec sleep 1000"]
+            server = pycontainer.service("redis", image="host", password="p", command=command, wait="now", name="redis")
+            assert isinstance(server, services.Redis) and server.name == "redis" and server.command == tuple(command)
+            server.remove(force=True)
+        def test_another(pycontainer):
+            assert pycontainer.service("nginx", a=1) == {"a": 1}
+    """)
+    run_pytest().assert_outcomes(passed=2)
 
 
 def test_a_hook_that_there_is_not_is_refused(project: pytest.Pytester, run_pytest: RunPytest) -> None:

@@ -104,3 +104,40 @@ def test_what_can_not_be_committed_is_said(engine: Engine, image: Image) -> None
             container.commit("Not A Name")
         with pytest.raises(InvalidSpecError, match="a list"):
             container.commit(changes="CMD x")
+
+
+VOLUMES_DOCKERFILE = """
+FROM host
+RUN mkdir -p /deep/er/data/inner /real && chmod 750 /deep && chmod 711 /deep/er /deep/er/data && chown 5:6 /deep/er && touch /deep/er/data/old
+RUN ln -s /real /linked
+VOLUME /deep/er/data /linked
+"""
+
+
+def test_an_image_has_what_is_in_the_containers_own_volumes(engine: Engine) -> None:
+    image = engine.build({"Dockerfile": VOLUMES_DOCKERFILE})
+    with engine.volume() as named:
+        script = (
+            "cd /deep/er/data; rm old; echo new > new; chmod 640 new; chown 7:8 . new; ln new second; echo in > inner/in;"
+            "echo named > /named/file; echo linked > /linked/file; mkfifo pipe"
+        )
+        volumes = ["/deep/er/data/inner", f"{named.name}:/named"]
+        with engine.run(image, ["sh", "-c", script], volumes=volumes) as container:
+            assert container.wait(30) == 0, container.logs()
+            made = container.commit(volumes=True)
+            without = container.commit()
+    assert (made.config.volumes, without.config.volumes) == ((), image.config.volumes)
+    assert [entry.empty_layer for entry in made.config.history[-4:]] == [True, False, False, False]
+    script = (
+        "cd /deep/er/data; ls; cat new inner/in /linked/file;"
+        "stat -c '%n %a %u:%g' /deep /deep/er . inner new; test -p pipe && test new -ef second && echo kept"
+    )
+    with engine.run(made, ["sh", "-c", script]) as container:
+        assert container.wait(30) == 0, container.logs()
+        assert container.logs().splitlines() == [
+            *("inner", "new", "pipe", "second", "new", "in", "linked"),
+            *("/deep 750 0:0", "/deep/er 711 5:6", ". 711 7:8", "inner 755 0:0", "new 640 7:8", "kept"),
+        ]
+    with engine.run(without, ["ls", "/deep/er/data"]) as container:
+        container.wait(30)
+        assert container.logs() == "inner\nold\n"

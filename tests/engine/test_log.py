@@ -31,7 +31,8 @@ def _written(writes: list[tuple[int, bytes]], file_bytes: int, files: int = 1000
                 writer.append(stream, data)
             yield Path(directory), writer
         finally:
-            os.close(writer._file)
+            if writer._file >= 0:
+                os.close(writer._file)
 
 
 def _last_lines(whole: bytes, count: int) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_pycontainer.errors import NetworkAttachError
 from pytest_pycontainer.kernel import rtnetlink
+from pytest_pycontainer.network import forwarding
 from pytest_pycontainer.network.forwarding import Forwarding
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def test_a_lock_that_is_never_given_back_is_named(router: Router, monkeypatch: p
     import fcntl
 
     router.release(router.turn_on())
-    monkeypatch.setattr("pytest_pycontainer.network.forwarding._LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(forwarding, "_LOCK_TIMEOUT", 0.05)
     with (router.record.parent / "change").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(NetworkAttachError, match=r"another process has held .*change for 0\.05 s"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_pycontainer import Engine, Image, Settings
-from pytest_pycontainer.build.progress import NoBuildDisplay
+from pytest_pycontainer.engine.display import SilentDisplay
 from pytest_pycontainer.errors import (
     ImageNotFoundError,
     ImageNotInRegistryError,
@@ -78,7 +78,7 @@ def test_a_platform_is_checked_before_anybody_is_asked(engine: Engine) -> None:
         engine.pull("whatever", platform="amd64")
 
 
-class Shown(NoBuildDisplay):
+class Shown(SilentDisplay):
     """A display that remembers what it was opened for."""
 
     def __init__(self) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pytest_pycontainer.runtime import logs
 from pytest_pycontainer.runtime.spec import LogLimits
 
-_writes = st.lists(st.tuples(st.sampled_from([logs.STDOUT, logs.STDERR]), st.binary(min_size=1, max_size=300)))
+_write = st.tuples(st.sampled_from([logs.STDOUT, logs.STDERR]), st.binary(min_size=1, max_size=300))
+_writes = st.lists(_write, min_size=1)
 
 
 @contextmanager
@@ -105,6 +106,12 @@ def test_a_write_that_fails_in_its_middle_leaves_no_broken_frame(tmp_path: Path)
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         writer.append(logs.STDOUT, b"after")
     assert [entry.data for entry in _read_all(tmp_path / "log.0")[0]] == [b"before", b"after"]
+
+
+def test_there_is_no_file_before_something_is_written(tmp_path: Path) -> None:
+    writer = logs.LogWriter(str(tmp_path), LogLimits())
+    assert writer.position == logs.LogPosition(0, 0)
+    assert logs.file_numbers(tmp_path) == []
 
 
 def test_there_is_no_log_where_there_is_no_directory(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""What the documentation shows is run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RunPytest = Callable[..., pytest.RunResult]
+
+ROOT = Path(__file__).parents[2]
+PYTHON = Path(sys.executable).resolve()
+# What answers as Redis does when it is asked whether it is there, and greets on another port.
+SERVER = """
+import os, signal, socketserver, sys, threading
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+ANSWERS = {b"PING": b"+PONG\\r\\n", b"HELLO": b"%1\\r\\n+proto\\r\\n:3\\r\\n"}
+class Redis(socketserver.StreamRequestHandler):
+    def handle(self):
+        while line := self.rfile.readline():
+            words = [line.strip()]
+            if line.startswith(b"*"):
+                words = [self.rfile.readline() and self.rfile.readline().strip() for _ in range(int(line[1:]))]
+            self.wfile.write(ANSWERS.get(words[0].upper(), b"+OK\\r\\n"))
+class Greeting(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"hello\\n")
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+servers = [Server(("", 6379), Redis), Server(("", 8000), Greeting)]
+threads = [threading.Thread(target=server.serve_forever) for server in servers]
+for thread in threads:
+    thread.start()
+print("Ready to accept connections, serving, ready", flush=True)
+"""
+
+
+# As official images have it: options are the server's, anything else is another command.
+ENTRYPOINT = f'case "$1" in ""|-*) exec {PYTHON} /serve.py "$@";; esac\nexec "$@"\n'
+# The names of the pages' images, for what is built here: nothing is pulled.
+CONFTEST = """
+import pytest
+@pytest.fixture(scope="session", autouse=True)
+def _images(pycontainer):
+    pycontainer.build("service", tag=["redis:6", "redis:7", "redis:8", "postgres:16", "python:3.12"])
+"""
+
+
+def code(page: str, beginning: str) -> list[str]:
+    """The pieces of Python on a page that begin so."""
+    return re.findall(rf"^```python\n({re.escape(beginning)}.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+
+
+@pytest.fixture
+def documented(project: pytest.Pytester) -> pytest.Pytester:
+    """A project that has the images which the pages name."""
+    context = project.mkdir("service")
+    (context / "serve.py").write_text(SERVER)
+    (context / "entrypoint.sh").write_text(ENTRYPOINT)
+    (context / "Dockerfile").write_text(
+        "FROM host\nRUN mkdir -p /var/lib/postgresql/data\nVOLUME /var/lib/postgresql/data\n"
+        'COPY serve.py entrypoint.sh /\nENTRYPOINT ["sh", "/entrypoint.sh"]\n'
+    )
+    project.makeconftest(CONFTEST)
+    return project
+
+
+def test_the_page_on_migration(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
+    pytest.importorskip("redis")
+    pieces = code("docs/migration.md", "# pytest-pycontainer\n")
+    assert len(pieces) > 8
+    for number, piece in enumerate(pieces):
+        Path(f"test_{number}.py").write_text(piece)
+    result = run_pytest()
+    assert result.parseoutcomes().keys() == {"passed"}, result.stdout.str()
+
+
+def test_the_page_on_hooks(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
+    (piece,) = code("docs/hooks.md", "# conftest.py\n")
+    documented.makeconftest(piece + CONFTEST)
+    documented.makepyfile("""
+        from pytest_pycontainer import container, wait
+        server = container("host", ["sh", "-c", "echo it is ready; exec sleep 1000"], name="server",
+                           wait=wait.named("announced", "ready"))
+        def test_server(server, request):
+            assert server.labels == {"project": request.config.rootpath.name}
+            assert server.limits().memory == 512 << 20
+        def test_its_log_is_kept(request):
+            assert (request.config.rootpath / "container-logs/server.log").read_text() == "it is ready\\n"
+        def test_service(pycontainer):
+            with pycontainer.service("small-redis") as redis:
+                assert redis.command[-2:] == ("--maxmemory", "10m")
+    """)
+    result = run_pytest("-p", "no:randomly")
+    assert result.parseoutcomes().keys() == {"passed"}, result.stdout.str()
+
+
+def test_the_readme_on_fixtures(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
+    (piece,) = code("README.md", "backend = network()\n")
+    documented.mkdir("web").joinpath("Dockerfile").write_text('FROM redis:7\nENTRYPOINT ["sh", "-c", "sleep 1000"]\n')
+    documented.makepyfile(
+        "from pytest_pycontainer import build, container, network, pull, wait\n"
+        + piece.replace('["redis-server"', '["sleep", "1000"').replace("ready to accept connections", "ready")
+        + """
+def test(web, worker, cache, database, backend):
+    assert set(backend.containers) == {web, worker, cache, database}
+    assert web.exec(["printenv", "CACHE_URL"]).stdout.strip() == f"redis://{cache.name}:6379"
+    assert worker.exec(["sh", "-c", "getent hosts $DB_HOST"]).exit_code == 0
+"""
+    )
+    run_pytest().assert_outcomes(passed=4)

@@ -1,0 +1,86 @@
+"""The NATS service, over Debian's server with the official image's contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import nats as library
+import pytest
+from nats.errors import Error
+
+from pytest_pycontainer import Engine, Image, services
+from tests.services.conftest import SECONDS
+
+AWKWARD = "p /@:%"
+
+
+async def ignore(error: Exception) -> None:
+    """The caller hears of it too."""
+
+
+@pytest.fixture(scope="module")
+def image(debian_image: Callable[[str], Image]) -> Image:
+    return debian_image("nats")
+
+
+@pytest.fixture
+def server(engine: Engine, image: Image) -> Iterator[services.Nats]:
+    with engine.service(services.nats(image=image, jetstream=True), timeout=SECONDS) as server:
+        yield server
+
+
+def test_it_is_ready_for_messages(server: services.Nats) -> None:
+    async def exchange() -> bytes:
+        client = await server.client()
+        subscription = await client.subscribe("greetings")
+        await client.publish("greetings", b"hello")
+        message = await subscription.next_msg(timeout=SECONDS)
+        await client.close()
+        return message.data
+
+    assert asyncio.run(exchange()) == b"hello"
+
+
+def test_streams_are_kept_over_a_restart(server: services.Nats) -> None:
+    async def write() -> None:
+        client = await server.client()
+        stream = client.jetstream()
+        await stream.add_stream(name="kept", subjects=["kept"])
+        await stream.publish("kept", b"hello")
+        await client.close()
+
+    async def read() -> bytes | None:
+        client = await server.client()
+        message = await client.jetstream().get_last_msg("kept", "kept")
+        await client.close()
+        return message.data
+
+    asyncio.run(write())
+    server.restart()
+    services.nats().wait.until_ready(server, SECONDS)
+    assert asyncio.run(read()) == b"hello"
+
+
+def test_a_password_is_wanted_of_everyone(engine: Engine, image: Image) -> None:
+    with engine.service(services.nats(image=image, username="me", password=AWKWARD), timeout=SECONDS) as server:
+
+        async def answered() -> bool:
+            client = await server.client()
+            await client.flush()
+            await client.close()
+            return True
+
+        async def refused() -> None:
+            address = f"nats://127.0.0.1:{server.port()}"
+            await library.connect(address, user="me", password="wrong", allow_reconnect=False, error_cb=ignore)
+
+        assert (server.username, server.password) == ("me", AWKWARD)
+        assert asyncio.run(answered())
+        with pytest.raises(Error, match=r"(?i)authorization"):
+            asyncio.run(refused())
+
+
+def test_its_address_is_told(server: services.Nats) -> None:
+    assert server.env == {"NATS_URL": server.url} == {"NATS_URL": f"nats://127.0.0.1:{server.port()}"}
+    assert server.internal_url == f"nats://{server.name}:4222"
