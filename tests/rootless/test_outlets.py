@@ -101,7 +101,8 @@ def server() -> Iterator[tuple[str, int]]:
 
         def serve() -> None:
             while True:
-                ready, _, _ = select.select([listener, datagrams, ended], [], [])
+                watched: list[socket.socket | int] = [listener, datagrams, ended]
+                ready, _, _ = select.select(watched, [], [])
                 if listener in ready:
                     with listener.accept()[0] as connection, suppress(OSError):
                         connection.recv(100)
