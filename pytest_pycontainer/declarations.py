@@ -147,7 +147,7 @@ class Declaration(ABC):
             return self._value_of(value, set_up)
         if type(value) is FunctionType:
             return value(**{name: _fixture_value(name, set_up) for name in _parameters(value)})
-        if not any(map(_is_lazy, _leaves(value))):
+        if not is_lazy(value):
             return value
         resolve = partial(self.resolved, set_up=set_up)
         if isinstance(value, dict):
@@ -203,6 +203,11 @@ def declare(declaration: Declaration, options: FixtureOptions, default_scope: Sc
     )(cast("Callable[..., object]", declaration))
 
 
+def is_lazy(value: object) -> bool:
+    """Whether fixtures, or functions of them, stand in a value, which is thus not known yet."""
+    return any(map(_stands_for_another, _leaves(value)))
+
+
 def declaration_of(fixture: FixtureFunctionDefinition) -> Declaration | None:
     """What stands behind a fixture, if it is one of ours."""
     function = fixture._get_wrapped_function()
@@ -233,7 +238,7 @@ def _leaves(value: object) -> Iterator[Any]:
             yield one
 
 
-def _is_lazy(value: object) -> bool:
+def _stands_for_another(value: object) -> bool:
     return value is PARAMETER or isinstance(value, FixtureFunctionDefinition) or type(value) is FunctionType
 
 

@@ -48,8 +48,8 @@ ROOMS: dict[str, set[str]] = {
     "fixture_checks": {"declarations", "pytest", "_pytest"},
     "fixture_options": {"declarations", "engine"},
     "keepers": {"declarations", "engine", "settings", "pytest"},
-    "fixtures": {"declarations", "fixture_options", "keepers", "engine", "services", "reporting", "settings"}
-    | {"pytest", "_pytest"},
+    "resource_declarations": {"declarations", "keepers", "engine", "_pytest"},
+    "fixtures": {"resource_declarations", "declarations", "fixture_options", "engine", "_pytest"},
     "plugin": {"keepers", "engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks"}
     | {"plugin_options", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},

@@ -96,7 +96,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         with self._resources.store.in_use():  # until the container's record tells everybody that its image is needed
             wanted = self._requested(image, command, options)
             image = self._image_to_run(wanted.image, wanted.options.get("pull"))
-            plan = plan_container(self._resources.store, image, wanted.command, wanted.options)
+            layers = self._resources.store.layer_directories(image.config)
+            plan = plan_container(layers, image, wanted.command, wanted.options)
             container = launch(self._resources, plan, self._forget, handle)
         self._resources.store.mark_used(plan.image.id)
         self._keep(container)

@@ -21,15 +21,21 @@ from pytest_pycontainer.engine.privileges import Privileges, parse_groups, parse
 from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_pycontainer.engine.container_mounts import WantedMount
     from pytest_pycontainer.engine.options import ContainerOptions
     from pytest_pycontainer.runtime.cgroup_limits import Limits
     from pytest_pycontainer.runtime.spec import HealthCheck, ResourceLimit
-    from pytest_pycontainer.store.store import Store
 
 
-def plan_container(store: Store, image: Image, command: arguments.Command | None, options: ContainerOptions) -> Plan:
-    """What ``launch`` is to make. Raises InvalidSpecError for an argument that makes no sense."""
+def plan_container(
+    layers: tuple[Path, ...], image: Image, command: arguments.Command | None, options: ContainerOptions
+) -> Plan:
+    """What ``launch`` is to make of an image with these layers, topmost first.
+
+    Raises InvalidSpecError for an argument that makes no sense.
+    """
     config = image.config
     network = _network(options)
     ports = parse_ports(options.get("ports"))
@@ -47,7 +53,7 @@ def plan_container(store: Store, image: Image, command: arguments.Command | None
     devices = _devices(options)
     return Plan(
         image=image,
-        layers=store.layer_directories(config),
+        layers=layers,
         host=config.host is not None,
         command=_command(image, arguments.parse_command(command), options),
         environment=tuple(environment.items()),

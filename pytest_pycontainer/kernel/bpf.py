@@ -6,7 +6,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_pycontainer.kernel import libc
 
@@ -37,8 +37,7 @@ _MOVE = 0xBC
 _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _RESULT, _REFUSED = 1, 2, 3, 4, 5, 0, 6
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRule:
+class DeviceRule(NamedTuple):
     """Devices that may be used: ``kind`` is ``c``, ``b`` or ``a`` for both; without a number, all that have any.
 
     ``access`` holds ``r``, ``w`` and ``m``: read, write, make a node.

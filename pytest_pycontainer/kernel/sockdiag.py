@@ -26,12 +26,13 @@ _ANSWER = struct.Struct("=BBBB2s2s16s16sI8xIIIII")
 
 @dataclass(frozen=True, slots=True)
 class BoundSocket:
-    """``inode`` is what /proc/PID/fd shows; 0 for one that no process holds any more."""
+    """``inode`` is what /proc/PID/fd shows; 0 for one that no process holds any more. ``user`` is its owner."""
 
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
     state: int
     inode: int
+    user: int
 
 
 def bound_sockets(protocol: int) -> Iterator[BoundSocket]:
@@ -53,8 +54,8 @@ def sockets_with_ports(endpoint: NetlinkSocket, protocol: int) -> Iterator[Bound
 
 
 def _read(body: bytes) -> BoundSocket:
-    family, state, _, _, port, _, source, *_, inode = _ANSWER.unpack_from(body)
+    family, state, _, _, port, _, source, *_, user, inode = _ANSWER.unpack_from(body)
     if family == socket.AF_INET:
-        return BoundSocket(ipaddress.IPv4Address(source[:4]), int.from_bytes(port, "big"), state, inode)
+        return BoundSocket(ipaddress.IPv4Address(source[:4]), int.from_bytes(port, "big"), state, inode, user)
     address = ipaddress.IPv6Address(source)
-    return BoundSocket(address.ipv4_mapped or address, int.from_bytes(port, "big"), state, inode)
+    return BoundSocket(address.ipv4_mapped or address, int.from_bytes(port, "big"), state, inode, user)

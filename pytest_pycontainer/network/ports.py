@@ -107,7 +107,7 @@ def _raise_unavailable(error: OSError, host_address: str, host_port: int) -> NoR
 
 
 def owner(host_address: str, host_port: int, protocol: str) -> str:
-    """Who holds the port, as ``name (pid N)``; empty if that can't be known, as of another user's process."""
+    """Who holds the port, as ``name (pid N)``, or whose a process is that can't be seen; empty if nothing is known."""
     wanted = ipaddress.ip_address(host_address)
     try:
         sockets = sockdiag.bound_sockets(TRANSPORTS[protocol])
@@ -119,7 +119,19 @@ def owner(host_address: str, host_port: int, protocol: str) -> str:
             return found
     if in_the_way and all(held.state == sockdiag.TIME_WAIT for held in in_the_way):
         return "connections that ended less than a minute ago"
+    for held in in_the_way:
+        if held.inode:
+            return f"a process of {_user_name(held.user)}"
     return ""
+
+
+def _user_name(number: int) -> str:
+    import pwd  # only when it has failed
+
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"the user with number {number}"
 
 
 def _overlap(wanted: _Address, held: _Address) -> bool:

@@ -11,12 +11,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.failure import StepFailed
 from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.spec import CopySource
+from pytest_pycontainer.runtime.values import dataclass, field, replace
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

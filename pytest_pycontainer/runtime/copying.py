@@ -11,7 +11,6 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.kernel.removal import remove_tree
@@ -22,6 +21,7 @@ from pytest_pycontainer.runtime.file_copy import copy_attributes, copy_content
 from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root
 from pytest_pycontainer.runtime.spec import CopySource, CopySpec, ModeClause
+from pytest_pycontainer.runtime.values import dataclass, field
 
 __all__ = ["SOURCE_STEP", "copy_tree", "run_copy"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from pytest_pycontainer.runtime.values import dataclass
 
 A: Final = 1
 PTR: Final = 12

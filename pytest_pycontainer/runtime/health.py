@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 from pytest_pycontainer.runtime import cgroups, messages
@@ -22,6 +21,7 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.process import EXECUTE_STEP, kill_group, pid_on_this_machine
 from pytest_pycontainer.runtime.spec import HealthCheck, ProcessSpec
 from pytest_pycontainer.runtime.state import HealthState, ProbeResult
+from pytest_pycontainer.runtime.values import replace
 
 _OUTPUT_AT_MOST = 4096
 _READ_SIZE = 16 * 1024

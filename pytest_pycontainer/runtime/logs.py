@@ -12,10 +12,10 @@ import os
 import struct
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pytest_pycontainer.runtime.spec import LogLimits
+from pytest_pycontainer.runtime.values import dataclass
 
 STDOUT: Final = 1
 STDERR: Final = 2

@@ -13,8 +13,8 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pytest_pycontainer.runtime.calls import CallMessage
 from pytest_pycontainer.runtime.forwarder_messages import ChangeForwarding, StartForwarder
 from pytest_pycontainer.runtime.logs import LogPosition
 from pytest_pycontainer.runtime.name_changes import ChangeNames, Resolve
@@ -35,6 +35,7 @@ from pytest_pycontainer.runtime.spec import (
     TerminalSize,
 )
 from pytest_pycontainer.runtime.state import ContainerState
+from pytest_pycontainer.runtime.values import dataclass
 
 _LENGTH = struct.Struct("<I")
 _DESCRIPTOR = struct.Struct("i")
@@ -274,6 +275,7 @@ Message = (
     | Copy
     | Digest
     | Digested
+    | CallMessage
     | NetworkRequest
     | Resolve
     | ChangeNames

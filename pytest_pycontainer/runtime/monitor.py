@@ -16,7 +16,6 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import namespaces
@@ -37,6 +36,7 @@ from pytest_pycontainer.runtime.rootfs import MountPoints, renew_work_directory
 from pytest_pycontainer.runtime.spec import ContainerDescription
 from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState
 from pytest_pycontainer.runtime.streams import Streams
+from pytest_pycontainer.runtime.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

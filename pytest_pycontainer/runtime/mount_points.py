@@ -8,23 +8,22 @@ layer of it afterwards removes what is still as it was then.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator
 
 from pytest_pycontainer.kernel import mount
 
-_FILE_NAME = "mount-points.json"
+_FILE_NAME = "mount-points"  # of each the inode, the time of its last change and the name, with a zero byte behind it
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
 def record_mount_points(upper: str) -> None:
     """Notes beside ``upper`` what is in it now; nothing if it is empty, as it mostly is. Raises OSError."""
-    found = list(_walk(upper, ""))
+    found = [b"%d %d %b\0" % (inode, changed, os.fsencode(name)) for name, inode, changed in _walk(upper, "")]
     if found:
-        with open(_file(upper), "w") as file:
-            json.dump(found, file)
+        with open(_file(upper), "wb") as file:
+            file.write(b"".join(found))
 
 
 def unchanged_mount_points(upper: str | os.PathLike[str]) -> frozenset[str]:
@@ -60,11 +59,12 @@ def remove_mount_points(upper: str | os.PathLike[str]) -> None:
 
 def _read(upper: str) -> list[tuple[str, int, int]]:
     try:
-        with open(_file(upper)) as file:
-            found: list[tuple[str, int, int]] = json.load(file)
+        with open(_file(upper), "rb") as file:
+            lines = file.read().split(b"\0")[:-1]
     except FileNotFoundError:
         return []
-    return found
+    fields = (line.split(b" ", 2) for line in lines)
+    return [(os.fsdecode(name), int(inode), int(changed)) for inode, changed, name in fields]
 
 
 def _file(upper: str) -> str:

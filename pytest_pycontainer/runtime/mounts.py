@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from pytest_pycontainer.kernel import mount
 from pytest_pycontainer.runtime.copying import SOURCE_STEP
@@ -19,6 +18,7 @@ from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.messages import Failed
 from pytest_pycontainer.runtime.rootfs import MountPoints, mount_root, open_mount_target
 from pytest_pycontainer.runtime.spec import BindMount, FileMount, IdMap, Mount, RootMount, TmpfsMount, VolumeMount
+from pytest_pycontainer.runtime.values import replace
 from pytest_pycontainer.runtime.volumes import content_of, fill_volume
 
 _FromSource = BindMount | VolumeMount | RootMount | FileMount

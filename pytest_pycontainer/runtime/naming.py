@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_pycontainer.runtime import dns, messages
 from pytest_pycontainer.runtime.dns import Query
 from pytest_pycontainer.runtime.name_changes import LeaveNetwork, NameChange, NameContainer, ServeNetwork
 from pytest_pycontainer.runtime.state import SOCKET_NAME
+from pytest_pycontainer.runtime.values import dataclass, field
 
 MACHINE_NAMES: Final = ("host.docker.internal", "gateway.docker.internal")
 """What Docker calls the machine, as containers see it."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_pycontainer.kernel.mount import NODEV, NOSUID
+from pytest_pycontainer.runtime.values import dataclass, field
 
 _NOBODY = 65534
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from pytest_pycontainer.runtime.values import dataclass
 
 LOCK_NAME: Final = "lock"
 """The file in a container's directory that engine and monitor hold locked; it goes last."""

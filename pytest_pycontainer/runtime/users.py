@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from pytest_pycontainer.runtime.failure import StepFailed
 from pytest_pycontainer.runtime.messages import Failed
+from pytest_pycontainer.runtime.values import dataclass
 
 _FILE_BYTES_AT_MOST = 4 * 1024 * 1024
 _USERS = "/etc/passwd"

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -102,7 +101,8 @@ def server() -> Iterator[tuple[str, int]]:
 
         def serve() -> None:
             while True:
-                ready, _, _ = select.select([listener, datagrams, ended], [], [])
+                watched: list[socket.socket | int] = [listener, datagrams, ended]
+                ready, _, _ = select.select(watched, [], [])
                 if listener in ready:
                     with listener.accept()[0] as connection, suppress(OSError):
                         connection.recv(100)
@@ -119,15 +119,6 @@ def server() -> Iterator[tuple[str, int]]:
         os.close(end)
         thread.join()
         os.close(ended)
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """An ordinary user's: the way to pytest's own directories is closed to others."""
-    home = Path(tempfile.mkdtemp(prefix="pycontainer-user-"))
-    home.chmod(0o755)
-    yield home
-    shutil.rmtree(home)
 
 
 StartScript = Callable[[str], AbstractContextManager["subprocess.Popen[str]"]]
