@@ -188,7 +188,7 @@ class Recorder:
         return [(self.lives[container_id], container) for container_id, container in self.present.copy().items()]
 
     def containers_of(self, item: pytest.Item) -> Iterator[tuple[str, Container]]:
-        """What to call them, and the containers that are there which a test's fixtures are or have made, or the test."""
+        """What to call them, and the containers that are there which a test's fixtures are or made, or the test."""
         named = {
             value.id: (fixture, value)
             for fixture, value in getattr(item, "funcargs", {}).items()

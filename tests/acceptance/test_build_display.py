@@ -67,9 +67,9 @@ def test_a_failing_build_is_told_on_the_terminal_and_in_the_report(
     assert re.search(r"Captured stderr setup.*\nStep 1/2 : FROM host\n(.*\n)*from the step\n", text), text
 
 
-def test_off_a_terminal_nothing_is_shown(project: pytest.Pytester) -> None:
+def test_off_a_terminal_a_build_is_a_line(project: pytest.Pytester) -> None:
     project.makepyfile(test_shown=TEST.format(command="true"))
     result = project.runpytest_subprocess(timeout=120)
     result.assert_outcomes(passed=1)
-    result.stdout.no_fnmatch_line("*shown-app*")
+    result.stdout.fnmatch_lines(["Building shown-app"])
     result.stdout.no_fnmatch_line("*from the step*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from xml.etree import ElementTree
 
 import pytest
 
@@ -140,3 +141,80 @@ def test_a_build_shows_its_progress_with_s(project: pytest.Pytester, run_pytest:
     quiet = run_pytest()
     quiet.assert_outcomes(passed=1)
     quiet.stderr.no_fnmatch_line("*Step*")
+
+
+def test_a_report_says_where_a_container_is_and_what_it_printed_in_the_test(
+    project: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    project.makepyfile("""
+        import pytest
+        from pytest_pycontainer import container, wait
+        server = container("host", "sleep 1000", ports=[80], scope="module")
+        def say(server, text):
+            server.exec(["sh", "-c", f"echo {text} > /proc/1/fd/1"])
+            wait.log("^" + text + "$").until_ready(server, 60)
+        def test_passes(server): say(server, "in the first")
+        def test_fails(server):
+            for number in range(5): say(server, f"line {number}")
+            assert False
+        @pytest.fixture
+        def ends_badly(server):
+            yield
+            assert False
+        def test_ends(ends_badly, pycontainer):
+            with pycontainer.run("host", ["sh", "-c", "echo of short life; exit 3"]) as short:
+                short.wait(60)
+        def test_last(server): pass
+    """)
+    result = run_pytest("-p", "no:randomly", "--pycontainer-log-lines=2", "-n1", "--junitxml=junit.xml")
+    result.assert_outcomes(passed=3, failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_ends*",
+            "*- Container server -*",
+            "(its log before the test ended with: line 4)",
+            "(it printed nothing since)",
+            "*- Container host-* -*",
+            "(removed meanwhile)",
+            "*, image host, exited with code 3",
+            "of short life",
+            "*_ test_fails _*",
+            "*- Container server -*",
+            "host-*, image host, running",
+            "command: sleep 1000",
+            "ports: 80/tcp at 127.0.0.1:*",
+            "networks: bridge (*)",
+            "(its log before the test ended with: in the first)",
+            "(earlier lines left out)",
+            "line 3",
+            "line 4",
+        ],
+        consecutive=False,
+    )
+    failures = [*ElementTree.parse(project.path / "junit.xml").iter("failure")]
+    assert [("Container server" in (one.text or ""), "line 4" in (one.text or "")) for one in failures] == [
+        (True, True)
+    ]
+
+
+def test_a_fixture_that_can_not_start_shows_what_was_done(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import build, container, wait
+        image = build(dockerfile="FROM host\\nENV A=1", tag="own:1")
+        late = container(image, ["sh", "-c", "echo still busy; exec sleep 1000"], wait=wait.log("ready", timeout=0.2))
+        def test(late): pass
+    """)
+    result = run_pytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *ContainerNotReadyError: *",
+            "*- Containers: what was done -*",
+            " * s  built own:1  (* s)",
+            " * s  started own-*  (* s)",
+            " * s  waited for own-*ready*  (0.* s, in vain)",
+            "*- Container late -*",
+            "own-*, image own:1, running",
+            "still busy",
+        ]
+    )

@@ -126,8 +126,8 @@ def test_many_threads_tell_at_once(terminal: Terminal, display: Display) -> None
     assert terminal.await_text("Built my-app: 800 of 800 steps")
 
 
-def test_off_a_terminal_builds_say_nothing() -> None:
+def test_off_a_terminal_a_build_is_a_line() -> None:
     file = io.StringIO()
     with open_display(file).building("my-app") as tell:
         begin(tell)
-    assert file.getvalue() == ""
+    assert file.getvalue() == "Building my-app\n"
