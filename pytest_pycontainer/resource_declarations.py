@@ -166,8 +166,14 @@ class RunContainer(ResourceDeclaration):
     def __init__(self, caller: FrameType, given: dict[str, Any]) -> None:
         __tracebackhide__ = True
         from pytest_pycontainer.engine.option_checks import check_options
+        from pytest_pycontainer.engine.service import Service
 
+        service = given["image"]
+        if isinstance(service, Service):  # its image may be a fixture
+            given |= {"image": service.image, "service": service}
         super().__init__(caller, given)
+        if isinstance(service, Service):
+            self.__doc__ = self.meaning.format(service.handle.__name__)
         known = {name: value for name, value in given["options"].items() if not is_lazy(value)}
         check_options(None if is_lazy(given["command"]) else given["command"], known)
 
@@ -181,11 +187,6 @@ class RunContainer(ResourceDeclaration):
         __tracebackhide__ = True
         return set_up.until_finished.enter_context(self.run(set_up.engine, set_up))
 
-    def describe(self, value: object) -> str:
-        from pytest_pycontainer.engine.service import Service
-
-        return value.handle.__name__ if isinstance(value, Service) else super().describe(value)
-
     def run(self, engine: Engine, set_up: SetUp) -> Container:
         """Runs it on an engine."""
         __tracebackhide__ = True
@@ -195,8 +196,11 @@ class RunContainer(ResourceDeclaration):
         options = {name: value for name, value in given["options"].items() if name not in ("shared", "reuse")}
         if isinstance(environment := options.get("env"), Mapping):
             options = options | {"env": {name: _host_name(value) for name, value in environment.items()}}
-        run = engine.service if isinstance(given["image"], Service) else engine.run
-        container: Container = run(given["image"], given["command"], **options)
+        image = given["image"]
+        if "service" in given:
+            image = replace(given["service"], image=image)
+        run = engine.service if isinstance(image, Service) else engine.run
+        container: Container = run(image, given["command"], **options)
         return container
 
 

@@ -58,11 +58,13 @@ def test_a_service_has_its_own_handle(project: pytest.Pytester, run_pytest: RunP
         sleeping = Service(Sleeper, "host", 80, wait.log("up"), command=command, env={"A": "1"})
         image = build("sleeper")
         server = container(sleeping, env={"B": "2"})
-        on_fixture = container(lambda image: dataclasses.replace(sleeping, image=image))
-        def test(server, on_fixture, image):
+        on_fixture = container(dataclasses.replace(sleeping, image=image))
+        by_function = container(lambda image: dataclasses.replace(sleeping, image=image))
+        def test(server, on_fixture, by_function, image):
             assert isinstance(server, Sleeper) and server.nap() == 0 and server.logs() == "up\\n"
             assert server.exec(["sh", "-c", "echo $A$B"]).stdout == "12\\n" and server.address(80)
-            assert isinstance(on_fixture, Sleeper) and on_fixture.image.id == image.id
+            for one in (on_fixture, by_function):
+                assert isinstance(one, Sleeper) and one.image.id == image.id
         """)
     run_pytest().assert_outcomes(passed=1)
     run_pytest("--fixtures").stdout.fnmatch_lines(["    A running container of Sleeper, removed *"])
