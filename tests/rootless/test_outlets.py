@@ -19,8 +19,7 @@ from filelock import FileLock
 
 from pytest_pycontainer import Engine
 from pytest_pycontainer.engine.outlets import address_of_this_machine
-
-PATIENCE = 120.0
+from tests.rootless.conftest import PATIENCE, processes_of, wait_until_ended
 
 PROGRAMS = """
 FROM host
@@ -155,29 +154,10 @@ def start(programs: Path, server: tuple[str, int], home: Path) -> StartScript:
     return start_with
 
 
-def outlet(home: Path) -> int:
-    """A pidfd of the one process that leads out of the networks of that user."""
-    (found,) = (
-        int(process.name)
-        for process in Path("/proc").iterdir()
-        if process.name.isdecimal()
-        and str(home).encode() in command_of(process)
-        and b"source/network" in command_of(process)
-    )
-    return os.pidfd_open(found)
-
-
-def command_of(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def has_ended(pidfd: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(PATIENCE * 1000))
+def outlet(home: Path) -> tuple[int, int]:
+    """The process that leads out of the networks of that user, and its parent, a process of ours."""
+    (found,) = (number for number, command in processes_of(home).items() if b"/source/network" in command)
+    return found, int(Path(f"/proc/{found}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
@@ -188,31 +168,20 @@ def test_containers_reach_what_the_machine_reaches(start: StartScript, home: Pat
         assert running.stdout.readline() == "tcp udp tcp udp\n"
         assert "Network is unreachable" in running.stdout.readline()
         first = outlet(home)
-        with closing_descriptor(first):
-            signal.pidfd_send_signal(first, signal.SIGKILL)
-            assert has_ended(first)
+        os.kill(first[0], signal.SIGKILL)
+        wait_until_ended(*first)
         print(file=running.stdin, flush=True)
         assert running.stdout.readline() == "tcp udp\n"
         second = outlet(home)
-        with closing_descriptor(second):
-            print(file=running.stdin, flush=True)
-            assert running.wait(PATIENCE) == 0
-            assert has_ended(second)
+        print(file=running.stdin, flush=True)
+        assert running.wait(PATIENCE) == 0
+        wait_until_ended(*second)
 
 
 def test_an_owner_that_is_killed_leaves_no_program_behind(start: StartScript, home: Path) -> None:
     with start("pasta") as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "tcp udp tcp udp\n"
-        pidfd = outlet(home)
-        with closing_descriptor(pidfd):
-            running.kill()
-            assert has_ended(pidfd)
-
-
-@contextmanager
-def closing_descriptor(descriptor: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+        left = outlet(home)
+        running.kill()
+        wait_until_ended(*left)
