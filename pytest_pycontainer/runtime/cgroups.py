@@ -38,7 +38,7 @@ def _inherit_cpus(directories: tuple[str, ...]) -> None:
     """Version 1 starts a cpuset without any CPU or memory node, which no process can join."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         path = _find(directories, name)
-        if path and not _find(directories, f"{name}.effective"):
+        if path and not os.path.exists(f"{path}.effective"):
             directory = os.path.dirname(path)
             write_file(path, _read(os.path.join(os.path.dirname(directory), name)))
 
@@ -49,7 +49,7 @@ def fork_into(directories: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     Where the kernel can, the child is in the version 2 cgroup from the start. Also returns which directories it still
     has to join.
     """
-    for directory in directories:
+    for directory in reversed(directories):  # "unified" is mostly the last
         if _is_version_2(directory):
             descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -71,8 +71,11 @@ def join(directories: tuple[str, ...]) -> None:
     avoids that.
     """
     for directory in directories:
-        # For a thread that moves itself the kernel need not wait, and version 1 lets a thread do so.
-        write_file(os.path.join(directory, "cgroup.procs" if _is_version_2(directory) else "tasks"), "0")
+        try:
+            # For a thread that moves itself the kernel need not wait, and version 1 lets a thread do so.
+            write_file(f"{directory}/tasks", "0")
+        except FileNotFoundError:
+            write_file(f"{directory}/cgroup.procs", "0")
 
 
 def _is_version_2(directory: str) -> bool:
