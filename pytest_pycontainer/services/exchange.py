@@ -22,6 +22,7 @@ _SHORTEST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.05
 _ANSWER_SECONDS = 5.0
 _LONGEST_ANSWER = 1 << 16
+_LONGEST_QUOTE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,20 @@ class Exchange:
         """See Wait."""
         begin = time.monotonic()
         deadline = begin + timeout
-        what = f"the server at port {self.port} answers"
+        what, said = f"the server at port {self.port} answers", b""
         while True:
             answer = self._ask(container, min(_ANSWER_SECONDS, max(0.001, deadline - time.monotonic())))
             if self.answer.search(answer):
                 return
+            said = answer or said
             pause = min(max((time.monotonic() - begin) / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             if container.exited_within(pause):
                 raise ContainerExitedError(
                     container.name, what, container.exit_code or 0, container.log_tail(), container.out_of_memory
                 )
             if time.monotonic() > deadline:
-                said = f" (it said {answer[:200]!r})" if answer else ""
-                raise ContainerNotReadyError(container.name, what + said, timeout, container.log_tail())
+                what += f" (it said {said[:_LONGEST_QUOTE]!r})" if said else ""
+                raise ContainerNotReadyError(container.name, what, timeout, container.log_tail())
 
     def _ask(self, container: Container, seconds: float) -> bytes:
         """What it says until that is enough, or the connection's end."""
