@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -34,6 +35,7 @@ from pytest_pycontainer.errors import (
     RemoteSourceError,
     RemoteSourceMismatchError,
 )
+from pytest_pycontainer.store.calling import Caller, read_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +73,9 @@ class Reader:
         excluded: IgnoreRules,
         remote: RemoteSources | None,
         expand: Callable[[Word], str],
+        call: Caller,
     ) -> None:
+        self._call = call
         self._instruction = instruction
         self._root = root
         self._excluded = excluded
@@ -214,7 +218,7 @@ class Reader:
 
     def _unpacked(self, word: Word, thing: CopySource, root: Path, make_directory: MakeDirectory) -> CopySource:
         """An archive's content in its place; what is none, as it is."""
-        from pytest_pycontainer.store.unpacking import is_archive, unpack
+        from pytest_pycontainer.store.unpacking import is_archive, unpack_into
 
         if thing.entries is not None:
             return thing
@@ -224,7 +228,7 @@ class Reader:
                 if not is_archive(file):
                     return thing
                 directory = make_directory()
-                unpack(file, directory)
+                read_through(self._call, partial(unpack_into, directory), file)
         return CopySource("", root=directory, unpacked=True, excludes=self._excludes)
 
     @contextmanager

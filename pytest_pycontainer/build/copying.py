@@ -16,6 +16,7 @@ from pytest_pycontainer.build.modes import ModeProblem, parse_mode
 from pytest_pycontainer.build.patterns import IgnoreRules, PatternProblem
 from pytest_pycontainer.build.steps import Base, CopyStep, SourceMissing
 from pytest_pycontainer.errors import CopySourceNotFoundError
+from pytest_pycontainer.store.calling import Caller, directly
 from pytest_pycontainer.store.files import storing, unfinished_directory
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CopyPlan:
     _owner: str
     _mode: tuple[ModeClause, ...] | None
     _temporary: Path
+    _call: Caller
 
     def key_by_content(self, digest: Callable[[Base, tuple[CopySource, ...]], str]) -> tuple[str, ...]:
         """The key of a COPY from another stage, with what that holds, which ``digest`` reads.
@@ -81,7 +83,7 @@ class CopyPlan:
 
             def make_directory() -> Path:
                 with storing("make a directory in", self._temporary):
-                    return opened.enter_context(unfinished_directory(self._temporary))
+                    return opened.enter_context(unfinished_directory(self._temporary, self._call))
 
             sources = tuple(source for part in self._parts for source in part.bring(make_directory))
             destination = self.destination
@@ -101,9 +103,12 @@ def plan_copy(
     working_directory: str,
     *,
     temporary: Path,
+    call: Caller = directly,
     remote: RemoteSources | None,
 ) -> CopyPlan:
     """Works a COPY or ADD out; ``root`` is what it reads from, ``temporary`` a directory of the store.
+
+    ``call`` does what takes rights over files of whatever users.
 
     For another stage the digest covers the names alone; what they hold there is that stage's business. Raises
     CopySourceNotFoundError and other DockerfileErrors at the word that is wrong.
@@ -115,7 +120,7 @@ def plan_copy(
             excluded += IgnoreRules.excluding(expand(pattern))
         except PatternProblem as wrong:
             raise line.error(pattern.offset, f"{pattern.text}: {wrong.problem}") from None
-    reader = Reader(instruction, root, excluded, remote, expand)
+    reader = Reader(instruction, root, excluded, remote, expand, call)
     parts: list[Part] = []
     for source in instruction.sources:
         if isinstance(source, Heredoc):
@@ -141,6 +146,7 @@ def plan_copy(
         owner,
         _mode(instruction, mode),
         temporary,
+        call,
     )
 
 

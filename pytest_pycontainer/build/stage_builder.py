@@ -275,6 +275,7 @@ class StageBuilder:
             lambda heredoc: expand_heredoc(heredoc, variables),
             state.config.working_directory,
             temporary=shared.store.temporary,
+            call=shared.store.call,
             remote=shared.tools.remote,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -29,7 +29,7 @@ from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, SystemDirectories
 from pytest_pycontainer.settings import DEFAULT_ROOT, Settings
-from pytest_pycontainer.store.calling import Caller, directly
+from pytest_pycontainer.store.calling import Caller, Result, directly
 from pytest_pycontainer.store.files import storing
 from pytest_pycontainer.store.limits import LayerLimits
 from pytest_pycontainer.store.store import Store
@@ -86,9 +86,16 @@ class Resources:
         """
         if os.geteuid() == 0:
             return directly
-        return lambda function, *arguments, descriptors=(): self.spawner.call(
-            function, *arguments, descriptors=descriptors
-        )
+        return self._call_in_spawner
+
+    def _call_in_spawner(
+        self, function: Callable[..., Result], /, *arguments: object, descriptors: Sequence[int] = ()
+    ) -> Result:
+        with self._lock:
+            spawner = self._spawner if self._closed else self.spawner
+        if spawner is None:  # what is let go of at the end was in no container
+            return directly(function, *arguments, descriptors=descriptors)
+        return spawner.call(function, *arguments, descriptors=descriptors)
 
     @cached_property
     def records(self) -> ContainerRecords:

@@ -8,10 +8,10 @@ import stat
 from collections.abc import Iterable
 
 from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.host_parts import HostParts
 from pytest_pycontainer.runtime.overlay import mount_overlay
-from pytest_pycontainer.runtime.own_ids import OwnIds
 from pytest_pycontainer.runtime.spec import Rootfs
 
 # Directories that a machine fills while it runs: the host image starts with none of their content.

@@ -21,6 +21,7 @@ from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.store import tar
 from pytest_pycontainer.store.entries import WHITEOUT, check_numbers, invalid, parts_of, shown
 from pytest_pycontainer.store.files import reason
+from pytest_pycontainer.store.owners import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _OPAQUE = b".wh..wh..opq"
 _OWN_OF_AUFS = b".wh..wh."
-_OPAQUE_ATTRIBUTE = "trusted.overlay.opaque"
 # Overlayfs's own notes, and a label that belongs to this machine's security policy, are no part of a layer.
 _LOCAL_ATTRIBUTES = ("trusted.overlay.", "user.overlay.", "security.selinux")
 
@@ -68,6 +68,7 @@ class Extraction:
     def __init__(self, top: Path, entries_at_most: int, *, deletions: bool = True) -> None:
         self.replacing: Callable[[bytes], None] | None = None
         self._path = top
+        self._owners = Owners()
         self._deletions = deletions
         self._entries_left = self._entries_at_most = entries_at_most
         self._entry: tar.Entry | None = None
@@ -123,7 +124,9 @@ class Extraction:
         try:
             if entry.segments is not None:
                 os.truncate(self._file, entry.real_size)
-            os.fchown(self._file, entry.uid, entry.gid)  # before the mode and attributes, some of which it takes away
+            os.fchown(
+                self._file, *self._owners.of(entry)
+            )  # before the mode and attributes, some of which it takes away
             os.fchmod(self._file, entry.mode & _PERMISSIONS)
             if entry.attributes:
                 _set_attributes(entry, self._file)
@@ -218,7 +221,7 @@ class Extraction:
                 return False
             os.unlink(name, dir_fd=self._parent)
             os.mkdir(name, _DEFAULT_MODE, dir_fd=self._parent)
-            os.setxattr(self._reach(name), _OPAQUE_ATTRIBUTE, b"y", follow_symlinks=False)
+            os.setxattr(self._reach(name), self._owners.opaque_attribute, b"y", follow_symlinks=False)
         return True
 
     def _set_default_mode(self, name: bytes) -> None:
@@ -240,7 +243,7 @@ class Extraction:
 
     def _finish_directory(self, entry: tar.Entry, reached: bytes, path: bytes) -> None:
         # A magic link leads to the top itself; below, the name is looked at without following a link.
-        os.chown(reached, entry.uid, entry.gid, follow_symlinks=not path)
+        os.chown(reached, *self._owners.of(entry), follow_symlinks=not path)
         _set_attributes(entry, reached, follow=not path)
         self._directories[path] = (entry.mode & _PERMISSIONS, entry.mtime)
 
@@ -248,7 +251,7 @@ class Extraction:
 
     def _mark_deletion(self, name: bytes) -> None:
         if name == _OPAQUE:
-            os.setxattr(b"/proc/self/fd/%d" % self._parent, _OPAQUE_ATTRIBUTE, b"y")
+            os.setxattr(b"/proc/self/fd/%d" % self._parent, self._owners.opaque_attribute, b"y")
             return
         if name.startswith(_OWN_OF_AUFS):
             return  # notes of the file system that invented whiteouts
@@ -260,7 +263,7 @@ class Extraction:
         except FileExistsError:
             # A deletion is of what lies below: what this layer has stays, and hides a file; a directory has to be told.
             if stat.S_ISDIR(self._status(deleted).st_mode):
-                os.setxattr(self._reach(deleted), _OPAQUE_ATTRIBUTE, b"y", follow_symlinks=False)
+                os.setxattr(self._reach(deleted), self._owners.opaque_attribute, b"y", follow_symlinks=False)
 
     # Everything else
 
@@ -305,12 +308,14 @@ class Extraction:
             return False
 
     def _extract_other(self, entry: tar.Entry, name: bytes) -> None:
+        if entry.kind in (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE) and not self._owners.may_make_devices:
+            return  # nor could one in a container be used
         try:
             self._make_other(entry, name)
         except FileExistsError:
             self._remove(name)
             self._make_other(entry, name)
-        os.chown(name, entry.uid, entry.gid, dir_fd=self._parent, follow_symlinks=False)
+        os.chown(name, *self._owners.of(entry), dir_fd=self._parent, follow_symlinks=False)
         if entry.kind != tar.SYMBOLIC_LINK:
             os.chmod(self._reach(name), entry.mode & _PERMISSIONS)  # noqa: PTH101  (Path knows no bytes)
         _set_attributes(entry, self._reach(name), follow=False)
@@ -382,6 +387,6 @@ def _set_attributes(entry: tar.Entry, target: int | bytes, *, follow: bool = Tru
                 os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as problem:
             # Where the store's file system has none of that kind, as tmpfs, an image is still of use without. And EPERM
-            # says that only files and directories have those of users.
-            if problem.errno != errno.ENOTSUP and not (problem.errno == errno.EPERM and name.startswith("user.")):
+            # says that only files and directories have those of users, or that we are in a user namespace.
+            if problem.errno not in (errno.ENOTSUP, errno.EPERM):
                 raise

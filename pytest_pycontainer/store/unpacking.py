@@ -53,6 +53,11 @@ def unpack(file: BinaryIO, directory: Path) -> None:
         extraction.finish()
 
 
+def unpack_into(directory: Path, file: BinaryIO) -> None:
+    """As ``unpack``."""
+    unpack(file, directory)
+
+
 def _decompressed(file: BinaryIO) -> Iterator[bytes]:
     sniffer = Sniffer()
     while data := file.read(_PIECE):
