@@ -61,3 +61,4 @@ class NetworkFixtureOptions(FixtureOptions, total=False):
     subnet: str | None
     internal: bool
     ipv6: bool
+    shared: bool

@@ -17,6 +17,7 @@ from pytest_pycontainer.resource_declarations import (
     BuiltImage,
     LoadedImage,
     MadeNetwork,
+    MadeSharedNetwork,
     MadeVolume,
     PulledImage,
     RunContainer,
@@ -119,8 +120,13 @@ def network(name: str | None = None, **options: Unpack[NetworkFixtureOptions]) -
 
     The arguments are those of ``Engine.network``; one that is there already stays. The scope is ``function`` unless
     said otherwise. The fixture raises what ``Engine.network`` raises.
+
+    One that is ``shared`` is one for all pytest-xdist workers, and has the scope ``session``: containers that any of
+    them puts into it, shared or its own, reach each other. Its value has name, subnet and gateway, and is a ``network``
+    of ``container(…)`` alone.
     """
-    return cast("NetworkFixture", declare_resource(MadeNetwork, sys._getframe(1), {"name": name}, options))
+    kind = MadeSharedNetwork if options.get("shared") else MadeNetwork
+    return cast("NetworkFixture", declare_resource(kind, sys._getframe(1), {"name": name}, options))
 
 
 def volume(name: str | None = None, **options: Unpack[FixtureOptions]) -> VolumeFixture:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pytest_pycontainer.declarations import Declaration, SetUp
 from pytest_pycontainer.engine.keeper import Keeper
-from pytest_pycontainer.engine.sharing import REUSED, SharingEngine
+from pytest_pycontainer.engine.keeper_messages import SharedNetwork
+from pytest_pycontainer.engine.sharing import (
+    REUSED,
+    LodgingEngine,
+    SharingEngine,
+    is_in_shared_network,
+    shared_network,
+)
 from pytest_pycontainer.errors import PycontainerError
 
 if TYPE_CHECKING:
@@ -131,11 +138,7 @@ def run_for_others(
     keeper = keepers.reused(settings) if reused else keepers.shared(settings)
     if keeper is None:
         return None
-    # What is reused is replaced by what is declared there later, also some lines further down.
-    file, line = declaration.place
-    place = f"{set_up.request.fixturename} of {file}" if reused else f"{set_up.request.fixturename} of {file}:{line}"
-    index = getattr(set_up.request, "param_index", 0)
-    place += f" [{index}]" if index else ""
+    place = _place(declaration, set_up.request, with_line=not reused)
     engine = SharingEngine(set_up.engine, keeper, place, reused=reused, progress=_print_progress)
     set_up.until_finished.callback(engine.close)
     container = run(engine, set_up)
@@ -144,6 +147,38 @@ def run_for_others(
         if hasattr(config, "workeroutput"):
             config.workeroutput["pycontainer_reused"] = sorted(keepers.names_of_reused)
     return container
+
+
+def network_for_others(
+    declaration: Declaration, set_up: SetUp, name: str | None, options: Mapping[str, Any]
+) -> SharedNetwork | None:
+    """A network for all workers; None if there are no others.
+
+    Raises what ``Engine.network`` raises, and KeeperError.
+    """
+    keeper = keepers_of(set_up.request.config).shared(set_up.engine.settings)
+    if keeper is None:
+        return None
+    return shared_network(keeper, _place(declaration, set_up.request), name, _print_progress, **options)
+
+
+def engine_for(set_up: SetUp, options: Mapping[str, Any]) -> Engine:
+    """The engine that can run a container with these options: its networks may be those of a keeper."""
+    if not is_in_shared_network(options):
+        return set_up.engine
+    keeper = keepers_of(set_up.request.config).shared(set_up.engine.settings)
+    assert keeper is not None, "it has the network"
+    engine = LodgingEngine(set_up.engine, keeper)
+    set_up.until_finished.callback(engine.close)
+    return engine
+
+
+def _place(declaration: Declaration, request: pytest.FixtureRequest, *, with_line: bool = True) -> str:
+    """What is reused is replaced by what is declared there later, also some lines further down."""
+    file, line = declaration.place
+    place = f"{request.fixturename} of {file}:{line}" if with_line else f"{request.fixturename} of {file}"
+    index = getattr(request, "param_index", 0)
+    return f"{place} [{index}]" if index else place
 
 
 def _print_progress(line: str) -> None:

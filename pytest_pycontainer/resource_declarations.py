@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.image import Image
+    from pytest_pycontainer.engine.keeper_messages import SharedNetwork
     from pytest_pycontainer.engine.networks import Network
     from pytest_pycontainer.engine.volumes import Volume
 
@@ -50,7 +51,7 @@ def declare_resource(
         given[first] = PARAMETER
     if given[first] is None and kind.needs_first:
         raise TypeError(f"{kind.factory}() misses its argument {first!r}, or params in its place")
-    if kind is SharedContainer and fixture_options.get("scope", "session") != "session":
+    if kind in (SharedContainer, MadeSharedNetwork) and fixture_options.get("scope", "session") != "session":
         wanted = "session, or none: what is shared or reused lives as long as the run, or longer"
         raise InvalidSpecError("scope", str(fixture_options["scope"]), wanted)
     return declare(kind(caller, given), fixture_options, kind.scope)
@@ -196,6 +197,10 @@ class RunContainer(ResourceDeclaration):
         options = {name: value for name, value in given["options"].items() if name not in ("shared", "reuse")}
         if isinstance(environment := options.get("env"), Mapping):
             options = options | {"env": {name: _host_name(value) for name, value in environment.items()}}
+        if engine is set_up.engine and "pytest_pycontainer.keepers" in sys.modules:
+            from pytest_pycontainer.keepers import engine_for
+
+            engine = engine_for(set_up, options)
         image = given["image"]
         if "service" in given:
             image = replace(given["service"], image=image)
@@ -229,18 +234,37 @@ def _host_name(value: object) -> object:
 class MadeNetwork(ResourceDeclaration):
     factory = "network"
     meaning = "A network, removed at the end of its scope."
-    scope = "function"
+    scope: ClassVar[Scope] = "function"
     needs_first = False
 
     @classmethod
     def known_options(cls) -> Iterable[str]:
-        return "subnet", "internal", "ipv6"
+        return "subnet", "internal", "ipv6", "shared"
 
-    def make(self, set_up: SetUp) -> Network:
+    def make(self, set_up: SetUp) -> Network | SharedNetwork:
         __tracebackhide__ = True
-        given = self.values(set_up)
+        name, options = self.arguments(set_up)
         scope = set_up.until_finished.enter_context(set_up.engine.scope())
-        return scope.network(given["name"], **given["options"])
+        return scope.network(name, **options)
+
+    def arguments(self, set_up: SetUp) -> tuple[str | None, dict[str, Any]]:
+        """The network's name and options."""
+        given = self.values(set_up)
+        return given["name"], {name: value for name, value in given["options"].items() if name != "shared"}
+
+
+class MadeSharedNetwork(MadeNetwork):
+    meaning = "A network, the same for all workers."
+    scope = "session"
+
+    def requested(self) -> tuple[str, ...]:
+        return (*super().requested(), "_pycontainer_keepers")
+
+    def make(self, set_up: SetUp) -> Network | SharedNetwork:
+        __tracebackhide__ = True
+        from pytest_pycontainer.keepers import network_for_others
+
+        return network_for_others(self, set_up, *self.arguments(set_up)) or super().make(set_up)
 
 
 class MadeVolume(ResourceDeclaration):

@@ -24,17 +24,20 @@ from pytest_pycontainer.engine.keeper_messages import (
     BeingMade,
     Channel,
     Claim,
+    Discard,
     Failed,
     Finished,
     Granted,
     KeeperOptions,
     Kept,
     Leave,
+    MakeNetwork,
     Refused,
     Removed,
     RemoveUnused,
     Request,
     RunContainer,
+    SharedNetwork,
     Wanted,
     pickled_error,
     unpickled_error,
@@ -93,8 +96,8 @@ class Keeper:
             connected = _connect(address)
         return None if connected is None else cls(Channel(connected), client, log)
 
-    def claim(self, wanted: Wanted, progress: Callable[[str], None]) -> str | None:
-        """The id of the container that is kept; None if this client is to make it, and to say ``finish`` or ``fail``.
+    def claim(self, wanted: Wanted, progress: Callable[[str], None]) -> str | SharedNetwork | None:
+        """What is kept, a container by its id; None if this client is to make it, and to say ``finish`` or ``fail``.
 
         While another one makes it this waits, as long as that may take; ``progress`` is told of whom. Raises the error
         that the other one had, KeeperError, and InvalidSpecError if others want something else by the same key.
@@ -107,7 +110,7 @@ class Keeper:
         if isinstance(answer, Granted):
             return None
         assert isinstance(answer, Kept)
-        return answer.container_id
+        return answer.value
 
     def run(
         self, wanted: Wanted, image: Image, command: Command | None, options: Mapping[str, Any], seconds: float
@@ -117,7 +120,18 @@ class Keeper:
         with self._lock:
             answer = self._ask(request, f"run {wanted.place}", seconds)
         assert isinstance(answer, Kept)
-        return answer.container_id
+        assert isinstance(answer.value, str)
+        return answer.value
+
+    def make_network(
+        self, wanted: Wanted, name: str | None, *, subnet: str | None = None, internal: bool = False, ipv6: bool = False
+    ) -> SharedNetwork:
+        """Has the keeper make a network that was granted. Raises what ``Engine.network`` raises."""
+        with self._lock:
+            answer = self._ask(MakeNetwork(wanted.key, name, subnet, internal, ipv6), f"make {wanted.place}")
+        assert isinstance(answer, Kept)
+        assert isinstance(answer.value, SharedNetwork)
+        return answer.value
 
     def finish(self, wanted: Wanted) -> None:
         """What was granted is made: others may have it. Raises KeeperError."""
@@ -128,6 +142,12 @@ class Keeper:
         """What was granted can't be made: it is removed, and all others have this error. Raises KeeperError."""
         with self._lock:
             self._ask(Failed(wanted.key, pickled_error(error)), f"share {wanted.place}")
+
+    def discard(self, wanted: Wanted) -> None:
+        """Removes what was granted, and not finished. Raises what ``Container.remove`` raises, and KeeperError."""
+        with self._lock:
+            if not self._channel.closed:
+                self._ask(Discard(wanted.key), f"remove {wanted.place}")
 
     def remove_unused(self) -> Removed:
         """Removes all that nobody else uses now. Raises what ``Container.remove`` raises, and KeeperError."""

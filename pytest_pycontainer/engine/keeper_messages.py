@@ -43,7 +43,8 @@ class Claim:
 class RunContainer:
     """Have a container run under a key that was granted; answered by ``Kept`` or ``Refused``.
 
-    One that is there already, and has exited, is started again.
+    It is the client's alone, and ends with its connection, until the client says that it is finished. One that is there
+    already, and has exited, is started again.
     """
 
     key: str
@@ -52,6 +53,17 @@ class RunContainer:
     image_config: ImageConfig
     command: Command | None
     options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeNetwork:
+    """Have a network made under a key that was granted; answered by ``Kept`` or ``Refused``."""
+
+    key: str
+    name: str | None
+    subnet: str | None
+    internal: bool
+    ipv6: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,13 @@ class Failed:
 
     key: str
     error: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """What was granted is not needed any more; answered, when it is gone, by ``Done`` or ``Refused``."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +111,24 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A container that is there."""
+class SharedNetwork:
+    """A network that the workers of a run share; as ``network`` of a container it stands for itself.
 
-    container_id: str
+    ``subnet``, ``ipv6_subnet`` (None without IPv6) and ``gateway`` are texts.
+    """
+
+    name: str
+    subnet: str
+    ipv6_subnet: str | None
+    gateway: str
+    internal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is there: a container, by its id, or a network."""
+
+    value: str | SharedNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +151,7 @@ class Done:
     """Nothing more is to be said."""
 
 
-Request: TypeAlias = Claim | RunContainer | Finished | Failed | RemoveUnused | Leave
+Request: TypeAlias = Claim | RunContainer | MakeNetwork | Finished | Failed | Discard | RemoveUnused | Leave
 Answer: TypeAlias = BeingMade | Granted | Kept | Refused | Removed | Done
 
 

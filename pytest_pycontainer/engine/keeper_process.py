@@ -28,6 +28,7 @@ from pytest_pycontainer.engine.keeper_messages import (
     BeingMade,
     Channel,
     Claim,
+    Discard,
     Done,
     Failed,
     Finished,
@@ -35,14 +36,17 @@ from pytest_pycontainer.engine.keeper_messages import (
     KeeperOptions,
     Kept,
     Leave,
+    MakeNetwork,
     Refused,
     Removed,
     RemoveUnused,
     Request,
     RunContainer,
+    SharedNetwork,
     Wanted,
     pickled_error,
 )
+from pytest_pycontainer.engine.networks import Network
 from pytest_pycontainer.errors import InvalidSpecError, KeeperError, PycontainerError
 
 _LOCK_SECONDS = 60.0
@@ -65,13 +69,25 @@ class _Client:
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """A container that is there, or about to be: then ``maker`` makes it. ``error`` is why there can be none."""
+    """A container or network that is there, or about to be: then ``maker`` makes it, and it is that one's alone.
+
+    ``error`` is why there can be none.
+    """
 
     wanted: Wanted
     maker: _Client | None
     container: Container | None = None
+    network: Network | None = None
     error: bytes | None = None
     users: set[_Client] = field(default_factory=set)
+
+    def answer(self) -> Kept | None:
+        """What it is for a client; None if it is not there."""
+        if self.container is not None:
+            return Kept(self.container.id)
+        if (made := self.network) is not None:
+            return Kept(SharedNetwork(made.name, made.subnet, made.ipv6_subnet, made.gateway, made.internal))
+        return None
 
 
 class _KeeperProcess:
@@ -144,10 +160,14 @@ class _KeeperProcess:
                     return self._claim(client, request)
                 case RunContainer():
                     return self._run(client, request)
+                case MakeNetwork():
+                    return self._make_network(client, request)
                 case Finished():
                     self._finish(client, request.key, None)
                 case Failed():
                     self._finish(client, request.key, request.error)
+                case Discard():
+                    self._discard(client, request.key)
                 case RemoveUnused():
                     return self._remove_unused()
         except Exception as error:  # noqa: BLE001  (whatever it is, the client is told)
@@ -168,12 +188,12 @@ class _KeeperProcess:
                     self._kept[wanted.key] = _Kept(wanted, client, users={client})
                     return Granted()
                 _require_same(kept.wanted, wanted)
-                if kept.maker is None and kept.container is not None:
+                if kept.maker is None and (there := kept.answer()) is not None:
                     kept.users.add(client)
-                    if self._options.stays and kept.container.status in ("created", "exited"):
+                    if self._options.stays and kept.container and kept.container.status in ("created", "exited"):
                         kept.maker = client  # who starts it again
                         return Granted()
-                    return Kept(kept.container.id)
+                    return there
                 if kept.maker is None:
                     continue  # there is none, and why
                 if not told:
@@ -213,23 +233,37 @@ class _KeeperProcess:
         image = Image(request.image_id, request.image_name, request.image_config, store)
         kept.container = engine.run(image, request.command, **request.options)
         engine.settle()  # a keeper seldom makes another one
+        threading.Thread(target=self._await_removal, args=(kept, kept.container), daemon=True).start()
         return Kept(kept.container.id)
+
+    def _make_network(self, client: _Client, request: MakeNetwork) -> Answer:
+        with self._changed:
+            kept = self._granted(client, request.key)
+            engine = self._opened_engine()
+        kept.network = engine.network(request.name, subnet=request.subnet, internal=request.internal, ipv6=request.ipv6)
+        answer = kept.answer()
+        assert answer is not None
+        return answer
 
     def _finish(self, client: _Client, key: str, error: bytes | None) -> None:
         with self._changed:
             kept = self._granted(client, key)
-            container = kept.container if error is not None else None
-        if container is not None:
-            container.remove(force=True)
+            failed = None
+            if error is not None:
+                failed, kept.container = kept.container, None
+        if failed is not None:
+            failed.remove(force=True)
         with self._changed:
             kept.maker, kept.error = None, error
-            if error is not None:
-                kept.container = None
-                if self._options.stays:  # whoever waits is told of it, whoever comes later tries again
-                    del self._kept[key]
-            elif self._options.stays:
-                threading.Thread(target=self._await_removal, args=(kept,), daemon=True).start()
+            if error is not None and self._options.stays:  # whoever waits is told, whoever comes later tries again
+                del self._kept[key]
             self._changed.notify_all()
+
+    def _discard(self, client: _Client, key: str) -> None:
+        with self._changed:
+            kept = self._kept.get(key)  # none, if somebody else has removed the container
+            ours = [kept] if kept is not None and kept.maker is client else []
+        self._remove(ours)
 
     def _granted(self, client: _Client, key: str) -> _Kept:
         kept = self._kept.get(key)
@@ -270,10 +304,11 @@ class _KeeperProcess:
                 self._engine.close()
                 self._engine = None
 
-    def _await_removal(self, kept: _Kept) -> None:
+    def _await_removal(self, kept: _Kept, container: Container) -> None:
         """Forgets what somebody else removes, as anybody may, or what has ended with its monitor."""
-        assert kept.container is not None
-        kept.container.await_removal()
+        container.await_removal()
+        if kept.container is not container:
+            return  # it has failed, and why is kept
         with suppress(PycontainerError):  # the next engine on the store sweeps it
             self._remove([kept])
             self._close_unused_engine()
@@ -293,6 +328,9 @@ class _KeeperProcess:
                 if kept in ended:
                     del self._kept[key]
         with ExitStack() as removing:
+            for kept in ended:  # networks after what is in them
+                if kept.network is not None:
+                    removing.callback(kept.network.remove, force=True)
             for kept in ended:
                 if kept.container is not None:
                     removing.callback(kept.container.remove, force=True)

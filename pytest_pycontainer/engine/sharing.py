@@ -9,12 +9,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect_as
-from pytest_pycontainer.engine.engine import Engine, parse_wait
+from pytest_pycontainer.engine.engine import READY_SECONDS, Engine, parse_wait
 from pytest_pycontainer.engine.image_operations import ImageOperations
-from pytest_pycontainer.engine.keeper_messages import Wanted
+from pytest_pycontainer.engine.keeper_messages import SharedNetwork, Wanted
 from pytest_pycontainer.engine.networks import Network
 from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.engine.volumes import Volume
@@ -116,6 +117,7 @@ class SharingEngine(Engine):
         container_id = self._keeper.claim(wanted, self._progress)
         if container_id is None:
             return self._make(handle, shared, wanted, ready, seconds)
+        assert isinstance(container_id, str)
         return self._found(handle, container_id)
 
     def _make(
@@ -136,8 +138,12 @@ class SharingEngine(Engine):
         except BaseException:  # Ctrl-C: another process makes it, if there is one
             self._keeper.abandon()
             raise
-        self._keeper.finish(wanted)
+        self._finish(wanted)
         return container
+
+    def _finish(self, wanted: Wanted) -> None:
+        """From now on others may have it."""
+        self._keeper.finish(wanted)
 
     def _found(self, handle: type[HandleT], container_id: str) -> HandleT:
         container = connect_as(handle, self._resources, container_id, self._forget)
@@ -150,16 +156,66 @@ class SharingEngine(Engine):
             self._until_closed.close()
 
 
+class LodgingEngine(SharingEngine):
+    """The same engine, whose containers a keeper runs, in networks that are the keeper's.
+
+    They are this process's alone, and gone when it is closed, or this process's connection.
+    """
+
+    def __init__(self, engine: Engine, keeper: Keeper) -> None:
+        super().__init__(engine, keeper, f"of this process alone, {uuid4().hex}", reused=False, progress=lambda _: None)
+
+    def _finish(self, wanted: Wanted) -> None:
+        """Nobody else may have it; when this is closed, its address and its names are free again."""
+        self._until_closed.callback(self._keeper.discard, wanted)
+
+
+def shared_network(
+    keeper: Keeper,
+    place: str,
+    name: str | None,
+    progress: Callable[[str], None],
+    *,
+    subnet: str | None = None,
+    internal: bool = False,
+    ipv6: bool = False,
+) -> SharedNetwork:
+    """The keeper's network that is declared at ``place``, made for all who want it.
+
+    Raises what ``Engine.network`` raises, the same in all processes, and KeeperError.
+    """
+    specification = {"name": str(name), "subnet": str(subnet), "internal": str(internal), "ipv6": str(ipv6)}
+    wanted = Wanted(place, place, specification, READY_SECONDS)
+    network = keeper.claim(wanted, progress)
+    if network is None:
+        try:
+            network = keeper.make_network(wanted, name, subnet=subnet, internal=internal, ipv6=ipv6)
+        except Exception as error:
+            with suppress(KeeperError):
+                keeper.fail(wanted, error)
+            raise
+        keeper.finish(wanted)
+    assert isinstance(network, SharedNetwork)
+    return network
+
+
+def is_in_shared_network(options: Mapping[str, Any]) -> bool:
+    """Whether a container with these options is in a network that a keeper has."""
+    networks = options.get("networks")
+    several = networks if isinstance(networks, Iterable) else ()
+    return any(isinstance(one, SharedNetwork) for one in (options.get("network"), *several))
+
+
 def _plain(name: str, value: object) -> Any:
     """The value as any process would have it."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, os.PathLike):
         return str(Path(os.fsdecode(value)).absolute())
-    if isinstance(value, Volume):
+    if isinstance(value, Volume | SharedNetwork):
         return value.name
     if isinstance(value, Network):
-        wanted = "its name, if it is one of those that every engine has: others are this engine's, which ends earlier"
+        wanted = "one that is shared too, network(shared=True): this is this engine's, which ends earlier"
         raise InvalidSpecError(f"{name} of a container that is shared or reused", repr(value), wanted)
     if isinstance(value, Mapping):
         return {_plain(name, key): _plain(name, one) for key, one in value.items()}

@@ -125,6 +125,28 @@ def test_params_make_a_container_each(project: pytest.Pytester, run_pytest: RunP
     assert len(set(seen(project, 1))) == 2
 
 
+def test_each_workers_own_containers_reach_what_is_shared_by_a_network(
+    project: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    project.makepyfile(
+        RECORDING
+        + """
+    from pytest_pycontainer import network
+    common = network(shared=True)
+    server = container("host", "sleep 1000", name="the-server", network=common, shared=True)
+    client = container("host", "sleep 1000", networks=[common])
+
+    @pytest.mark.parametrize("number", range(4))
+    def test(server, client, record, number):
+        assert client.exec(["getent", "hosts", "the-server"]).stdout.split() == [server.ip_address, "the-server"]
+        record(client)
+    """
+    )
+    run_pytest("-n", "2").assert_outcomes(passed=4)
+    assert len(set(seen(project, 1))) == 4
+    assert containers_left() == []
+
+
 def test_a_failure_is_everybodys_and_nobody_tries_again(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.mkdir("out")
     project.makepyfile(

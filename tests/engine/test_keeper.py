@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from pytest_pycontainer import Container, Engine, Settings, wait
 from pytest_pycontainer.engine.keeper import Keeper
 from pytest_pycontainer.engine.keeper_messages import Wanted
-from pytest_pycontainer.engine.sharing import REUSED, REUSED_LABEL, SharingEngine
+from pytest_pycontainer.engine.sharing import REUSED, REUSED_LABEL, LodgingEngine, SharingEngine, shared_network
 from pytest_pycontainer.errors import CommandNotFoundError, ContainerExitedError, InvalidSpecError, KeeperError
 
 PATIENCE = 60.0
@@ -280,3 +280,35 @@ def test_reused_containers_are_removed_by_anybody(
     keeper.leave()
     assert other.remove_unused().names == (anew.name,)
     assert anew.status == "removed"
+
+
+def test_containers_of_several_clients_meet_in_a_shared_network(engine: Engine, open_keeper: OpenKeeper) -> None:
+    keepers = [open_keeper("gw0"), open_keeper("gw1")]
+    networks = [shared_network(keeper, "net", None, print, subnet="10.99.8.0/29") for keeper in keepers]
+    assert networks[0] == networks[1]
+    assert networks[0].subnet == "10.99.8.0/29"
+    for number, keeper in enumerate(keepers * 2):  # more than there are addresses
+        with closing(LodgingEngine(engine, keeper)) as lodging:
+            for name in ("one", "other", "third"):
+                container = lodging.run("host", SLEEP, network=networks[0].name, name=f"{name}-{number}")
+                assert container.networks.keys() == {networks[0].name}
+            found = container.exec(["getent", "hosts", f"one-{number}"]).stdout
+            assert found.split()[1] == f"one-{number}"
+    with pytest.raises(InvalidSpecError, match=r"internal of what net shares 'True': wanted the same in all workers"):
+        shared_network(keepers[1], "net", None, print, subnet="10.99.8.0/29", internal=True)
+
+
+def test_a_shared_network_that_cant_be_made_is_made_by_nobody(open_keeper: OpenKeeper) -> None:
+    for keeper in (open_keeper("gw0"), open_keeper("gw1")):
+        with pytest.raises(InvalidSpecError, match="subnet"):
+            shared_network(keeper, "net", None, print, subnet="everything")
+
+
+def test_a_network_of_one_process_is_no_shared_containers(
+    engine: Engine, open_keeper: OpenKeeper, sharing: Sharing
+) -> None:
+    with (
+        engine.network() as network,
+        pytest.raises(InvalidSpecError, match=r"network of a container that is shared .*network\(shared=True\)"),
+    ):
+        sharing(open_keeper()).run("host", SLEEP, network=network)
