@@ -116,11 +116,14 @@ class Declaration(ABC):
         return tuple(dict.fromkeys(names))
 
     def uses_params(self) -> bool:
-        """Whether ``request.param`` has a place among the arguments."""
-        return any(
-            value is PARAMETER or (isinstance(value, FunctionType) and "request" in _parameters(value))
-            for value in _leaves(self.given)
-        )
+        """Whether ``request.param`` has a place among the arguments, or in a fixture that may turn out to be its own."""
+        for value in _leaves(self.given):
+            if value is PARAMETER or (type(value) is FunctionType and "request" in _parameters(value)):
+                return True
+            inner = declaration_of(value) if isinstance(value, FixtureFunctionDefinition) else None
+            if inner is not None and inner.uses_params():
+                return True
+        return False
 
     @abstractmethod
     def make(self, set_up: SetUp) -> object:
@@ -146,7 +149,7 @@ class Declaration(ABC):
         if isinstance(value, FixtureFunctionDefinition):
             return self._value_of(value, set_up)
         if type(value) is FunctionType:
-            return value(**{name: _fixture_value(name, set_up) for name in _parameters(value)})
+            return self.resolved(value(**{name: _fixture_value(name, set_up) for name in _parameters(value)}), set_up)
         if not is_lazy(value):
             return value
         resolve = partial(self.resolved, set_up=set_up)
@@ -180,8 +183,9 @@ class Declaration(ABC):
             return str(value)
         return self.name_of(value) or (value.__doc__ or "").rstrip(".")
 
-    def _id_of(self, param: object) -> str | None:
-        return self.name_of(param) if isinstance(param, FixtureFunctionDefinition) else None
+    def _id_of(self, param: object) -> object | None:
+        """What pytest makes an id of."""
+        return self.name_of(param) if isinstance(param, FixtureFunctionDefinition) else param
 
 
 def declare(declaration: Declaration, options: FixtureOptions, default_scope: Scope) -> FixtureFunctionDefinition:

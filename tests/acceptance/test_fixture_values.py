@@ -103,6 +103,8 @@ def test_params_are_the_first_argument_or_what_functions_make_of_them(
         mode = container("host", "cat", stdin_open=True, params=[1, 2], ids=["one", "two"],
                          env=lambda request: {"MODE": request.param})
         pulled = pull(params=["host", "scratch"])
+        chosen = container(lambda request: {"a": "host", "b": plain}[request.param], "sleep 1000", params=["a", "b"])
+        inner = container(build(lambda request: request.param), params=["sleeper", "other"])
         class TestOverridden:
             image = build("other")
             def test_own(self, server): assert server.command == ("sleep", "2000")
@@ -112,18 +114,23 @@ def test_params_are_the_first_argument_or_what_functions_make_of_them(
             wanted = {"one": "1", "two": "2"}[request.node.callspec.id]
             assert mode.exec(["printenv", "MODE"], check=True).stdout.strip() == wanted
         def test_pulled(pulled): assert pulled.name in ("host", "scratch")
+        def test_chosen(chosen, plain, request):
+            assert (chosen.image.id == plain.id) == (request.node.callspec.params["chosen"] == "b")
+        def test_inner(inner, request):
+            assert inner.command[1] == {"sleeper": "1000", "other": "2000"}[request.node.callspec.params["inner"]]
         """)
-    result = run_pytest("-v")
-    result.assert_outcomes(passed=9)
+    result = run_pytest("-v", "--setup-show")
+    result.assert_outcomes(passed=13)
     result.stdout.fnmatch_lines_random(
         [
-            "*::test_own PASSED*",
-            "*::test_image[[]sleeper] PASSED*",
-            "*::test_image[[]second] PASSED*",
-            "*::test_fixture[[]host] PASSED*",
-            "*::test_fixture[[]plain] PASSED*",
-            "*::test_mode[[]one] PASSED*",
-            "*::test_pulled[[]scratch] PASSED*",
+            "*::test_own * PASSED*",
+            "*::test_image[[]sleeper] * PASSED*",
+            "*::test_image[[]second] * PASSED*",
+            "*::test_fixture[[]host] * PASSED*",
+            "*::test_fixture[[]plain] * PASSED*",
+            "*::test_mode[[]one] * PASSED*",
+            "*::test_pulled[[]scratch] * PASSED*",
+            "*SETUP    S pulled (fixtures used: pycontainer)[[]'scratch']",
         ]
     )
 
