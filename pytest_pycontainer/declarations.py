@@ -116,7 +116,7 @@ class Declaration(ABC):
         return tuple(dict.fromkeys(names))
 
     def uses_params(self) -> bool:
-        """Whether ``request.param`` has a place among the arguments, or in a fixture that may turn out to be its own."""
+        """Whether ``request.param`` has a place among the arguments, or in those of a fixture that may be its own."""
         for value in _leaves(self.given):
             if value is PARAMETER or (type(value) is FunctionType and "request" in _parameters(value)):
                 return True
