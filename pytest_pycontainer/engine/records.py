@@ -1,19 +1,23 @@
 """Containers on disk: one directory each, made before anything of the container, and what sweeps those left behind.
 
-A container's directory holds its lock, its cgroup's name, its record, log, state and writable layer. Its lock is held
-(``flock``) by the engine and the monitor for as long as either lives: a directory whose lock is free belongs to
-nobody. Making and sweeping happen under one lock for the whole store, for a moment each.
+A container's directory holds its record, log, the monitor's socket and the writable layer. It is locked (``flock``) by
+the engine and the monitor for as long as either lives: a directory that is not belongs to nobody. Making and sweeping
+happen under one lock for the whole store, for a moment each.
+
+A record is a file of lines that are only added to. The first is there before anything of the container, and says which
+cgroup it is to have; the last whole one after that is what is known of it now. Its name is a further link to that file.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,13 +27,11 @@ from pytest_pycontainer.kernel.file_flags import keep_subdirectories_apart
 from pytest_pycontainer.kernel.flock import ALONE, is_held, try_lock
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import cgroups
-from pytest_pycontainer.runtime.state import LOCK_NAME
 from pytest_pycontainer.store.calling import Caller, directly
 from pytest_pycontainer.store.files import reason, storing
 
 _LOCK_SECONDS = 60.0
-_RECORD = "container.json"
-_CGROUP = "cgroup.json"
+_RECORD = "record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ContainerRecords:
         self._containers = root / "containers"
         self._names = root / "names"
         self._lock = root / "containers.lock"
+        self._threads = threading.Lock()  # who waits for that of other threads is told, who waits for the file asks
 
     def prepare(self) -> None:
         """Makes the directories and sweeps what a killed run left. Raises StoreError."""
@@ -78,7 +81,7 @@ class ContainerRecords:
             for directory in self._containers.iterdir():
                 self._sweep(directory)
             for name in self._names.iterdir():
-                if not name.exists():
+                if name.lstat().st_nlink == 1:  # the container's own is gone
                     name.unlink()
 
     def reserve(self, container_id: str, cgroup: tuple[str, ...]) -> Reservation:
@@ -87,10 +90,10 @@ class ContainerRecords:
         with self._locked(), ExitStack() as undone:
             directory.mkdir(0o700)
             undone.callback(remove_tree, directory)
-            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             undone.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (directory / _CGROUP).write_text(json.dumps(cgroup))
+            _add_line(directory / _RECORD, {"id": container_id, "cgroup": cgroup})
             undone.pop_all()
         return Reservation(container_id, directory, lock, cgroup)
 
@@ -102,7 +105,7 @@ class ContainerRecords:
         with self._locked(), ExitStack() as undone:
             self._claim_name(record)
             undone.callback((self._names / record.name).unlink)
-            self._write(record)
+            _add_line(self._containers / record.id / _RECORD, asdict(record))
             undone.pop_all()
 
     def rename(self, old: ContainerRecord, name: str) -> None:
@@ -116,7 +119,7 @@ class ContainerRecords:
         with self._locked(), ExitStack() as undone:
             self._claim_name(new)
             undone.callback((self._names / new.name).unlink)
-            self._write(new)
+            _add_line(self._containers / new.id / _RECORD, asdict(new))
             undone.pop_all()
             (self._names / old.name).unlink(missing_ok=True)
 
@@ -127,7 +130,7 @@ class ContainerRecords:
         """
         link = self._names / name
         with storing("remove the name", link), suppress(FileNotFoundError):
-            if link.readlink().name == container_id:
+            if _id_of(link) == container_id:
                 link.unlink()
 
     def find(self, name: str) -> tuple[ContainerRecord, Path, tuple[str, ...]]:
@@ -145,18 +148,12 @@ class ContainerRecords:
                 return record, directory, _read_cgroup(directory)
         raise ContainerNotFoundError(name)
 
-    def _write(self, record: ContainerRecord) -> None:
-        path = self._containers / record.id / _RECORD
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(record)))
-        temporary.rename(path)
-
     def remove(self, reservation: Reservation) -> None:
         """Removes what there still is of a container that has ended, and closes its lock. Raises StoreError."""
         try:
             cgroups.remove(reservation.cgroup)
             if reservation.directory.exists():
-                self._remove(reservation.directory, LOCK_NAME)
+                self._call(remove_tree, reservation.directory)
         except OSError as error:
             raise StoreError("remove the container in", str(reservation.directory), str(error)) from error
         finally:
@@ -193,58 +190,88 @@ class ContainerRecords:
                 found[thing] = (*found.get(thing, ()), record.name)
         return found
 
-    def _remove(self, directory: Path, last: str = "") -> None:
-        self._call(partial(remove_tree, last=last), directory)
-
     def _claim_name(self, record: ContainerRecord) -> None:
         link = self._names / record.name
         while True:
             try:
-                link.symlink_to(Path("..", "containers", record.id))
+                link.hardlink_to(self._containers / record.id / _RECORD)
             except FileExistsError:
-                owner = link.resolve()
-                if owner.exists() and not self._sweep(owner):
-                    raise NameInUseError(record.name, owner.name) from None
+                owner = _id_of(link)
+                if owner and not self._sweep(self._containers / owner):
+                    raise NameInUseError(record.name, owner) from None
                 link.unlink(missing_ok=True)
             else:
                 return
 
     def _sweep(self, directory: Path) -> bool:
-        """Removes a container's directory and cgroups if nobody lives who holds its lock; whether that was so."""
+        """Removes a container's directory and cgroups if nobody lives who has it locked; whether it is gone."""
         try:
-            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            self._remove(directory)  # its maker was killed in between, or who removes it is about to be done
             return True
         try:
             if not try_lock(lock, ALONE):
                 return False
-            # Where that is not written yet, nothing but the directory has been made.
-            with suppress(FileNotFoundError, json.JSONDecodeError):
+            # Without a line nothing but the directory has been made; what the machine's own end broke has no cgroups.
+            with suppress(FileNotFoundError, ValueError):
                 cgroups.remove(_read_cgroup(directory))
-            self._remove(directory, LOCK_NAME)
+            self._call(remove_tree, directory)
             return True
         finally:
             os.close(lock)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        with self._threads:
+            try:
+                with FileLock(self._lock, timeout=_LOCK_SECONDS, poll_interval=0.002):
+                    yield
+            except Timeout as error:
+                raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
+            except OSError as error:
+                raise StoreError("change the containers in", str(self._containers), reason(error)) from error
+
+
+def _add_line(record: Path, content: Mapping[str, object]) -> None:
+    """Adds a line to a record, which is made if it is not there; all of it, or nothing. Raises OSError."""
+    descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        line = json.dumps(content).encode() + b"\n"
         try:
-            with FileLock(self._lock, timeout=_LOCK_SECONDS, poll_interval=0.002):
-                yield
-        except Timeout as error:
-            raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
-        except OSError as error:
-            raise StoreError("change the containers in", str(self._containers), reason(error)) from error
+            while line:
+                line = line[os.write(descriptor, line) :]
+        except OSError:
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _lines(record: Path) -> list[bytes]:
+    """Its whole lines. Raises FileNotFoundError, also before there is any."""
+    lines = record.read_bytes().split(b"\n")[:-1]
+    if not lines:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(record))
+    return lines
+
+
+def _id_of(record: Path) -> str:
+    """Whose it is; empty if it is not there, or nobody's."""
+    try:
+        found: str = json.loads(_lines(record)[0])["id"]
+    except (FileNotFoundError, ValueError):
+        return ""
+    return found
 
 
 def _read_cgroup(directory: Path) -> tuple[str, ...]:
-    return tuple(json.loads((directory / _CGROUP).read_text()))
+    return tuple(json.loads(_lines(directory / _RECORD)[0])["cgroup"])
 
 
 def _is_held(directory: Path) -> bool:
     try:
-        return is_held(directory / LOCK_NAME)
+        return is_held(directory)
     except FileNotFoundError:
         return False
 
@@ -252,8 +279,11 @@ def _is_held(directory: Path) -> bool:
 def _read_record(directory: Path) -> ContainerRecord | None:
     """The record; None while there is none, or when the container goes in this moment."""
     try:
-        fields = json.loads((directory / _RECORD).read_text())
+        lines = _lines(directory / _RECORD)
     except FileNotFoundError:
         return None
+    if len(lines) == 1:
+        return None
+    fields = json.loads(lines[-1])
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     return ContainerRecord(**{**fields, **lists})

@@ -12,10 +12,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-def remove_tree(path: str | os.PathLike[str], *, last: str = "") -> None:
+def remove_tree(path: str | os.PathLike[str]) -> None:
     """Removes a directory and all below it, following no link (CVE-2024-23652). What is gone already is no error.
-
-    The file ``last`` in it goes when nothing else is left: it may be a lock that keeps others from removing it too.
 
     A directory that is not empty is first moved up to the top, so that neither descriptors nor the stack run out,
     whatever depth somebody has dug to. Raises OSError.
@@ -26,7 +24,7 @@ def remove_tree(path: str | os.PathLike[str], *, last: str = "") -> None:
         return
     try:
         numbers = count()
-        waiting = _empty(top, top, numbers, last)
+        waiting = _empty(top, top, numbers)
         while waiting:
             name = waiting.pop()
             directory = _open(name, top)
@@ -35,9 +33,6 @@ def remove_tree(path: str | os.PathLike[str], *, last: str = "") -> None:
             finally:
                 os.close(directory)
             os.rmdir(name, dir_fd=top)
-        if last:
-            with suppress(FileNotFoundError):
-                os.unlink(last, dir_fd=top)
         with suppress(FileNotFoundError):
             os.rmdir(path)
     finally:
@@ -53,14 +48,11 @@ def _open(name: str, parent: int) -> int:
         return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def _empty(directory: int, top: int, numbers: count[int], but: str = "") -> list[str]:
-    """Removes the files and empty directories of one directory; returns the others, which are in ``top`` then.
-
-    The file called ``but`` stays.
-    """
+def _empty(directory: int, top: int, numbers: count[int]) -> list[str]:
+    """Removes the files and empty directories of one directory; returns the others, which are in ``top`` then."""
     left = []
     with os.scandir(directory) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if entry.name != but]
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_directory in found:
         if not is_directory:
             with suppress(FileNotFoundError):

@@ -34,7 +34,7 @@ from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.restarting import Restarts
 from pytest_pycontainer.runtime.rootfs import MountPoints, renew_work_directory
 from pytest_pycontainer.runtime.spec import ContainerDescription
-from pytest_pycontainer.runtime.state import LOCK_NAME, ContainerState
+from pytest_pycontainer.runtime.state import ContainerState
 from pytest_pycontainer.runtime.streams import Streams
 from pytest_pycontainer.runtime.values import dataclass, replace
 
@@ -119,7 +119,7 @@ class _Monitor:
         init, output, errors = self._fork_init(channel)
         self._streams = Streams(self._loop, self._place.directory)
         self._clients = Clients(self._loop, control, listener, self._serve, self._end_without_owner)
-        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids, request.namespaces.ids)
+        self._executions = Executions(self._loop, self._place.cgroup, self._own_pids, request.namespaces)
         self._init: _Init | None = None
         self._begin_run(init, output, errors)
         self._loop.watch(lifelines.owner, lambda: self._end_without_owner(lifelines.owner))
@@ -393,4 +393,4 @@ class _Monitor:
         self._loop.stop()
         with suppress(OSError):  # what is left the owner finds, or the next engine sweeps
             cgroups.remove(self._place.cgroup)
-            remove_tree(self._place.directory, last=LOCK_NAME)
+            remove_tree(self._place.directory)

@@ -6,9 +6,6 @@ from typing import Final
 
 from pytest_pycontainer.runtime.values import dataclass
 
-LOCK_NAME: Final = "lock"
-"""The file in a container's directory that engine and monitor hold locked; it goes last."""
-
 SOCKET_NAME: Final = "monitor"
 """The socket in a container's directory that its monitor listens on."""
 

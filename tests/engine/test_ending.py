@@ -55,9 +55,9 @@ def start_owner(settings: Settings, mode: str) -> Iterator[subprocess.Popen[str]
 
 def cgroups_of(settings: Settings) -> Iterator[Path]:
     """The cgroup directories of every container in the store."""
-    for record in (settings.root / "containers").glob("*/cgroup.json"):
+    for record in (settings.root / "containers").glob("*/record"):
         with suppress(FileNotFoundError, json.JSONDecodeError):  # one that is just being written, or removed
-            yield from map(Path, json.loads(record.read_text()))
+            yield from map(Path, json.loads(record.read_text().partition("\n")[0])["cgroup"])
 
 
 def processes_of(cgroups: list[Path]) -> set[int]:

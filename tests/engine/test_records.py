@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_pycontainer.engine.records import ContainerRecord, ContainerRecords
-from pytest_pycontainer.errors import StoreError
+from pytest_pycontainer.errors import NameInUseError, StoreError
 
 
 @contextmanager
@@ -38,3 +39,42 @@ def test_what_cannot_be_recorded_leaves_nothing(tmp_path: Path) -> None:
     finally:
         records.remove(reservation)
     assert list((tmp_path / "containers").iterdir()) == []
+
+
+def test_a_name_that_nobody_has_is_taken(tmp_path: Path) -> None:
+    """What a killed run left in ``names`` and in ``containers`` keeps nobody from anything."""
+    records = ContainerRecords(tmp_path)
+    records.prepare()
+    for number, left in enumerate(("its lock", "its directory", "a name without a record")):
+        reservation = records.reserve(f"id-{number}", ())
+        records.add(ContainerRecord(f"id-{number}", "a-name", "an-image", ("true",), 0.0))
+        other = records.reserve("other", ())
+        with pytest.raises(NameInUseError):
+            records.add(ContainerRecord("other", "a-name", "an-image", ("true",), 0.0))
+        records.remove(other)
+        if left == "its lock":
+            os.close(reservation.lock)
+        else:
+            records.remove(reservation)
+        if left == "a name without a record":
+            (tmp_path / "names/a-name").write_text("")
+    ContainerRecords(tmp_path).prepare()
+    assert list((tmp_path / "names").iterdir()) == []
+    assert list((tmp_path / "containers").iterdir()) == []
+
+
+def test_a_record_is_what_it_was_until_its_next_line_is_whole(tmp_path: Path) -> None:
+    records = ContainerRecords(tmp_path)
+    records.prepare()
+    reservation = records.reserve("an-id", ("/some/where",))
+    try:
+        assert records.live() == []
+        record = ContainerRecord("an-id", "a-name", "an-image", ("true", "false"), 0.5, labels={"a": "b"})
+        records.add(record)
+        assert records.find("a-name") == (record, reservation.directory, ("/some/where",))
+        with (reservation.directory / "record").open("a") as file:
+            file.write('{"id": "an-')
+        assert records.find("a-name")[0] == record
+    finally:
+        os.close(reservation.lock)
+    assert records.live() == []
