@@ -37,6 +37,7 @@ from pytest_pycontainer.store.store import Store
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.extensions import Extensions
     from pytest_pycontainer.engine.router import EngineRouter
+    from pytest_pycontainer.engine.holder import Holder
     from pytest_pycontainer.registry.registries import Registries
     from pytest_pycontainer.store.volumes import StoredVolume, Volumes
 
@@ -57,6 +58,7 @@ class Resources:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._spawner: Spawner | None = None
+        self._holder = self._make_holder() if extensions.keeps is not None else None
         names = NameService(lambda control: self.spawner.resolve(control))
         self.router = self._make_router() if (os.geteuid() != 0 if routed is None else routed) else None
         """What networks end in; None where that is this machine."""
@@ -173,18 +175,25 @@ class Resources:
         """
         with self._lock:
             self.require_open()
-            if self._spawner is not None and not self._spawner.is_alive():
-                self.discard_next()
-                self._spawner.close()
-                self._spawner = None
-            if self._spawner is None:
+            if self._spawner is not None and self._spawner.is_alive():
+                return self._spawner
+            last, self._spawner = self._spawner, None
+            with ExitStack() as replaced:
+                ids = subordinate_ids()
+                if last is not None:
+                    replaced.callback(last.close)
+                    if ids is not None:  # networks that are there belong to its user namespace
+                        ids = replace(ids, namespace=last.user_namespace)
                 self.require_machine()
                 mounts = self.settings.state / "mounts"
                 _make_directory(self.settings.state)
                 _make_directory(mounts)
                 # What of this machine no container may see: the store, with all other containers in it.
                 hidden = dict.fromkeys((str(self.settings.root), str(self.settings.state), str(DEFAULT_ROOT)))
-                self._spawner = Spawner(str(mounts), tuple(hidden), subordinate_ids())
+                owner = None if self._holder is None else self._holder.pid
+                self._spawner = Spawner(str(mounts), tuple(hidden), ids, owner=owner)
+            if last is not None:
+                self.discard_next()  # that was its, too
             return self._spawner
 
     def take_prepared(
@@ -242,6 +251,11 @@ class Resources:
                 self._registries = Registries(options)
             return self._registries
 
+    def _make_holder(self) -> Holder:
+        from pytest_pycontainer.engine.holder import Holder  # which few have a use for
+
+        return Holder()
+
     def _make_router(self) -> EngineRouter:
         from pytest_pycontainer.engine.router import EngineRouter  # which root has no use for
 
@@ -283,11 +297,27 @@ class Resources:
             undone.pop_all()
         return OpenedNetwork(bridge, datagrams, streams)
 
+    def stay(self, connections: Sequence[int]) -> None:
+        """Lets go of what containers do not need; the rest is held until the other ends of ``connections`` are closed.
+
+        Raises SpawnerError.
+        """
+        with self._lock:
+            self._closed = True
+            self.discard_next()
+            self._let_go_of_volumes()
+            if self._registries is not None:
+                self._registries.close()
+            if self._holder is not None:
+                self._holder.stay(connections, self.settings, self)
+
     def close(self) -> None:
         """Lets go of everything. Containers have to be removed before."""
         with self._lock:
             self._closed = True
             with ExitStack() as closing:
+                if self._holder is not None:
+                    closing.callback(self._holder.close)
                 if self._spawner is not None:
                     closing.callback(self._spawner.close)
                 if self._registries is not None:

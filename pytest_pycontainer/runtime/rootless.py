@@ -23,23 +23,25 @@ Ranges = tuple[tuple[int, int], ...]
 class SubordinateIds:
     """What a user namespace has beside its 0, who is the user: from 1 on, these; made by these programs.
 
-    With neither users nor groups no program is needed.
+    With neither users nor groups no program is needed. With ``namespace``, a descriptor of the one that an earlier
+    spawner has made, that is entered instead: what was made in it belongs to nobody in another one.
     """
 
     users: Ranges = ()
     groups: Ranges = ()
     newuidmap: str = ""
     newgidmap: str = ""
+    namespace: int = -1
 
     def encode(self) -> list[str]:
         """As arguments of a program."""
-        return [_as_text(self.users), _as_text(self.groups), self.newuidmap, self.newgidmap]
+        return [_as_text(self.users), _as_text(self.groups), self.newuidmap, self.newgidmap, str(self.namespace)]
 
     @classmethod
     def decode(cls, arguments: Sequence[str]) -> SubordinateIds:
         """The inverse of ``encode``."""
-        users, groups, newuidmap, newgidmap = arguments
-        return cls(_as_ranges(users), _as_ranges(groups), newuidmap, newgidmap)
+        users, groups, newuidmap, newgidmap, namespace = arguments
+        return cls(_as_ranges(users), _as_ranges(groups), newuidmap, newgidmap, int(namespace))
 
 
 def _as_text(ranges: Ranges) -> str:
@@ -66,15 +68,20 @@ def begin_as_root(ids: Sequence[str], interpreter: str, arguments: Sequence[str]
 def _become_root(ids: SubordinateIds) -> None:
     uid, gid = os.getuid(), os.getgid()
     kinds = namespaces.USER | namespaces.MOUNT
-    if ids.users:
+    if ids.namespace >= 0:
+        namespaces.enter(ids.namespace, namespaces.USER)
+        os.close(ids.namespace)
+        namespaces.unshare(namespaces.MOUNT)
+    elif ids.users:
         _unshare_mapped(kinds, ids, uid, gid)
-        os.setgroups([])
     else:
         namespaces.unshare(kinds)
         # Else a group that is denied something could be got rid of (man 7 user_namespaces).
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
+    if ids.users:
+        os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from pytest_pycontainer.errors import SpawnerError
-from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.kernel import mount, namespaces
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.calls import Returned, encode_call
 from pytest_pycontainer.runtime.forwarder_messages import StartForwarder
@@ -35,7 +35,7 @@ _BOOT = (
 _BOOT_AS_ROOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from pytest_pycontainer.runtime.rootless import begin_as_root; "
-    "begin_as_root(sys.argv[2:6], sys.argv[6], sys.argv[7:])"
+    "begin_as_root(sys.argv[2:7], sys.argv[7], sys.argv[8:])"
 )
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
@@ -46,21 +46,24 @@ class Spawner:
 
     ``mounts`` is an empty directory that it mounts on in its own mount namespace; others see it empty for ever.
     ``hidden`` are absolute paths that no container on the host image may see. For an ordinary user, ``ids`` are what
-    its user namespace is to have; root needs none. Raises SpawnerError when it can't be started or is gone.
+    its user namespace is to have; root needs none. Containers end with the process ``owner``, by default this one. Raises SpawnerError when it can't be started or is gone.
     """
 
-    def __init__(self, mounts: str, hidden: Sequence[str], ids: SubordinateIds | None = None) -> None:
+    def __init__(
+        self, mounts: str, hidden: Sequence[str], ids: SubordinateIds | None = None, *, owner: int | None = None
+    ) -> None:
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair()
         self._errors = os.memfd_create("spawner-errors", os.MFD_CLOEXEC)
         try:
             with theirs:
-                self._process = _start(theirs, [mounts, *hidden], self._errors, ids)
+                self._process = _start(theirs, [mounts, *hidden], self._errors, ids, owner or os.getpid())
         except OSError as error:
             self._socket.close()
             os.close(self._errors)
             raise SpawnerError("start the spawner", str(error)) from error
         self._ready = False
+        self._users = -1 if ids is None or ids.namespace < 0 else os.dup(ids.namespace)
 
     def __enter__(self) -> Spawner:
         return self
@@ -74,6 +77,11 @@ class Spawner:
     def pid(self) -> int:
         """The spawner's process id."""
         return self._process.pid
+
+    @property
+    def user_namespace(self) -> int:
+        """A descriptor of an ordinary user's spawner's, open until ``close``; -1 if it has not come so far."""
+        return self._users
 
     def is_alive(self) -> bool:
         """Whether the process is still there."""
@@ -90,6 +98,9 @@ class Spawner:
         if self._errors >= 0:
             os.close(self._errors)
             self._errors = -1
+        if self._users >= 0:
+            os.close(self._users)
+            self._users = -1
 
     def prepare(
         self, request: messages.Prepare, channel: socket.socket, control: socket.socket, held: Sequence[int]
@@ -224,6 +235,8 @@ class Spawner:
         answer, _ = received
         if isinstance(answer, messages.Failed):
             raise SpawnerError(answer.step, answer.detail)
+        if self._users < 0 and os.geteuid() != 0:
+            self._users = namespaces.open_of(self.pid, namespaces.USER)
         self._ready = True
 
     def _last_words(self) -> str:
@@ -233,13 +246,13 @@ class Spawner:
 
 
 def _start(
-    requests: socket.socket, paths: Sequence[str], errors: int, ids: SubordinateIds | None
+    requests: socket.socket, paths: Sequence[str], errors: int, ids: SubordinateIds | None, owner_pid: int
 ) -> subprocess.Popen[bytes]:
     package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     interpreter = os.path.realpath(sys.executable)
     isolated = ["-I", "-S", "-c"]
     with ExitStack() as opened:
-        owner = os.pidfd_open(os.getpid())
+        owner = os.pidfd_open(owner_pid)
         opened.callback(os.close, owner)
         arguments = [*isolated, _BOOT, package_parent, str(requests.fileno()), str(owner), *paths]
         inherited = [requests.fileno(), owner]
@@ -250,6 +263,8 @@ def _start(
             inherited.append(descriptor)
             executable = f"/proc/self/fd/{descriptor}"
         else:
+            if ids.namespace >= 0:
+                inherited.append(ids.namespace)
             arguments = [*isolated, _BOOT_AS_ROOT, package_parent, *ids.encode(), interpreter, *arguments]
         return subprocess.Popen(
             [interpreter, *arguments],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -77,6 +78,13 @@ def main(taken: int) -> None:
             pass
         network.disconnect(server)
         assert ask_at(server.address("8000/udp"), socket.SOCK_DGRAM) == b"HELLO"
+
+        os.kill(engine._resources.spawner.pid, signal.SIGKILL)
+        assert server.wait(timeout=60) != 0
+        again = engine.run(
+            "host", ["python3", "-c", SERVER.replace("HOST", "''")], ports=[8000], network=network, wait=wait.port(8000)
+        )
+        assert ask_at(again.address(8000), socket.SOCK_STREAM) == b"HELLO"
 
 
 if __name__ == "__main__":
