@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _ALL = 2**32 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class OwnIds:
+class OwnIds(NamedTuple):
     """``users`` and ``groups`` are how many it has, counted from 0 on; ``are_all`` where it is the machine's own.
 
     Where it is not, its root has no rights over devices, over the files of users that it does not have, nor over the
