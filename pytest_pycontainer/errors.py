@@ -13,6 +13,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     ├── StoreError                        the store on disk can't be used
     ├── InvalidSpecError                  an argument that no container could be made of
     ├── UnsupportedLimitError             a limit that this machine's cgroups can't set
+    ├── RootRequiredError                 what containers of an ordinary user can't have, and why
     ├── UserNamespaceError                no user namespace to be had: why, and what to do about it
     ├── ClientLibraryMissingError         a service's client has to be installed first
     ├── ImageError
@@ -218,6 +219,22 @@ class UnsupportedLimitError(PycontainerError):
                 "enable it, or run without that limit"
             )
         return f"cannot set {self.limit} to {self.value}: {reason}"
+
+
+class RootRequiredError(PycontainerError):
+    """An ``option`` that containers have only if root runs them: its ``value``, and the ``reason``."""
+
+    def __init__(self, option: str, value: str, reason: str) -> None:
+        super().__init__(option, value, reason)
+        self.option = option
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"containers of an ordinary user can't have {self.option}={self.value!r}: {self.reason}; "
+            "run without it, or run pytest as root"
+        )
 
 
 class UserNamespaceError(PycontainerError):
@@ -911,20 +928,25 @@ def _probes_section(probes: str) -> str:
 class ContainerNotReadyError(ContainerError):
     """The container runs, but what was waited for did not happen within ``timeout`` seconds.
 
-    ``probes`` tells of the last executions of a health check, if that was waited for.
+    ``probes`` tells of the last executions of a health check, if that was waited for; ``last_seen`` is what there was
+    in place of what was wanted: the last refusal, status, output.
     """
 
-    def __init__(self, container: str, waited_for: str, timeout: float, log_tail: str, probes: str = "") -> None:
-        super().__init__(container, waited_for, timeout, log_tail, probes)
+    def __init__(
+        self, container: str, waited_for: str, timeout: float, log_tail: str, probes: str = "", last_seen: str = ""
+    ) -> None:
+        super().__init__(container, waited_for, timeout, log_tail, probes, last_seen)
         self.waited_for = waited_for
         self.timeout = timeout
         self.log_tail = log_tail
         self.probes = probes
+        self.last_seen = last_seen
 
     def __str__(self) -> str:
+        seen = f"\nwhat was seen last: {self.last_seen}" if self.last_seen else ""
         return (
             f"{self.container!r} is running, but not within {self.timeout:g} s: {self.waited_for}"
-            f"{_log_section(self.log_tail)}{_probes_section(self.probes)}"
+            f"{seen}{_log_section(self.log_tail)}{_probes_section(self.probes)}"
         )
 
 

@@ -29,6 +29,7 @@ from pytest_pycontainer.engine.prepared import writable_root
 from pytest_pycontainer.engine.privileges import Privileges
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
+from pytest_pycontainer.engine.root_required import refuse_what_takes_root
 from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.errors import ContainerStartError
 from pytest_pycontainer.image.config import DEFAULT_PATH
@@ -102,6 +103,8 @@ def launch(resources: Resources, plan: Plan, forget: Callable[[Container], None]
 
     The root is being mounted by init while the engine attaches the network. Whatever fails, nothing is left.
     """
+    if os.geteuid() != 0:
+        refuse_what_takes_root(plan)
     with ExitStack() as undone:
         modes, joins_machine = plan.namespaces, plan.network.mode == HOST
         if joins_machine and resources.router is not None:  # who has left this machine's network may not come back

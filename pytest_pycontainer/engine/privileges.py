@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,10 @@ def _capabilities(added: set[str], dropped: set[str]) -> tuple[str, ...]:
 def held_capabilities() -> tuple[str, ...]:
     """All capabilities that there are to give: this kernel may know fewer than the table, this process have fewer."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    held = int(status["CapBnd"], 16) & int(status["CapPrm"], 16)
+    held = int(status["CapBnd"], 16)
+    if os.geteuid() == 0:
+        held &= int(status["CapPrm"], 16)
+    # Else it is in the user namespace of containers that they are held, where all are to be had.
     return tuple(name for number, name in enumerate(CAPABILITIES) if held >> number & 1)
 
 

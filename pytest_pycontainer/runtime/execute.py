@@ -21,7 +21,7 @@ from pytest_pycontainer.runtime.process import (
     reset_signals,
     set_exec_label,
 )
-from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec, TerminalSize
+from pytest_pycontainer.runtime.spec import Namespaces, ProcessSpec, TerminalSize
 from pytest_pycontainer.runtime.terminal import KIND, open_terminal, take_terminal
 from pytest_pycontainer.runtime.user_namespace import become_root
 
@@ -35,15 +35,15 @@ def run_execute(
     init: int,
     report: int,
     streams: Sequence[int],
-    ids: IdMap | None,
+    shared: Namespaces,
     terminal: TerminalSize | None,
     terminal_channel: socket.socket | None,
 ) -> NoReturn:
     """Joins the container of the pidfd ``init`` and becomes the command; runs in a child made for it.
 
     ``streams`` become standard input, output and error, or a ``terminal`` does, which then goes out on its channel. A
-    failing step goes out on ``report`` as ``Failed``; that closes when the command is executed. With ``ids`` the
-    container has a user namespace, with these users and groups.
+    failing step goes out on ``report`` as ``Failed``; that closes when the command is executed. ``shared``
+    says which namespaces the container has of this machine, and whether it has a user namespace.
     """
     answer = socket.socket(fileno=os.dup(report))
     try:
@@ -59,13 +59,15 @@ def run_execute(
             cgroups.join(cgroup)
             credentials.join_new_keyring()
             sys.path.clear()
+            # What is this machine's is this process's too, which may not have the right to enter it.
+            joined, ids = _JOINED & ~shared.machine, shared.ids
             if ids is None:
-                namespaces.enter(init, _JOINED)
+                namespaces.enter(init, joined)
             else:
                 for number in range(len(streams)):
                     own_stream(number, ids.uid, ids.gid)
                 raise_hard_limits(process)
-                namespaces.enter(init, _JOINED | namespaces.USER)
+                namespaces.enter(init, joined | namespaces.USER)
                 become_root()
         if terminal is not None and terminal_channel is not None:
             _give_terminal(terminal, terminal_channel)

@@ -17,7 +17,7 @@ from pytest_pycontainer.runtime.execute import run_execute
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.process import kill_group, numbers_of
 from pytest_pycontainer.runtime.reaper import exit_code
-from pytest_pycontainer.runtime.spec import IdMap, ProcessSpec, TerminalSize
+from pytest_pycontainer.runtime.spec import Namespaces, ProcessSpec, TerminalSize
 
 _DISCARD_SIZE = 64 * 1024
 
@@ -29,9 +29,9 @@ class Executions:
     that nor waits for ever.
     """
 
-    def __init__(self, loop: EventLoop, cgroup: tuple[str, ...], own_pids: int, ids: IdMap | None) -> None:
+    def __init__(self, loop: EventLoop, cgroup: tuple[str, ...], own_pids: int, shared: Namespaces) -> None:
         self._loop = loop
-        self._ids = ids
+        self._shared = shared
         self._cgroup = cgroup
         self._own_pids = own_pids  # the monitor's PID namespace
 
@@ -84,7 +84,7 @@ class Executions:
             try:
                 pid, cgroup = cgroups.fork_into(self._cgroup)
                 if pid == 0:
-                    run_execute(process, cgroup, init, report, streams, self._ids, terminal, terminal_channel)
+                    run_execute(process, cgroup, init, report, streams, self._shared, terminal, terminal_channel)
             finally:
                 namespaces.enter(self._own_pids, namespaces.PID)
             pidfd = _open_pidfd(pid)

@@ -187,8 +187,11 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()
         for stream in range(3):
-            with suppress(PermissionError):  # of another user namespace
+            try:
                 own_stream(stream, user.uid, -1)  # so that it can open /dev/stdout
+            except OSError as error:  # it is of another user namespace, or there is no such user in this one
+                if error.errno not in (errno.EPERM, errno.EINVAL):
+                    raise
         _take_ids(user, groups)
         capabilities = process.capabilities if user.uid == 0 else 0
         if process.no_new_privileges:
@@ -210,14 +213,14 @@ def _take_ids(user: users.User, groups: Iterable[int]) -> None:
     except PermissionError as error:
         # Where root is an ordinary user without subordinate ones, groups can neither be had nor got rid of.
         if groups:
-            raise _no_such_ids(f"the groups {', '.join(map(str, groups))}", error) from error
+            raise _no_such_ids(f"groups with the numbers {', '.join(map(str, groups))}", error) from error
     try:
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        raise _no_such_ids(f"user {user.uid} and group {user.gid}", error) from error
+        raise _no_such_ids(f"users with the numbers {user.uid}:{user.gid}", error) from error
 
 
 def _no_such_ids(what: str, error: OSError) -> StepFailed:
@@ -225,7 +228,7 @@ def _no_such_ids(what: str, error: OSError) -> StepFailed:
         "containers of an ordinary user have those that /etc/subuid and /etc/subgid give to that user, where newuidmap "
         "is installed (Debian: uidmap): as root, usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
     )
-    return StepFailed(Failed(_IDS_STEP, error.errno or 0, f"there is no {what} here; {remedy}"))
+    return StepFailed(Failed(_IDS_STEP, error.errno or 0, f"there are no {what} here; {remedy}"))
 
 
 def execute(command: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
