@@ -2,8 +2,9 @@
 
 Small requests by redis-benchmark, and a bulk transfer; both sides take turns with the same server. Where a Docker
 daemon answers, its published port on 127.0.0.1 takes turns too, with the same programs, which it gets from this
-machine; and so does a port that our forwarder leads on, the same server's on ::1. Prints the medians and the medians of
-the ratios; the goals are 0.9 of the own address, and 2.5 times Docker's, and for the forwarder 1.2 times Docker's.
+machine; and so do two ports that our forwarder leads on: the same server's on ::1, and one of a server in a network as an
+ordinary user's, which ends in a router. Prints the medians and the medians of the ratios; the goals are 0.9 of the own
+address, and 2.5 times Docker's, and for the forwarder 1.2 times Docker's.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from pytest_pycontainer import Container, Engine, wait
+from pytest_pycontainer.engine.extensions import Extensions
+from pytest_pycontainer.engine.resources import Resources
 
 ROUNDS = 9
 REQUESTS = 100_000
@@ -118,15 +121,18 @@ def measure(name: str, unit: str, rate: Callable[[Address], float], places: dict
         median = statistics.median(sample[place] for sample in samples)
         ratios = (
             f"{side} is {statistics.median(sample[side] / sample[place] for sample in samples):.2f} times that"
-            for side in ("published", "forwarded")
+            for side in ("published", "forwarded", "routed")
         )
         print(f"  {place:12} {median:12,.0f} {unit}; {', '.join(ratios)}")
 
 
-def places(container: Container, port: int, docker_port: Callable[[int], Address] | None) -> dict[str, Address]:
+def places(
+    container: Container, routed: Container, port: int, docker_port: Callable[[int], Address] | None
+) -> dict[str, Address]:
     found = {"published": container.address(port), "own address": (container.ip_address, port)}
     published = {(host, own): host_port for host, host_port, own, _ in container._published()}
     found["forwarded"] = "::1", published["::1", port]
+    found["routed"] = routed.address(port)
     if docker_port is not None:
         wait_until_ready(docker_port(port))
         found["docker"] = docker_port(port)
@@ -140,11 +146,15 @@ def main() -> None:
     with (
         Engine() as engine,
         engine.run("host", command, ports=ports, wait=wait.port(SENDER)) as container,
+        Engine() as other,
         beside as docker_port,
     ):
-        wait.port(REDIS).until_ready(container, 20)
-        measure("small requests", "requests/s", small_requests, places(container, REDIS, docker_port))
-        measure("bulk", "MB/s", bulk, places(container, SENDER, docker_port))
+        other._resources = Resources(other.settings, Extensions(), routed=True)
+        routed = other.run("host", command, ports=[REDIS, SENDER], wait=wait.port(SENDER))
+        for one in (container, routed):
+            wait.port(REDIS).until_ready(one, 20)
+        measure("small requests", "requests/s", small_requests, places(container, routed, REDIS, docker_port))
+        measure("bulk", "MB/s", bulk, places(container, routed, SENDER, docker_port))
         if docker_port is None:
             print("no Docker daemon answers", file=sys.stderr)
 
