@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.container_process import ExecResult as ExecResult
     from pytest_pycontainer.engine.disk_usage import DiskUsage as DiskUsage
     from pytest_pycontainer.engine.engine import Engine as Engine
+    from pytest_pycontainer.engine.file_status import FileStatus as FileStatus
     from pytest_pycontainer.engine.image import Image as Image
     from pytest_pycontainer.engine.isolation import Capabilities as Capabilities
     from pytest_pycontainer.engine.isolation import IdMap as IdMap
     from pytest_pycontainer.engine.isolation import ProcessUser as ProcessUser
     from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
+    from pytest_pycontainer.engine.listening import Listening as Listening
+    from pytest_pycontainer.engine.listening import ListeningSocket as ListeningSocket
     from pytest_pycontainer.engine.networks import Network as Network
     from pytest_pycontainer.engine.process_table import ProcessInfo as ProcessInfo
     from pytest_pycontainer.engine.stats import ContainerStats as ContainerStats
@@ -52,9 +55,12 @@ __all__ = [
     "DiskUsage",
     "Engine",
     "ExecResult",
+    "FileStatus",
     "Health",
     "IdMap",
     "Image",
+    "Listening",
+    "ListeningSocket",
     "Network",
     "ProcessInfo",
     "ProcessUser",
@@ -92,9 +98,12 @@ _HOMES = {
     "DiskUsage": "pytest_pycontainer.engine.disk_usage",
     "Engine": "pytest_pycontainer.engine.engine",
     "ExecResult": "pytest_pycontainer.engine.container_process",
+    "FileStatus": "pytest_pycontainer.engine.file_status",
     "Health": "pytest_pycontainer.engine.container_health",
     "IdMap": "pytest_pycontainer.engine.isolation",
     "Image": "pytest_pycontainer.engine.image",
+    "Listening": "pytest_pycontainer.engine.listening",
+    "ListeningSocket": "pytest_pycontainer.engine.listening",
     "Network": "pytest_pycontainer.engine.networks",
     "ProcessInfo": "pytest_pycontainer.engine.process_table",
     "ProcessUser": "pytest_pycontainer.engine.isolation",

@@ -24,6 +24,7 @@ from pytest_pycontainer.engine.files import ContainerFiles, alone_with_what_is_l
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.isolation import ContainerIsolation
 from pytest_pycontainer.engine.measurements import ContainerMeasurements
+from pytest_pycontainer.engine.readiness import READY_SECONDS, Wait, parse_wait
 from pytest_pycontainer.engine.records import ContainerRecord, Reservation
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import (
@@ -87,6 +88,8 @@ class Container(
         self._attachment = attachment
         self._forget = forget
         self._process_of_owner = os.getpid()
+        self.is_kept = False
+        """Whether it stays, though its block, scope or engine has ended."""
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +100,14 @@ class Container(
         if isinstance(error, Exception) and not self._is_removed():
             # Once it is removed, nobody can look into its log any more.
             error.add_note(f"{self!r} had printed last:\n{self.log_tail() or '(nothing)'}")
-        self.remove(force=True)
+        self.end(error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Removes it, running or not, unless the engine's extensions want it to stay; ``error`` is why it ends."""
+        keeps = self._resources.extensions.keeps
+        self.is_kept = keeps is not None and not self._is_removed() and keeps(self, error)
+        if not self.is_kept:
+            self.remove(force=True)
 
     # Life and death
 
@@ -141,6 +151,17 @@ class Container(
         if exited is None:
             raise WaitTimeoutError(self.name, "waiting for", timeout or 0.0)
         return exited.exit_code
+
+    def wait_for(self, wait: Wait | str, timeout: float = READY_SECONDS) -> None:
+        """Returns when it is what ``wait`` is for: something of ``pytest_pycontainer.wait``, or the name of one.
+
+        Raises ContainerExitedError if it exits before, and ContainerNotReadyError after ``timeout`` seconds, unless
+        ``wait`` was given a time of its own.
+        """
+        wanted, seconds = parse_wait(wait), arguments.parse_seconds(timeout)
+        if wanted is None:
+            raise InvalidSpecError("wait", "None", "something such as wait.port(80)")
+        wanted.until_ready(self, seconds)
 
     def kill(self, signal: int | str = "SIGKILL") -> None:
         """Sends PID 1 a signal. Raises ContainerNotRunningError if there is none to send it to.

@@ -10,8 +10,14 @@ from types import TracebackType
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.handle import ContainerHandle
+from pytest_pycontainer.engine.listening import Listening, ListeningSocket
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
-from pytest_pycontainer.errors import ContainerNotRunningError, PortNotOpenError, WaitTimeoutError
+from pytest_pycontainer.errors import (
+    ContainerNotFoundError,
+    ContainerNotRunningError,
+    PortNotOpenError,
+    WaitTimeoutError,
+)
 from pytest_pycontainer.kernel import namespaces, sockdiag
 from pytest_pycontainer.kernel.netlink import NetlinkError, NetlinkSocket
 from pytest_pycontainer.kernel.sockdiag import BoundSocket, sockets_with_ports
@@ -70,6 +76,32 @@ class ContainerSockets(ContainerHandle):
                 raise PortNotOpenError(self.name, name, ()) from None
             raise
         return opened
+
+    def listening(self) -> Listening:
+        """Where its processes listen, and take datagrams, now: all their sockets, by protocol and port.
+
+        ``6379 in container.listening()``, and ``"53/udp"``, say whether a port is among them. What lies with nobody
+        any more is left out, and other containers' in a network that is shared. Raises ContainerNotRunningError, also
+        while it is paused, and NetlinkError on a kernel that does not tell.
+        """
+        from pytest_pycontainer.engine.process_table import socket_holders
+
+        found: list[ListeningSocket] = []
+        with self._open_sockets("see who listens in", socket.SOCK_STREAM) as inside:
+            bound = [
+                (name, one)
+                for name, (_, protocol) in _TRANSPORTS.items()
+                for one in sockets_with_ports(inside.diagnosis, protocol)
+                if one.state == (sockdiag.LISTENING if name == "tcp" else sockdiag.CLOSED)
+            ]
+        try:
+            holders = socket_holders(self._cgroup)
+        except FileNotFoundError as error:
+            raise ContainerNotFoundError(self.name) from error
+        for name, one in bound:
+            if (process := holders.get(one.inode)) is not None:
+                found.append(ListeningSocket(str(one.address), one.port, name, process))
+        return Listening(tuple(sorted(set(found), key=lambda one: (one.protocol, one.port, one.address))))
 
     def _open_sockets(self, doing: str, kind: int) -> _SocketsInside:
         self._require_present()

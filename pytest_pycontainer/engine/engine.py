@@ -6,20 +6,23 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect
 from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.default_wait import DefaultWait
 from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.image_sources import PullPolicy, as_source
 from pytest_pycontainer.engine.launch import launch
-from pytest_pycontainer.engine.named_wait import NamedWait
 from pytest_pycontainer.engine.networks import NetworkOperations
 from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
+from pytest_pycontainer.engine.readiness import READY_SECONDS as READY_SECONDS
+from pytest_pycontainer.engine.readiness import Wait
+from pytest_pycontainer.engine.readiness import parse_wait as parse_wait
 from pytest_pycontainer.engine.requirements import require_open_files
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.service import HandleT, Service
@@ -30,10 +33,6 @@ from pytest_pycontainer.settings import Settings
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.display import Display
     from pytest_pycontainer.engine.scope import EngineScope
-    from pytest_pycontainer.engine.wait import Wait
-
-READY_SECONDS: Final = 60.0
-"""How long ``run`` waits unless it is told otherwise."""
 
 
 class Engine(ImageOperations, VolumeOperations, NetworkOperations):
@@ -119,6 +118,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
     ) -> Container:
         """Makes a container and starts it; with ``wait``, returns when it is ready; a text is ``wait.named``.
 
+        Without ``wait`` it returns when its command runs, as ``docker run -d`` does.
+
         Raises what ``create`` and ``Container.start`` raise; ContainerExitedError and ContainerNotReadyError (after
         ``timeout`` seconds) from ``wait``. The container is removed then.
         """
@@ -154,6 +155,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         return wanted
 
     def _await_ready(self, container: Container, wait: Wait | None, seconds: float) -> None:
+        if isinstance(wait, DefaultWait) and wait.chosen(container) is None:
+            wait = None
         if wait is not None:
             with self._display.waiting(container, wait):
                 wait.until_ready(container, seconds)
@@ -253,13 +256,21 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         if not self._resources.are_ours():
             return
         with ExitStack() as closing:
-            closing.callback(self._resources.close)
+            closing.callback(self._leave)
             with self._lock:
                 own, others = list(self._containers.values()), list(self._others.values())
             for other in others:
                 closing.callback(other.release)
             for container in own:
-                closing.callback(container.remove, force=True)
+                closing.callback(container.end)
+
+    def _leave(self) -> None:
+        """Lets go of everything but containers that are to stay, and what these need."""
+        kept = [container for container in self._own_containers() if container.is_kept]
+        if kept:
+            self._resources.stay([container._connection._control.fileno() for container in kept])
+        else:
+            self._resources.close()
 
     def _forget(self, container: Container) -> None:
         with self._lock:
@@ -275,12 +286,3 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
             raise InvalidSpecError("image", repr(image), "an Image, the name of one, or a path")
         stored = self._sources.find(as_source(image), policy=policy)
         return Image(stored.id, os.fspath(image), stored.config, self._resources.store)
-
-
-def parse_wait(wait: Wait | str | None) -> Wait | None:
-    """What to wait for; a text is the name of it. Raises InvalidSpecError."""
-    if isinstance(wait, str):
-        return NamedWait(wait)
-    if wait is not None and not hasattr(wait, "until_ready"):
-        raise InvalidSpecError("wait", repr(wait), "something such as wait.port(80)")
-    return wait

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +26,9 @@ from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, IdMap, VolumeMount
 from pytest_pycontainer.store.calling import Caller, read_through, write_through
+
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.file_status import FileStatus
 
 _END_SECONDS = 30.0
 _LEFT_LOCK = "left.lock"
@@ -63,6 +66,17 @@ class ContainerFiles(ABC):
         """The content of a file."""
         with self._at("read", path) as (root, _):
             return self._call(_read, _inside(path), descriptors=[root])
+
+    def file(self, path: str) -> FileStatus:
+        """What there is at ``path`` now: whether it exists, and its kind, mode, owner, size, text. Links are followed.
+
+        That nothing is there is no error.
+        """
+        from pytest_pycontainer.engine.file_status import file_status, find_file
+
+        with self._at("look at", path) as (root, ids):
+            found = self._call(find_file, _inside(path), ids, descriptors=[root])
+            return file_status(path, found, partial(self.read, path))
 
     def write(self, path: str, content: str | bytes, *, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
         """Makes or replaces a file; its directory has to be there. ``owner`` is a user's and a group's number."""

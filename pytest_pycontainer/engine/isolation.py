@@ -55,6 +55,12 @@ class ContainerIsolation(ContainerHandle):
             links = sorted((process / "ns").iterdir())
             return {link.name: str(link.readlink()) for link in links if not link.name.endswith("_for_children")}
 
+    def environment(self) -> dict[str, str]:
+        """The environment that it was executed with."""
+        with self._first_process("read the environment of") as process:
+            entries = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+        return {name: value for name, found, value in (entry.partition("=") for entry in entries) if found}
+
     def capabilities(self) -> Capabilities:
         """What it may do of what is root's."""
         fields = self._status("read the capabilities of")

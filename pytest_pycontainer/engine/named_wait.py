@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_pycontainer.engine.readiness import Condition, Wait, glance
 from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
@@ -13,20 +14,37 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedWait:
+class NamedWait(Condition):
     """Waits for what the container's engine knows by ``name``, made with these arguments."""
 
     name: str
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def what(self) -> str:
+        """See Condition."""
+        return f"{self.name!r} is so"
+
+    def look(self, container: Container, seconds: float) -> str | None:
+        """See Condition. Raises InvalidSpecError for a name that the engine does not know."""
+        return glance(self._found(container), container, seconds)
+
     def until_ready(self, container: Container, timeout: float) -> None:
         """See Wait. Raises InvalidSpecError for a name that the engine does not know."""
+        self._found(container).until_ready(container, timeout)
+
+    def within(self, container: Container, seconds: float) -> None:
+        """See Condition."""
+        found = self._found(container)
+        found.within(container, seconds) if isinstance(found, Condition) else found.until_ready(container, seconds)
+
+    def _found(self, container: Container) -> Wait:
         waits = container._resources.extensions.waits
         if self.name not in waits:
             known = ", ".join(sorted(waits)) or "there are none: the hook pytest_pycontainer_waits gives some"
             raise InvalidSpecError("wait", self.name, f"one of the engine's named waits ({known})")
-        waits[self.name](*self.arguments, **self.options).until_ready(container, timeout)
+        return waits[self.name](*self.arguments, **self.options)
 
 
 def named(name: str, *arguments: Any, **options: Any) -> NamedWait:

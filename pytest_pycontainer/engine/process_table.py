@@ -67,6 +67,23 @@ def read_processes(cgroup: tuple[str, ...], init: int) -> list[ProcessInfo]:
     ]
 
 
+def socket_holders(cgroup: tuple[str, ...]) -> dict[int, str]:
+    """The names of the processes of the cgroup that hold sockets, by the sockets' inode numbers.
+
+    What comes and goes meanwhile may be missing. Raises FileNotFoundError if the cgroup is gone.
+    """
+    holders: dict[int, str] = {}
+    for pid in _members(cgroup[0]):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it has just ended
+            links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+            if inodes := [int(link[8:-1]) for link in links if link.startswith("socket:[")]:
+                name = _read(pid, "comm").rstrip("\n")
+                for inode in inodes:
+                    # Of those that share one, the one that was there first has opened it.
+                    holders.setdefault(inode, name)
+    return holders
+
+
 class _Reading:
     """What /proc says of one process."""
 

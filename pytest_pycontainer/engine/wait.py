@@ -2,178 +2,219 @@
 
     engine.run("redis", ports=[6379], wait=wait.port(6379))
     engine.run("postgres", wait=wait.log(r"ready to accept connections", timeout=60))
-    engine.run("postgres", health_cmd="pg_isready", health_interval=0.5, wait=wait.healthy())
+    engine.run("app", wait=wait.http("/health", 8080) & wait.file("/run/app.pid"))
+    container.wait_for(wait.until(lambda c: client.ping()), timeout=5)
 
-A container that exits while it is waited for fails at once, with its log.
+A container that exits while it is waited for fails at once, with its log. Each takes a ``timeout`` of its own, in
+seconds; without one that of the call counts. What can't be meant is refused by the call, with InvalidSpecError.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
-import socket
-import time
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Literal
 
-from pytest_pycontainer.engine.arguments import parse_seconds
-from pytest_pycontainer.engine.container import Container
+from pytest_pycontainer.engine.arguments import Command, parse_command, parse_seconds
 from pytest_pycontainer.engine.named_wait import named as named
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
-from pytest_pycontainer.errors import (
-    ContainerExitedError,
-    ContainerNotReadyError,
-    ContainerNotRunningError,
-    ContainerUnhealthyError,
-    InvalidSpecError,
-    PortNotOpenError,
-    PortNotPublishedError,
-    WaitTimeoutError,
-)
-from pytest_pycontainer.runtime.logs import STDERR, STDOUT
+from pytest_pycontainer.engine.readiness import Condition as Condition
+from pytest_pycontainer.engine.readiness import Wait as Wait
+from pytest_pycontainer.engine.text_match import TextMatch, parse_match
+from pytest_pycontainer.errors import InvalidSpecError
 
-# Nothing tells of a socket that begins to listen, so it is asked: quickly while a quick server would start, then each
-# time after a further tenth of what has been waited already.
-_SHORTEST_PAUSE = 0.0005
-_LONGEST_PAUSE = 0.05
-_CONNECT_SECONDS = 1.0
+if TYPE_CHECKING:
+    from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.wait_http import Status
+
+_TRY_SECONDS = 5.0
 
 
-class Wait(Protocol):
-    """Something to wait for. ``timeout``, in seconds, is for the whole of it."""
+def port(*ports: Port, timeout: float | None = None) -> Condition:
+    """Waits until all these ports are open.
 
-    def until_ready(self, container: Container, timeout: float) -> None:
-        """Returns when the container is ready.
+    A TCP port is when it accepts a connection, through its published port or, without one, inside the container; a UDP
+    port (``"53/udp"``) when a process of the container takes its datagrams.
+    """
+    from pytest_pycontainer.engine.wait_port import PortWait
 
-        Raises ContainerExitedError if it exits before, and ContainerNotReadyError after ``timeout`` seconds.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PortWait:
-    """Waits until a container port accepts a TCP connection: through its published port, else inside the container."""
-
-    port: Port
-    timeout: float | None = None
-
-    def until_ready(self, container: Container, timeout: float) -> None:
-        """See Wait."""
-        limit = timeout if self.timeout is None else self.timeout
-        begin = time.monotonic()
-        deadline = begin + limit
-        address = self._published_address(container)
-        what = f"port {self.port} accepts a connection"
-        while not self._accepts(container, address, deadline):
-            pause = min(max((time.monotonic() - begin) / 10, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-            if container.exited_within(pause):
-                raise _exited(container, what)
-            if time.monotonic() > deadline:
-                raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
-
-    def _published_address(self, container: Container) -> tuple[str, int] | None:
-        try:
-            address = container.address(self.port)
-        except PortNotPublishedError:
-            return None
-        # One that our forwarder accepts says nothing of the server.
-        return None if container._is_forwarded(address[0]) else address
-
-    def _accepts(self, container: Container, address: tuple[str, int] | None, deadline: float) -> bool:
-        limit = min(_CONNECT_SECONDS, max(0.001, deadline - time.monotonic()))
-        try:
-            if address is None:
-                container.connect(self.port, timeout=limit).close()
-            else:
-                socket.create_connection(address, limit).close()
-        except (OSError, PortNotOpenError, WaitTimeoutError, ContainerNotRunningError):
-            return False
-        return True
+    if not ports:
+        raise InvalidSpecError("port to wait for", "", "at least one")
+    for one in ports:
+        parse_port("port to wait for", one)
+    return PortWait(ports, _limit(timeout))
 
 
-@dataclass(frozen=True, slots=True)
-class LogWait:
-    """Waits until the log holds ``pattern`` (a regular expression, searched line by line) ``times`` times."""
+def log(
+    pattern: str | re.Pattern[str],
+    *,
+    times: int = 1,
+    stream: Literal["stdout", "stderr"] | None = None,
+    timeout: float | None = None,
+) -> Condition:
+    """Waits until a line of the log matches ``pattern``, a regular expression that is searched, ``times`` times.
 
-    pattern: re.Pattern[str]
-    times: int = 1
-    timeout: float | None = None
+    With ``stream`` only what was written there counts.
+    """
+    from pytest_pycontainer.engine.wait_output import LogWait
 
-    def until_ready(self, container: Container, timeout: float) -> None:
-        """See Wait."""
-        limit = timeout if self.timeout is None else self.timeout
-        what = f"its log has {self.pattern.pattern!r}" + (f" {self.times} times" if self.times > 1 else "")
-        rest: dict[int, bytes] = {STDOUT: b"", STDERR: b""}
-        found = 0
-        for entries in container.follow_entries(limit):
-            if not entries:
-                raise ContainerNotReadyError(container.name, what, limit, container.log_tail())
-            for entry in entries:
-                *whole, rest[entry.stream] = (rest[entry.stream] + entry.data).split(b"\n")
-                found += sum(map(self._matches, whole))
-            # A last line may be a prompt that never ends: it counts too, but stays to be completed.
-            if found + sum(map(self._matches, rest.values())) >= self.times:
-                return
-        raise _exited(container, what)
-
-    def _matches(self, line: bytes) -> bool:
-        return self.pattern.search(line.decode(errors="replace")) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class HealthWait:
-    """Waits until the container's health check finds it healthy."""
-
-    timeout: float | None = None
-
-    def until_ready(self, container: Container, timeout: float) -> None:
-        """See Wait. Raises ContainerUnhealthyError as soon as it is that, and InvalidSpecError if it has no check."""
-        if not container.has_health_check:
-            wanted = f"a container with a health check: {container.image.name!r} has none; give one as health_cmd"
-            raise InvalidSpecError("wait", "wait.healthy()", wanted)
-        limit = timeout if self.timeout is None else self.timeout
-        what = "its health check succeeds"
-        health = container.await_health(limit)
-        if health is None:
-            probes = container.health.log_text or "none has ended: see health_interval and health_start_interval"
-            raise ContainerNotReadyError(container.name, what, limit, container.log_tail(), probes)
-        if health.status == "healthy":
-            return
-        if container.status == "exited":
-            raise _exited(container, what)
-        raise ContainerUnhealthyError(container.name, health.failing_streak, health.log_text, container.log_tail())
-
-
-def _exited(container: Container, what: str) -> ContainerExitedError:
-    code, tail = container.exit_code or 0, container.log_tail()
-    return ContainerExitedError(container.name, what, code, tail, container.out_of_memory)
-
-
-def port(port: Port, *, timeout: float | None = None) -> Wait:
-    """Waits until ``port`` accepts a TCP connection, for ``timeout`` seconds (by default those of the call)."""
-    mapping = parse_port("port to wait for", port)
-    if mapping.protocol != "tcp":
-        raise InvalidSpecError("port to wait for", str(port), "a TCP port: UDP has no connections to accept")
-    return PortWait(port, _limit(timeout))
-
-
-def log(pattern: str | re.Pattern[str], *, times: int = 1, timeout: float | None = None) -> Wait:
-    """Waits until a line of the log matches ``pattern``, ``times`` times. Raises InvalidSpecError for a bad pattern."""
     if not isinstance(times, int) or times < 1:
         raise InvalidSpecError("times", repr(times), "a number from 1")
+    if stream not in (None, "stdout", "stderr"):
+        raise InvalidSpecError("stream", repr(stream), "'stdout', 'stderr', or None for both")
     try:
         compiled = re.compile(pattern)
         compiled.search("")
-        return LogWait(compiled, times, _limit(timeout))
     except (re.error, TypeError) as error:
         raise InvalidSpecError("log pattern", str(pattern), f"a regular expression ({error})") from error
+    return LogWait(compiled, times, stream, _limit(timeout))
 
 
-def healthy(*, timeout: float | None = None) -> Wait:
-    """Waits until the health check of the image, or of the call, succeeds, for ``timeout`` seconds.
+def http(
+    path: str = "/",
+    port: Port | None = None,
+    *,
+    status: Status = range(200, 400),
+    body: TextMatch | None = None,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    content: str | bytes | None = None,
+    tls: bool = False,
+    verify: bool | str | os.PathLike[str] = True,
+    host: str = "localhost",
+    try_timeout: float = _TRY_SECONDS,
+    timeout: float | None = None,
+) -> Condition:
+    """Waits until a request is answered with such a ``status``, and such a text in the ``body``.
+
+    No port need be published; without ``port`` it is the only one that is, or that the image exposes. ``status`` is a
+    number, several (``range(200, 300)``), or a function; ``body`` a text in it, a compiled pattern, or a function. A
+    redirection is an answer like any other. ``content`` is sent with the request. With ``tls`` the certificate is
+    checked for ``host``, which is the Host header too: not at all with ``verify=False``, or by the authorities in a
+    file. One try takes ``try_timeout`` seconds at most.
+    """
+    from pytest_pycontainer.engine.wait_http import HttpWait, parse_status, parse_verify
+
+    if not isinstance(path, str) or not re.fullmatch(r"/[!-~]*", path):
+        raise InvalidSpecError("path", repr(path), "a path that begins with '/', quoted as in a URL")
+    if port is not None and parse_port("port to wait for", port).protocol != "tcp":
+        raise InvalidSpecError("port to wait for", str(port), "a TCP port")
+    if not isinstance(method, str) or not re.fullmatch(r"[A-Za-z-]+", method):
+        raise InvalidSpecError("method", repr(method), "one of HTTP's, such as 'GET'")
+    if not tls and verify is not True:
+        raise InvalidSpecError("verify", str(verify), "tls=True: without it there is no certificate")
+    return HttpWait(
+        path,
+        port,
+        parse_status(status),
+        parse_match("body", body),
+        method.upper(),
+        dict(headers or {}),
+        content.encode() if isinstance(content, str) else content,
+        tls,
+        parse_verify(verify),
+        host,
+        parse_seconds(try_timeout),
+        _limit(timeout),
+    )
+
+
+def command(
+    command: Command,
+    *,
+    exit_code: int = 0,
+    output: TextMatch | None = None,
+    user: str | int | None = None,
+    try_timeout: float = _TRY_SECONDS,
+    timeout: float | None = None,
+) -> Condition:
+    """Waits until a command, executed in the container, exits with ``exit_code``, and writes such an ``output``.
+
+    ``output`` is a text in its standard output, a compiled pattern, or a function of it. One execution takes
+    ``try_timeout`` seconds at most. A command that the container does not have fails at once.
+    """
+    from pytest_pycontainer.engine.wait_inside import CommandWait
+
+    parsed = parse_command(command)
+    if not parsed:
+        raise InvalidSpecError("command", str(command), "at least the name of a program")
+    if not isinstance(exit_code, int) or not 0 <= exit_code <= 255:
+        raise InvalidSpecError("exit_code", repr(exit_code), "a number from 0 to 255")
+    wanted = parse_match("output", output)
+    return CommandWait(tuple(parsed), exit_code, wanted, user, parse_seconds(try_timeout), _limit(timeout))
+
+
+def healthy(*, timeout: float | None = None) -> Condition:
+    """Waits until the health check of the image, or of the call, succeeds.
 
     A container that is found unhealthy fails at once.
     """
+    from pytest_pycontainer.engine.wait_state import HealthWait
+
     return HealthWait(_limit(timeout))
+
+
+def file(path: str, *, text: TextMatch | None = None, timeout: float | None = None) -> Condition:
+    """Waits until the container has a file or directory at ``path``, with such a ``text`` in it.
+
+    ``text`` is a text in it, a compiled pattern, or a function of it.
+    """
+    from pytest_pycontainer.engine.wait_inside import FileWait
+
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidSpecError("path", repr(path), "a path in the container")
+    return FileWait(path, parse_match("text", text), _limit(timeout))
+
+
+def exit(code: int | Collection[int] | None = 0, *, timeout: float | None = None) -> Condition:  # noqa: A001
+    """Waits until the container exits with this code, or one of these; with any, for None. Another fails at once."""
+    from pytest_pycontainer.engine.wait_state import ExitWait
+
+    given = () if code is None else (code,) if isinstance(code, int) else code
+    if not isinstance(given, Collection) or not all(isinstance(one, int) and 0 <= one <= 255 for one in given):
+        raise InvalidSpecError("code", repr(code), "a number from 0 to 255, several of them, or None for any")
+    return ExitWait(tuple(given), _limit(timeout))
+
+
+def until(function: Callable[[Container], object], what: str = "", *, timeout: float | None = None) -> Condition:
+    """Waits until a function, which is called with the container, returns what counts as true.
+
+    An exception means that it is not yet so; the last one is in the error. ``what`` says what it waits for, there.
+    """
+    from pytest_pycontainer.engine.wait_inside import FunctionWait
+
+    if not callable(function) or inspect.iscoroutinefunction(function) or isinstance(function, Condition | type):
+        raise InvalidSpecError("function", repr(function), "a function of the container, and no coroutine")
+    name = getattr(function, "__qualname__", repr(function)).rpartition("<locals>.")[2]
+    return FunctionWait(function, what or f"{name} returns true", _limit(timeout))
+
+
+def all_of(*waits: Wait, timeout: float | None = None) -> Condition:
+    """Waits for one after the other, for ``timeout`` seconds in all; ``a & b`` is the same."""
+    from pytest_pycontainer.engine.wait_combination import AllOf
+
+    return AllOf(_several(waits), _limit(timeout))
+
+
+def any_of(*waits: Wait, timeout: float | None = None) -> Condition:
+    """Waits until one of them is so, for ``timeout`` seconds; ``a | b`` is the same.
+
+    They are looked at in turn, so none has a time of its own. One that fails leaves it to the others.
+    """
+    from pytest_pycontainer.engine.wait_combination import any_condition
+
+    return any_condition(_several(waits), _limit(timeout))
+
+
+def _several(waits: tuple[Wait, ...]) -> tuple[Wait, ...]:
+    for one in waits:
+        if not hasattr(one, "until_ready"):
+            raise InvalidSpecError("wait", repr(one), "something such as wait.port(80)")
+    if not waits:
+        raise InvalidSpecError("waits", "", "at least one")
+    return waits
 
 
 def _limit(timeout: float | None) -> float | None:

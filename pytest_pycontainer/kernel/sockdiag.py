@@ -13,6 +13,7 @@ from typing import Final
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 
 TIME_WAIT: Final = 6  # include/net/tcp_states.h
+CLOSED: Final = 7  # also that of a UDP socket that is not connected
 LISTENING: Final = 10
 
 SOCK_DIAG: Final = 4

@@ -63,6 +63,11 @@ def user_names(users: str = _USERS) -> dict[int, str]:
     return {int(fields[2]): fields[0] for fields in reversed(list(_records(users, 7, ids=(2, 3))))}
 
 
+def group_names(groups: str = _GROUPS) -> dict[int, str]:
+    """The names in the file, by number; the first of several for one."""
+    return {int(fields[2]): fields[0] for fields in reversed(list(_records(groups, 4, ids=(2,))))}
+
+
 def _group_id(text: str, groups: str) -> int:
     for fields in _records(groups, 4, ids=(2,)):
         if text in (fields[0], fields[2]):
