@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.service import Service
@@ -23,9 +23,13 @@ class Memcached(Server):
 
     PORT = 11211
 
-    def client(self) -> Client:
-        """A client of the library ``pymemcache``, the caller's to close. Raises ClientLibraryMissingError."""
-        client: Client = self._client_library("pymemcache.client.base", "pymemcache").Client(self.address())
+    def client(self, **options: Any) -> Client:
+        """A client of the library ``pymemcache``, the caller's to close; ``options`` are those of its ``Client``.
+
+        Raises ClientLibraryMissingError.
+        """
+        library = self._client_library("pymemcache.client.base", "pymemcache")
+        client: Client = library.Client(self.address(), **options)
         return client
 
     def _url_at(self, host: str, port: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.service import Service
@@ -48,13 +48,13 @@ class Mosquitto(Server):
         """The user's."""
         return None if self.username is None else self._variable(_PASSWORD, "")
 
-    def client(self) -> Client:
+    def client(self, **options: Any) -> Client:
         """A client of the library ``paho-mqtt``, connected; its loop is the caller's to run, and it to disconnect.
 
-        Raises ClientLibraryMissingError.
+        ``options`` are those of its ``Client``. Raises ClientLibraryMissingError.
         """
         library = self._client_library("paho.mqtt.client", "paho-mqtt")
-        client: Client = library.Client(library.CallbackAPIVersion.VERSION2)
+        client: Client = library.Client(library.CallbackAPIVersion.VERSION2, **options)
         if self.username is not None:
             client.username_pw_set(self.username, self.password)
         client.connect(*self.address())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.service import Service
@@ -33,12 +33,14 @@ class Nats(Server):
         """The user's."""
         return self._argument("--pass")
 
-    async def client(self) -> Client:
-        """A client of the library ``nats-py``, connected; the caller's to close. Raises ClientLibraryMissingError."""
+    async def client(self, **options: Any) -> Client:
+        """A client of the library ``nats-py``, connected; the caller's to close.
+
+        ``options`` are those of its ``connect``. Raises ClientLibraryMissingError.
+        """
         # Not by the URL: the library takes what is quoted there as it stands.
-        client: Client = await self._client_library("nats", "nats-py").connect(
-            url("nats", *self.address()), user=self.username, password=self.password
-        )
+        login = {"servers": url("nats", *self.address()), "user": self.username, "password": self.password}
+        client: Client = await self._client_library("nats", "nats-py").connect(**login | options)
         return client
 
     def _url_at(self, host: str, port: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.service import Service
@@ -45,10 +45,22 @@ class RabbitMQ(Server):
         """The virtual host that was made at the first start."""
         return self._variable("RABBITMQ_DEFAULT_VHOST", "/")
 
-    def client(self) -> pika.BlockingConnection:
-        """A connection of the library ``pika``, the caller's to close. Raises ClientLibraryMissingError."""
+    def client(self, **options: Any) -> pika.BlockingConnection:
+        """A connection of the library ``pika``, the caller's to close.
+
+        ``options`` are those of its ``ConnectionParameters``. Raises ClientLibraryMissingError.
+        """
         library = self._client_library("pika", "pika")
-        connection: pika.BlockingConnection = library.BlockingConnection(library.URLParameters(self.url))
+        host, port = self.address()
+        login = {
+            "host": host,
+            "port": port,
+            "virtual_host": self.vhost,
+            "credentials": library.PlainCredentials(self.username, self.password),
+        }
+        connection: pika.BlockingConnection = library.BlockingConnection(
+            library.ConnectionParameters(**login | options)
+        )
         return connection
 
     def _url_at(self, host: str, port: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.service import Service
@@ -32,12 +32,14 @@ class Redis(Server):
         """Of the default user; None if it needs none."""
         return self._argument("--requirepass")
 
-    def client(self, *, db: int = 0, decode_responses: bool = False) -> library.Redis:
-        """A client of the library ``redis``, the caller's to close. Raises ClientLibraryMissingError."""
+    def client(self, **options: Any) -> library.Redis:
+        """A client of the library ``redis``, the caller's to close; ``options`` are those of its ``Redis``.
+
+        Raises ClientLibraryMissingError.
+        """
         host, port = self.address()
-        client: library.Redis = self._client_library("redis", "redis").Redis(
-            host=host, port=port, db=db, password=self.password, decode_responses=decode_responses
-        )
+        login = {"host": host, "port": port, "password": self.password}
+        client: library.Redis = self._client_library("redis", "redis").Redis(**login | options)
         return client
 
     def _url_at(self, host: str, port: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.service import Service
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The command that is allowed unless ZOO_4LW_COMMANDS_WHITELIST names others.
 _REQUEST = b"srvr"
+
+_START_SECONDS = 60.0
 
 
 class ZooKeeper(Server):
@@ -32,13 +34,13 @@ class ZooKeeper(Server):
         host, port = self.address()
         return f"{host}:{port}"
 
-    def client(self) -> KazooClient:
+    def client(self, **options: Any) -> KazooClient:
         """A client of the library ``kazoo``, started; the caller's to stop and close.
 
-        Raises ClientLibraryMissingError.
+        ``options`` are those of its ``KazooClient``. Raises ClientLibraryMissingError.
         """
-        client: KazooClient = self._client_library("kazoo.client", "kazoo").KazooClient(self.hosts)
-        client.start()
+        client: KazooClient = self._client_library("kazoo.client", "kazoo").KazooClient(self.hosts, **options)
+        client.start(_START_SECONDS)
         return client
 
     def _url_at(self, host: str, port: int) -> str:

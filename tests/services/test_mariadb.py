@@ -27,7 +27,7 @@ def test_it_is_ready_when_all_of_the_first_start_is_done(engine: Engine, image: 
     tmp_path.chmod(0o755)
     volumes = {str(tmp_path): "/docker-entrypoint-initdb.d:ro"}
     with engine.service(services.mariadb(image=image), volumes=volumes, timeout=SECONDS) as server:
-        with closing(server.client()) as client, client.cursor() as cursor:
+        with closing(server.client(connect_timeout=SECONDS)) as client, client.cursor() as cursor:
             cursor.execute("SELECT text FROM greetings")
             assert cursor.fetchall() == (("hello",),)
         assert server.url == f"mysql://test:test@127.0.0.1:{server.port()}/test"
@@ -40,23 +40,26 @@ def test_users_passwords_and_database_are_as_given_and_kept_over_a_restart(engin
     )
     with engine.service(service, timeout=SECONDS) as server:
         assert (server.username, server.password, server.database) == ("me", AWKWARD, "app")
-        with closing(server.client(autocommit=True)) as client, client.cursor() as cursor:
+        with closing(server.client(connect_timeout=SECONDS, autocommit=True)) as client, client.cursor() as cursor:
             cursor.execute("CREATE TABLE kept AS SELECT 1 AS number")
         server.restart()
         service.wait.until_ready(server, SECONDS)
-        with closing(server.client()) as client, client.cursor() as cursor:
+        with closing(server.client(connect_timeout=SECONDS)) as client, client.cursor() as cursor:
             cursor.execute("SELECT number FROM kept")
             assert cursor.fetchall() == ((1,),)
-        with closing(server.client(user="root", password=server.root_password)) as client, client.cursor() as cursor:
+        with (
+            closing(server.client(connect_timeout=SECONDS, user="root", password=server.root_password)) as client,
+            client.cursor() as cursor,
+        ):
             cursor.execute("SELECT COUNT(*) FROM mysql.user WHERE User = 'me'")
             assert cursor.fetchall() == ((1,),)
         with pytest.raises(pymysql.OperationalError, match="Access denied"):
-            server.client(password="wrong")
+            server.client(connect_timeout=SECONDS, password="wrong")
 
 
 def test_root_may_be_the_user(engine: Engine, image: Image) -> None:
     with engine.service(services.mariadb(image=image, username="root", password="all"), timeout=SECONDS) as server:
         assert (server.username, server.password) == ("root", "all")
-        with closing(server.client()) as client, client.cursor() as cursor:
+        with closing(server.client(connect_timeout=SECONDS)) as client, client.cursor() as cursor:
             cursor.execute("SELECT COUNT(*) FROM mysql.user WHERE User = 'test'")
             assert cursor.fetchall() == ((0,),)

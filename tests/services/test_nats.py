@@ -27,7 +27,7 @@ def server(engine: Engine, image: Image) -> Iterator[services.Nats]:
 
 def test_it_is_ready_for_messages(server: services.Nats) -> None:
     async def exchange() -> bytes:
-        client = await server.client()
+        client = await server.client(connect_timeout=SECONDS)
         subscription = await client.subscribe("greetings")
         await client.publish("greetings", b"hello")
         message = await subscription.next_msg(timeout=SECONDS)
@@ -39,14 +39,14 @@ def test_it_is_ready_for_messages(server: services.Nats) -> None:
 
 def test_streams_are_kept_over_a_restart(server: services.Nats) -> None:
     async def write() -> None:
-        client = await server.client()
+        client = await server.client(connect_timeout=SECONDS)
         stream = client.jetstream()
         await stream.add_stream(name="kept", subjects=["kept"])
         await stream.publish("kept", b"hello")
         await client.close()
 
     async def read() -> bytes | None:
-        client = await server.client()
+        client = await server.client(connect_timeout=SECONDS)
         message = await client.jetstream().get_last_msg("kept", "kept")
         await client.close()
         return message.data
@@ -61,7 +61,7 @@ def test_a_password_is_wanted_of_everyone(engine: Engine, image: Image) -> None:
     with engine.service(services.nats(image=image, username="me", password=AWKWARD), timeout=SECONDS) as server:
 
         async def answered() -> bool:
-            client = await server.client()
+            client = await server.client(connect_timeout=SECONDS)
             await client.flush()
             await client.close()
             return True

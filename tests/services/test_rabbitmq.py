@@ -20,7 +20,7 @@ def test_it_is_ready_for_messages_and_keeps_them_over_a_restart(
     service = services.rabbitmq(image=debian_image("rabbitmq"), username="me", password=AWKWARD, vhost="my/own")
     with engine.service(service, timeout=SECONDS) as server:
         assert (server.username, server.password, server.vhost) == ("me", AWKWARD, "my/own")
-        with server.client() as client:
+        with server.client(socket_timeout=SECONDS, stack_timeout=SECONDS) as client:
             channel = client.channel()
             channel.queue_declare("greetings", durable=True)
             persistent = pika.BasicProperties(delivery_mode=2)
@@ -28,10 +28,11 @@ def test_it_is_ready_for_messages_and_keeps_them_over_a_restart(
             channel.basic_publish("", "greetings", b"hello", persistent)
         server.restart()
         service.wait.until_ready(server, SECONDS)
-        with pika.BlockingConnection(pika.URLParameters(server.env["AMQP_URL"])) as client:
+        by_url = pika.URLParameters(server.env["AMQP_URL"])
+        by_url.socket_timeout = by_url.stack_timeout = SECONDS
+        with pika.BlockingConnection(by_url) as client:
             _, _, message = client.channel().basic_get("greetings", auto_ack=True)
             assert message == b"hello"
-        wrong = pika.URLParameters(server.url.replace("me:", "you:"))
         with pytest.raises(ProbableAuthenticationError):
-            pika.BlockingConnection(wrong)
+            server.client(credentials=pika.PlainCredentials("me", "wrong"), stack_timeout=SECONDS)
         assert server.internal_url == f"amqp://me:p%20%2F%40%3A%25@{server.name}:5672/my%2Fown"

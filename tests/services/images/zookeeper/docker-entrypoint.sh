@@ -9,5 +9,5 @@ clientPort=2181
 admin.enableServer=${ZOO_ADMINSERVER_ENABLED:-true}
 4lw.commands.whitelist=${ZOO_4LW_COMMANDS_WHITELIST:-srvr}
 CONF
-[ "$1" != zkServer.sh ] || set -- java -cp '/usr/share/java/*' org.apache.zookeeper.server.ZooKeeperServerMain /conf/zoo.cfg
+[ "$1" != zkServer.sh ] || set -- java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp '/usr/share/java/*' org.apache.zookeeper.server.ZooKeeperServerMain /conf/zoo.cfg
 exec "$@"
