@@ -11,12 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pytest_pycontainer.engine import keeper_messages
 from pytest_pycontainer.engine.arguments import Command
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.keeper_messages import (
@@ -71,7 +71,7 @@ class Keeper:
 
     @classmethod
     def open(cls, settings: Settings, group: str, *, stays: bool, client: str) -> Keeper:
-        """Connects to the keeper of a group, of this package's version and the store; starts it if there is none.
+        """Connects to the keeper of a group, of this installation and the store; starts it if there is none.
 
         One that ``stays`` keeps what it has when all clients are gone. Raises KeeperError and StoreError.
         """
@@ -102,7 +102,7 @@ class Keeper:
         While another one makes it this waits, as long as that may take; ``progress`` is told of whom. Raises the error
         that the other one had, KeeperError, and InvalidSpecError if others want something else by the same key.
         """
-        with self._lock:
+        with self._exchange():
             answer = self._ask(Claim(wanted, self._client), f"share {wanted.place}", wanted.seconds)
             while isinstance(answer, BeingMade):
                 progress(f"waiting for {wanted.place}, which {answer.client} is making")
@@ -117,7 +117,7 @@ class Keeper:
     ) -> str:
         """Has the keeper run what was granted, or start it again; returns its id. Raises what ``Engine.run`` raises."""
         request = RunContainer(wanted.key, image.id, image.name, image.config, command, options)
-        with self._lock:
+        with self._exchange():
             answer = self._ask(request, f"run {wanted.place}", seconds)
         assert isinstance(answer, Kept)
         assert isinstance(answer.value, str)
@@ -127,7 +127,7 @@ class Keeper:
         self, wanted: Wanted, name: str | None, *, subnet: str | None = None, internal: bool = False, ipv6: bool = False
     ) -> SharedNetwork:
         """Has the keeper make a network that was granted. Raises what ``Engine.network`` raises."""
-        with self._lock:
+        with self._exchange():
             answer = self._ask(MakeNetwork(wanted.key, name, subnet, internal, ipv6), f"make {wanted.place}")
         assert isinstance(answer, Kept)
         assert isinstance(answer.value, SharedNetwork)
@@ -135,23 +135,23 @@ class Keeper:
 
     def finish(self, wanted: Wanted) -> None:
         """What was granted is made: others may have it. Raises KeeperError."""
-        with self._lock:
+        with self._exchange():
             self._ask(Finished(wanted.key), f"share {wanted.place}")
 
     def fail(self, wanted: Wanted, error: Exception) -> None:
         """What was granted can't be made: it is removed, and all others have this error. Raises KeeperError."""
-        with self._lock:
+        with self._exchange():
             self._ask(Failed(wanted.key, pickled_error(error)), f"share {wanted.place}")
 
     def discard(self, wanted: Wanted) -> None:
         """Removes what was granted, and not finished. Raises what ``Container.remove`` raises, and KeeperError."""
-        with self._lock:
+        with self._exchange():
             if not self._channel.closed:
                 self._ask(Discard(wanted.key), f"remove {wanted.place}")
 
     def remove_unused(self) -> Removed:
         """Removes all that nobody else uses now. Raises what ``Container.remove`` raises, and KeeperError."""
-        with self._lock:
+        with self._exchange():
             answer = self._ask(RemoveUnused(), "remove what was kept")
         assert isinstance(answer, Removed)
         return answer
@@ -161,7 +161,7 @@ class Keeper:
 
         Leaving again is no error. Raises what ``Container.remove`` raises.
         """
-        with self._lock:
+        with self._exchange():
             if self._channel.closed:
                 return
             try:
@@ -172,6 +172,18 @@ class Keeper:
     def abandon(self) -> None:
         """Closes the connection, and does not wait."""
         self._channel.close()
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """One request and its answers; one that is broken off, by Ctrl-C, is the last."""
+        with self._lock:
+            try:
+                yield
+            except Exception:
+                raise
+            except BaseException:
+                self._channel.close()  # an answer that comes later would be taken for another request's
+                raise
 
     def _ask(self, request: Request, doing: str, seconds: float = 0.0) -> Answer:
         if self._channel.closed:
@@ -187,7 +199,7 @@ class Keeper:
         try:
             answer: Answer | None = self._channel.receive(limit)
         except TimeoutError as error:
-            self._channel.close()  # what it says later would be taken for another answer
+            self._channel.close()
             raise KeeperError(doing, f"the keeper did not answer within {limit:g} s") from error
         if answer is None:
             self._channel.close()
@@ -207,9 +219,10 @@ def _lock_file(settings: Settings) -> Path:
 
 def _paths(settings: Settings, group: str) -> tuple[Path, Path]:
     """The socket's, and that of what the keeper says last."""
-    # Messages of another version would not be understood.
-    group_of_all = "\0".join((group, str(settings.root), version("pytest-pycontainer")))
-    name = hashlib.sha256(group_of_all.encode()).hexdigest()[:16]
+    # Another installation, or version, would not understand this one's messages.
+    spoken = Path(keeper_messages.__file__)
+    of_all = "\0".join((group, str(settings.root), str(spoken), str(spoken.stat().st_mtime_ns)))
+    name = hashlib.sha256(of_all.encode()).hexdigest()[:16]
     return _directory(settings) / f"{name}.socket", _directory(settings) / f"{name}.log"
 
 
@@ -217,7 +230,8 @@ def _paths(settings: Settings, group: str) -> tuple[Path, Path]:
 def _locked(settings: Settings) -> Iterator[None]:
     directory, lock = _directory(settings), _lock_file(settings)
     try:
-        directory.mkdir(0o700, parents=True, exist_ok=True)
+        for needed in (settings.state, directory):
+            needed.mkdir(0o700, parents=True, exist_ok=True)
         with FileLock(lock, timeout=_LOCK_SECONDS, poll_interval=0.005):
             yield
     except Timeout as error:

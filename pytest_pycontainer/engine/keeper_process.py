@@ -48,6 +48,7 @@ from pytest_pycontainer.engine.keeper_messages import (
 )
 from pytest_pycontainer.engine.networks import Network
 from pytest_pycontainer.errors import InvalidSpecError, KeeperError, PycontainerError
+from pytest_pycontainer.kernel.process_name import rename_process
 
 _LOCK_SECONDS = 60.0
 
@@ -57,6 +58,8 @@ def main(listener: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C is for the tests
     options: KeeperOptions = pickle.load(sys.stdin.buffer)  # noqa: S301  (written by who has started this process)
+    with suppress(OSError):
+        rename_process("pyc-keeper", ("pycontainer-keeper", options.address))
     with socket.socket(fileno=listener) as listening:
         _KeeperProcess(options, listening).run()
 
@@ -231,8 +234,8 @@ class _KeeperProcess:
                 return Kept(kept.container.id)
         store = engine._resources.store
         image = Image(request.image_id, request.image_name, request.image_config, store)
-        kept.container = engine.run(image, request.command, **request.options)
-        engine.settle()  # a keeper seldom makes another one
+        kept.container = engine.create(image, request.command, **request.options)
+        kept.container.start()  # and not run: a keeper seldom makes another one, so none is made ahead
         threading.Thread(target=self._await_removal, args=(kept, kept.container), daemon=True).start()
         return Kept(kept.container.id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ REUSED_LABEL: Final = "io.pycontainer.reused"
 
 REUSED: Final = "reused"
 """The group of the keeper that stays."""
+
+# A start takes milliseconds; who waits for another process's is to hear its error, not to be tired of waiting before.
+_START_SECONDS = 60.0
 
 _PLAIN = (str, int, float, bool, bytes, type(None))
 
@@ -113,7 +116,7 @@ class SharingEngine(Engine):
         self._runs += 1
         place = self._place if self._runs == 1 else f"{self._place}#{self._runs}"
         shared = SharedContainer.of(place, found, request.command, request.options)
-        wanted = shared.wanted(reused=self._reused, seconds=seconds)
+        wanted = shared.wanted(reused=self._reused, seconds=seconds + _START_SECONDS)
         container_id = self._keeper.claim(wanted, self._progress)
         if container_id is None:
             return self._make(handle, shared, wanted, ready, seconds)
@@ -202,7 +205,7 @@ def shared_network(
 def is_in_shared_network(options: Mapping[str, Any]) -> bool:
     """Whether a container with these options is in a network that a keeper has."""
     networks = options.get("networks")
-    several = networks if isinstance(networks, Iterable) else ()
+    several = networks if isinstance(networks, Collection) else ()
     return any(isinstance(one, SharedNetwork) for one in (options.get("network"), *several))
 
 

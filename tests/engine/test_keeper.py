@@ -202,10 +202,33 @@ def test_ctrl_c_while_it_is_made_leaves_it_to_another(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sharing(first).run("host", SLEEP, network="none", wait=Interrupted())
+        sharing(first).run("host", SLEEP, network="none", env={"COLOR": "none"}, wait=Interrupted())
     run_sleeper(second)
     with pytest.raises(KeeperError, match="has left"):
         run_sleeper(first)
+
+
+def test_ctrl_c_while_another_makes_it_is_the_end_of_the_connection(
+    open_keeper: OpenKeeper, run_sleeper: RunSleeper
+) -> None:
+    first, second = open_keeper("gw0"), open_keeper("gw1")
+    wanted = Wanted("key", "server", {}, PATIENCE)
+    assert first.claim(wanted, print) is None
+
+    def interrupted(_: str) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            second.claim(wanted, interrupted)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(KeeperError, match="has left"):
+        run_sleeper(second)
 
 
 def test_waiting_for_another_client_has_a_limit(open_keeper: OpenKeeper) -> None:
