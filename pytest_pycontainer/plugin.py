@@ -54,10 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
     except InvalidSpecError as error:
         raise pytest.UsageError(str(error)) from None
     report = config.stash[_REPORT]
-    if report.durations is not None or report.timeline is not None:
+    if report.keep != "never" or report.durations is not None or report.timeline is not None:
         from pytest_pycontainer.reporting.run_summary import SUMMARY, RunSummary
 
-        summary = RunSummary(config, durations=report.durations, timeline=report.timeline)
+        summary = RunSummary(config, report)
         config.pluginmanager.register(summary, SUMMARY)
 
 
@@ -88,11 +88,11 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     from pytest_pycontainer.reporting.session import reporting
 
     config, settings = request.config, request.config.stash[_SETTINGS]
-    with reporting(config, config.stash[_REPORT]) as (recorder, display):
-        extensions = extensions_of(config, recorder)
+    with reporting(config, settings, config.stash[_REPORT]) as session:
+        extensions = extensions_of(config, session.recorder, keeps=session.keeping)
         opening = config.hook.pytest_pycontainer_engine(config=config, settings=settings, extensions=extensions)
-        with opening or Engine(settings, display=display, extensions=extensions) as engine:
-            recorder.engine = engine
+        with opening or Engine(settings, display=session.display, extensions=extensions) as engine:
+            session.recorder.engine = engine
             yield engine
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer import services
-from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions, Observer
+from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions, Keeps, Observer
 
 if TYPE_CHECKING:
     import pytest
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 _OBSERVING = ("before_create", "after_start", "ready", "before_remove")
 
 
-def extensions_of(config: pytest.Config, *observers: Observer) -> Extensions:
-    """What the registered plugins add, beside further ``observers``. Who adds nothing costs nothing."""
+def extensions_of(config: pytest.Config, *observers: Observer, keeps: Keeps | None = None) -> Extensions:
+    """What the registered plugins add, beside further ``observers`` and who ``keeps`` containers.
+
+    Who adds nothing costs nothing.
+    """
     observed = any(getattr(config.hook, f"pytest_pycontainer_{name}").get_hookimpls() for name in _OBSERVING)
     return Extensions(
         observers=(HookObserver(config), *observers) if observed else observers,
         waits=_merged(config.hook.pytest_pycontainer_waits(config=config)),
         services=_ready_made() | _merged(config.hook.pytest_pycontainer_services(config=config)),
+        keeps=keeps,
     )
 
 

@@ -253,6 +253,9 @@ def _somebody_else_has_an_engine() -> bool:
             # A dead owner's processes were handed to process 1 and have to go.
             if int(owner) > 1:
                 return True
+        # What was kept by a run that has ended is its holder's.
+        if process.name.isdecimal() and "runtime.holder" in _read(f"/proc/{process.name}/cmdline"):
+            return True
     return False
 
 

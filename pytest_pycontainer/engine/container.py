@@ -105,7 +105,8 @@ class Container(
     def end(self, error: BaseException | None = None) -> None:
         """Removes it, running or not, unless the engine's extensions want it to stay; ``error`` is why it ends."""
         keeps = self._resources.extensions.keeps
-        self.is_kept = keeps is not None and not self._is_removed() and keeps(self, error)
+        if keeps is not None and not self.is_kept and not self._is_removed():
+            self.is_kept = keeps(self, error)
         if not self.is_kept:
             self.remove(force=True)
 
@@ -277,6 +278,7 @@ class Container(
     def _let_go(self) -> None:
         """It is gone: closes what this handle has of it, and removes what its monitor may have left."""
         self._removed = True
+        self.is_kept = False
         if os.getpid() != self._process_of_owner:
             return
         with ExitStack() as closing:

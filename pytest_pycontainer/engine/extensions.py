@@ -47,14 +47,25 @@ class Observer(Protocol):
         ...
 
 
+class Keeps(Protocol):
+    """Who is asked whether a container stays, see ``Extensions``."""
+
+    def __call__(self, container: Container, error: BaseException | None, /) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Extensions:
     """What an engine has from outside. Nothing, unless it is given some.
 
     ``waits`` are what ``wait.named`` finds, and make a Wait of its arguments; ``services`` are what ``Engine.service``
     finds, and get the engine, and its arguments.
+
+    ``keeps`` is asked when a container is about to be removed because its block, scope or engine ends, by which error
+    (None: by none): if it says so, the container stays, also when the engine's process has ended. One that is removed
+    explicitly is removed.
     """
 
     observers: tuple[Observer, ...] = ()
     waits: Mapping[str, Callable[..., Wait]] = field(default_factory=dict)
     services: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    keeps: Keeps | None = None

@@ -36,8 +36,8 @@ from pytest_pycontainer.store.store import Store
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.extensions import Extensions
-    from pytest_pycontainer.engine.router import EngineRouter
     from pytest_pycontainer.engine.holder import Holder
+    from pytest_pycontainer.engine.router import EngineRouter
     from pytest_pycontainer.registry.registries import Registries
     from pytest_pycontainer.store.volumes import StoredVolume, Volumes
 
@@ -254,7 +254,7 @@ class Resources:
     def _make_holder(self) -> Holder:
         from pytest_pycontainer.engine.holder import Holder  # which few have a use for
 
-        return Holder()
+        return Holder(self.settings)
 
     def _make_router(self) -> EngineRouter:
         from pytest_pycontainer.engine.router import EngineRouter  # which root has no use for
@@ -309,7 +309,7 @@ class Resources:
             if self._registries is not None:
                 self._registries.close()
             if self._holder is not None:
-                self._holder.stay(connections, self.settings, self)
+                self._holder.stay(connections, self)
 
     def close(self) -> None:
         """Lets go of everything. Containers have to be removed before."""

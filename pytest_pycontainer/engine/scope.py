@@ -33,7 +33,7 @@ class EngineScope(Engine):
 
     def _keep(self, container: Container) -> None:
         super()._keep(container)
-        self._until_closed.callback(container.remove, force=True)
+        self._until_closed.callback(container.end)
 
     def network(
         self, name: str | None = None, *, subnet: str | None = None, internal: bool | None = None, ipv6: bool = False

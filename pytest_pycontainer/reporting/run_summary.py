@@ -1,4 +1,4 @@
-"""What is said of a whole run's containers after it: the slowest steps, and the timeline.
+"""What is said of a whole run's containers after it: the slowest steps, the timeline, and those that stay.
 
 Under pytest-xdist the workers hand what they recorded to the controller, at their end: what one recorded that crashed
 is missing.
@@ -9,17 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pytest_pycontainer.reporting.durations import duration_lines
+from pytest_pycontainer.reporting.keeping import Keeping, KeptContainer, kept_lines
 from pytest_pycontainer.reporting.recorder import ContainerLife, Step
 from pytest_pycontainer.reporting.timeline import TestRun, WorkerRecord, write_timeline
 
 if TYPE_CHECKING:
     from pytest_pycontainer.reporting.recorder import Recorder
+    from pytest_pycontainer.settings import ReportSettings
 
 SUMMARY: Final = "pycontainer-summary"
 """The name by which pytest knows it."""
@@ -30,20 +31,27 @@ _OUTPUT: Final = "pycontainer_recorded"
 class RunSummary:
     """Hooks that collect what was recorded and say it at the end. ``recorder`` is this process's, if it has an engine.
 
-    ``durations`` is how many steps are listed (0: all), ``timeline`` the file that is written; each may be None.
+    ``keeping`` is what has decided which containers stay, if any may.
     """
 
     recorder: Recorder | None = None
+    keeping: Keeping | None = None
 
-    def __init__(self, config: pytest.Config, *, durations: int | None, timeline: Path | None) -> None:
+    def __init__(self, config: pytest.Config, report: ReportSettings) -> None:
         self._config = config
-        self._durations = durations
-        self._timeline = timeline
+        self._durations = report.durations
+        self._timeline = report.timeline
+        self._kept: list[KeptContainer] = []
         self._begin = time.time()
         self._phases: dict[tuple[str, str], list[pytest.TestReport]] = {}
         self._tests: list[TestRun] = []
         self._workers: list[WorkerRecord] = []
         self._is_written = False
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether what was recorded is needed to the end of the run."""
+        return self._durations is not None or self._timeline is not None
 
     @property
     def samples_usage(self) -> bool:
@@ -66,19 +74,22 @@ class RunSummary:
             steps = [Step(**step) for step in recorded["steps"]]
             containers = [ContainerLife(**life) for life in recorded["containers"]]
             self._workers.append(WorkerRecord(recorded["worker"], steps, containers))
+            self._kept += [KeptContainer(**one) for one in recorded["kept"]]
 
     @pytest.hookimpl(trylast=True)  # the last containers are removed in this hook, too
     def pytest_sessionfinish(self) -> None:
         if self.recorder is None:
             return
         record = WorkerRecord("", self.recorder.steps, list(self.recorder.lives.values()))
+        kept = [] if self.keeping is None else self.keeping.kept()
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if output is None:
             self._workers.append(record)
+            self._kept += kept
         else:
             worker = self._config.workerinput["workerid"]  # type: ignore[attr-defined]
             steps, containers = _plain(record.steps), _plain(record.containers)
-            output[_OUTPUT] = {"worker": worker, "steps": steps, "containers": containers}
+            output[_OUTPUT] = {"worker": worker, "steps": steps, "containers": containers, "kept": _plain(kept)}
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._durations is not None:
@@ -92,6 +103,11 @@ class RunSummary:
             problem = self._write()
             said = problem or f"timeline of the containers: {self._timeline}"
             terminalreporter.write_line(said, red=bool(problem))
+
+        if self._kept:
+            terminalreporter.write_sep("=", "containers that were kept")
+            for line in kept_lines(self._kept):
+                terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
         if not hasattr(self._config, "workerinput"):
@@ -119,6 +135,6 @@ def _test_run(worker: str, phases: list[pytest.TestReport]) -> TestRun:
     return TestRun(last.nodeid, worker, first.start, last.stop, during, outcome)
 
 
-def _plain(values: Iterable[Step | ContainerLife]) -> list[dict[str, Any]]:
+def _plain(values: Iterable[Step | ContainerLife | KeptContainer]) -> list[dict[str, Any]]:
     """As execnet carries them."""
     return [asdict(value) for value in values]

@@ -46,7 +46,8 @@ class Spawner:
 
     ``mounts`` is an empty directory that it mounts on in its own mount namespace; others see it empty for ever.
     ``hidden`` are absolute paths that no container on the host image may see. For an ordinary user, ``ids`` are what
-    its user namespace is to have; root needs none. Containers end with the process ``owner``, by default this one. Raises SpawnerError when it can't be started or is gone.
+    its user namespace is to have; root needs none. Containers end with the process ``owner``, by default this one.
+    Raises SpawnerError when it can't be started or is gone.
     """
 
     def __init__(
