@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from _pytest.fixtures import FixtureFunctionDefinition
 
 from pytest_pycontainer.declarations import PARAMETER, Declaration, FixtureOptions, SetUp, declare, is_lazy
-from pytest_pycontainer.errors import ImageNotFoundError, InvalidSpecError
+from pytest_pycontainer.errors import ImageInUseError, ImageNotFoundError, InvalidSpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -295,7 +295,7 @@ class SnapshotImage(ResourceDeclaration):
 
     def make(self, set_up: SetUp) -> Image:
         __tracebackhide__ = True
-        source, tag = self.given["container"], self.given["options"].get("tag")
+        source, tag = self.given["container"], self.resolved(self.given["options"].get("tag"), set_up)
         with ExitStack() as until_taken:
             own = isinstance(source, FixtureFunctionDefinition) and self.name_of(source) is None
             container = self.resolved(source, replace(set_up, until_finished=until_taken) if own else set_up)
@@ -305,5 +305,11 @@ class SnapshotImage(ResourceDeclaration):
                 container.stop()
             image: Image = container.commit(tag, volumes=True)
         if tag is None:
-            set_up.until_finished.callback(set_up.engine.remove, image)
+            set_up.until_finished.callback(_remove_image, set_up.engine, image)
         return image
+
+
+def _remove_image(engine: Engine, image: Image) -> None:
+    # It may have gone with one that stood on it, and stays while a container uses it that somebody keeps.
+    with suppress(ImageNotFoundError, ImageInUseError):
+        engine.remove(image)

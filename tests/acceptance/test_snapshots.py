@@ -120,3 +120,29 @@ def test_a_container_that_others_use_goes_on(database: pytest.Pytester, run_pyte
         def test(again): again.exec("test -e /other/file", check=True)
     """)
     run_pytest().assert_outcomes(passed=1)
+
+
+def test_snapshots_of_snapshots_and_of_what_is_kept(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import container, snapshot
+        def added(word):
+            return lambda c: c.exec(["sh", "-c", f"echo {word} >> /words"], check=True)
+        base = container("host", "sleep 1000", init=True)
+        first = snapshot(base, prepare=added("one"), scope="function")
+        second = snapshot(container(first, init=True), prepare=added("two"), scope="function")
+        last = container(second)
+        exited = snapshot(container("host", ["sh", "-c", "echo x > /words; exit 3"]), prepare=lambda c: c.wait(60))
+        own_users = snapshot(
+            container("host", "sleep 1000", userns="auto", init=True),
+            prepare=lambda c: c.exec(["sh", "-c", "echo x > /own; chown 5:6 /own; chmod 600 /own"], check=True),
+        )
+        of_own_users = container(own_users)
+        def test_chain(last): assert last.read("/words") == b"one\\ntwo\\n"
+        def test_exited(exited, pycontainer):
+            kept = pycontainer.run(exited, ["sleep", "1000"])  # longer than the snapshot
+            assert kept.read("/words") == b"x\\n"
+        def test_users(of_own_users):
+            found = of_own_users.exec("stat -c %u:%g:%a /own", check=True).stdout
+            assert found == "5:6:600\\n"
+    """)
+    run_pytest("-p", "no:randomly").assert_outcomes(passed=3)
