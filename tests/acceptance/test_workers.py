@@ -79,6 +79,24 @@ def running(project: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Po
             process.kill()
 
 
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@contextmanager
+def ending_with_its_keeper(container: int) -> Iterator[None]:
+    """A block that leads to the end of a container's process, and of the keeper that has it."""
+    monitor = parent(container)
+    descriptors = [os.pidfd_open(process) for process in (container, parent(parent(monitor)))]
+    try:
+        yield
+        for descriptor in descriptors:
+            assert select.select([descriptor], [], [], PATIENCE)[0]
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
 def descendants(process: int) -> list[int]:
     children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     return children + [further for child in children for further in descendants(child)]
@@ -199,7 +217,7 @@ def test_a_killed_worker_takes_nothing_along(project: pytest.Pytester, run_pytes
     assert containers_left() == []
 
 
-def test_when_all_are_killed_nothing_is_left(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+def test_when_all_are_killed_nothing_is_left(project: pytest.Pytester) -> None:
     project.makepyfile(
         RECORDING
         + """
@@ -210,17 +228,10 @@ def test_when_all_are_killed_nothing_is_left(project: pytest.Pytester, run_pytes
         pytest.fail("it was not killed") if __import__("time").sleep(60) else None
     """
     )
-    with running(project, "-n", "1") as process:
-        container = os.pidfd_open(int(seen(project, 2)[0]))
-        try:
-            for victim in (process.pid, *descendants(process.pid)):
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-            assert select.select([container], [], [], PATIENCE)[0]
-        finally:
-            os.close(container)
-    project.makepyfile("def test_next(pycontainer): pycontainer.run('host', 'true', network='none')")
-    run_pytest().assert_outcomes(passed=1)
+    with running(project, "-n", "1") as process, ending_with_its_keeper(int(seen(project, 2)[0])):
+        for victim in (process.pid, *descendants(process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
     assert containers_left() == []
 
 
@@ -235,14 +246,10 @@ def test_an_interrupt_ends_what_workers_share(project: pytest.Pytester) -> None:
         __import__("time").sleep(60)
     """
     )
-    with running(project, "-n", "1") as process:
-        container = os.pidfd_open(int(seen(project, 2)[0]))
-        try:
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-            assert process.wait(PATIENCE) == pytest.ExitCode.INTERRUPTED
-            assert select.select([container], [], [], PATIENCE)[0]
-        finally:
-            os.close(container)
+    with running(project, "-n", "1") as process, ending_with_its_keeper(int(seen(project, 2)[0])):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(PATIENCE) == pytest.ExitCode.INTERRUPTED
+    assert containers_left() == []
 
 
 def test_the_first_failure_ends_all_workers(project: pytest.Pytester, run_pytest: RunPytest) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,12 +77,17 @@ def run_sleeper(sharing: Sharing) -> RunSleeper:
     return run
 
 
-def await_end(process: int) -> None:
-    descriptor = os.pidfd_open(process)
+@contextmanager
+def ending(*processes: int) -> Iterator[None]:
+    """A block that leads to the end of processes, and waits for it."""
+    descriptors = [os.pidfd_open(process) for process in processes]
     try:
-        assert select.select([descriptor], [], [], PATIENCE)[0]
+        yield
+        for descriptor in descriptors:
+            assert select.select([descriptor], [], [], PATIENCE)[0]
     finally:
-        os.close(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def parent(process: int) -> int:
@@ -131,8 +136,8 @@ def test_a_killed_client_is_one_that_is_gone(open_keeper: OpenKeeper, run_sleepe
     first.abandon()  # as the kernel closes the connection of a process that is killed
     assert container.status == "running"
     assert run_sleeper(second).id == container.id
-    second.abandon()
-    await_end(process)
+    with ending(process):
+        second.abandon()
 
 
 def test_an_error_is_everybodys_and_nobody_tries_again(open_keeper: OpenKeeper, sharing: Sharing) -> None:
@@ -250,8 +255,8 @@ def test_a_killed_keeper_takes_its_containers_along(open_keeper: OpenKeeper, run
     container = run_sleeper(keeper)
     process = container.pid
     monitor = parent(process)
-    os.kill(parent(parent(monitor)), signal.SIGKILL)
-    await_end(process)
+    with ending(process, monitor):
+        os.kill(parent(parent(monitor)), signal.SIGKILL)
     with pytest.raises(KeeperError, match="the keeper is gone"):
         run_sleeper(keeper, "another")
     assert run_sleeper(open_keeper("gw1")).id != container.id
@@ -284,11 +289,15 @@ def test_a_reused_container_gives_way_to_what_is_declared_in_its_place(
 ) -> None:
     keeper = open_keeper(stays=True)
     old = run_sleeper(keeper, reused=True, color="blue")
-    assert run_sleeper(open_keeper("another", stays=True), reused=True, color="blue").id == old.id
+    other = open_keeper("another", stays=True)
+    assert run_sleeper(other, reused=True, color="blue").id == old.id
     keeper.leave()
     keeper = open_keeper(stays=True)
     run_sleeper(keeper, reused=True, color="green")
     assert old.status == "running", "another run uses it"
+    other.leave()
+    run_sleeper(keeper, reused=True, color="red")
+    assert old.status == "removed"
 
 
 def test_reused_containers_are_removed_by_anybody(
