@@ -29,7 +29,7 @@ def ask(server: services.Etcd, path: str, **texts: str) -> Any:
 def test_it_is_ready_to_be_written_to_and_read_over_a_restart(server: services.Etcd) -> None:
     ask(server, "/v3/kv/put", key="greeting", value="hello")
     server.restart()
-    services.etcd().wait.until_ready(server, SECONDS)
+    server.wait_for(services.etcd().wait, SECONDS)
     (found,) = ask(server, "/v3/kv/range", key="greeting")["kvs"]
     assert b64decode(found["value"]) == b"hello"
 

@@ -18,8 +18,8 @@ READY = Exchange(PORT, b"how are you?", re.compile(rb"\AI am (well|fine)"))
 
 SERVER = """
 import socket, sys
-listener = socket.create_server(("", 9000))
-for answer in sys.argv[1:]:
+listener = socket.create_server(("", int(sys.argv[1])))
+for answer in sys.argv[2:]:
     connection, _ = listener.accept()
     if answer != "silence":
         connection.recv(100)
@@ -36,8 +36,14 @@ Serve = Callable[..., Container]
 def serve(engine: Engine) -> Serve:
     """Runs a server that has an answer for each connection, and waits for what READY is."""
 
-    def serve(*answers: str, then: str = "sleep 1000", timeout: float = SECONDS, published: bool = True) -> Container:
-        command = ["sh", "-c", f'python3 -c "$0" "$@"; {then}', SERVER, *answers]
+    def serve(
+        *answers: str,
+        port: int = PORT,
+        then: str = "sleep 1000",
+        timeout: float = SECONDS,
+        published: bool = True,
+    ) -> Container:
+        command = ["sh", "-c", f'python3 -c "$0" "$@"; {then}', SERVER, str(port), *answers]
         if published:
             return engine.service(Service(Container, "host", PORT, READY), command, timeout=timeout)
         return engine.run("host", command, wait=READY, timeout=timeout)
@@ -49,7 +55,7 @@ def serve(engine: Engine) -> Serve:
 def test_it_waits_until_the_answer_is_the_right_one(serve: Serve, published: bool) -> None:
     with serve("silence", "who?", "I am not", "I am |well", published=published) as container:
         # It has come to its last answer.
-        wait.log("nobody answers any more").until_ready(container, SECONDS)
+        container.wait_for(wait.log("nobody answers any more"), SECONDS)
 
 
 def test_a_container_that_exits_is_not_waited_for(serve: Serve) -> None:
@@ -62,8 +68,17 @@ def test_a_container_that_exits_is_not_waited_for(serve: Serve) -> None:
 def test_what_it_said_last_is_told_when_time_is_up(serve: Serve) -> None:
     # Within the shorter of these a loaded machine may have heard nothing.
     for seconds in (0.5, 5, SECONDS):
-        with pytest.raises(ContainerNotReadyError) as raised:
+        with pytest.raises(ContainerNotReadyError, match="the server at port 9000 answers") as raised:
             serve(*["who?"] * 10000, timeout=seconds)
-        if "it said" in str(raised.value):
+        if raised.value.last_seen == "it said b'who?'":
             break
-    assert "the server at port 9000 answers (it said b'who?')" in str(raised.value)
+    assert raised.value.last_seen == "it said b'who?'"
+
+
+def test_a_server_that_listens_elsewhere_is_named(serve: Serve) -> None:
+    for seconds in (0.5, 5, SECONDS):
+        with pytest.raises(ContainerNotReadyError) as raised:
+            serve("who?", port=9001, timeout=seconds)
+        if "9001" in raised.value.last_seen:
+            break
+    assert "no process of the container listens on port 9000" in raised.value.last_seen

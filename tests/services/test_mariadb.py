@@ -43,7 +43,7 @@ def test_users_passwords_and_database_are_as_given_and_kept_over_a_restart(engin
         with closing(server.client(connect_timeout=SECONDS, autocommit=True)) as client, client.cursor() as cursor:
             cursor.execute("CREATE TABLE kept AS SELECT 1 AS number")
         server.restart()
-        service.wait.until_ready(server, SECONDS)
+        server.wait_for(service.wait, SECONDS)
         with closing(server.client(connect_timeout=SECONDS)) as client, client.cursor() as cursor:
             cursor.execute("SELECT number FROM kept")
             assert cursor.fetchall() == ((1,),)

@@ -32,7 +32,7 @@ def test_a_restart_forgets(server: services.Memcached) -> None:
     with closing(server.client()) as client:
         client.set("forgotten", "1")
     server.restart()
-    services.memcached().wait.until_ready(server, SECONDS)
+    server.wait_for(services.memcached().wait, SECONDS)
     with closing(server.client()) as client:
         assert client.get("forgotten") is None
 

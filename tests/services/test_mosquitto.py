@@ -56,7 +56,7 @@ def test_it_is_ready_for_messages(server: services.Mosquitto) -> None:
 
 def test_it_is_ready_after_a_restart(server: services.Mosquitto) -> None:
     server.restart()
-    services.mosquitto().wait.until_ready(server, SECONDS)
+    server.wait_for(services.mosquitto().wait, SECONDS)
     assert exchange(server.client()) == b"hello"
 
 

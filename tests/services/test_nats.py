@@ -53,7 +53,7 @@ def test_streams_are_kept_over_a_restart(server: services.Nats) -> None:
 
     asyncio.run(write())
     server.restart()
-    services.nats().wait.until_ready(server, SECONDS)
+    server.wait_for(services.nats().wait, SECONDS)
     assert asyncio.run(read()) == b"hello"
 
 

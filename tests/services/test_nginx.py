@@ -35,7 +35,7 @@ def test_it_is_ready_to_be_read(server: services.Nginx) -> None:
 
 def test_it_is_ready_after_a_restart(server: services.Nginx) -> None:
     server.restart()
-    services.nginx().wait.until_ready(server, SECONDS)
+    server.wait_for(services.nginx().wait, SECONDS)
     assert "Welcome to nginx" in read(server.url)
 
 

@@ -40,7 +40,7 @@ def test_user_password_and_database_are_as_given_and_kept_over_a_restart(engine:
         with server.client(autocommit=True) as client:
             client.execute("CREATE TABLE kept AS SELECT 1 AS number")
         server.restart()
-        service.wait.until_ready(server, SECONDS)
+        server.wait_for(service.wait, SECONDS)
         with psycopg.connect(server.env["DATABASE_URL"]) as client:
             assert client.execute("SELECT number FROM kept").fetchall() == [(1,)]
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

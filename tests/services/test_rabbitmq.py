@@ -27,7 +27,7 @@ def test_it_is_ready_for_messages_and_keeps_them_over_a_restart(
             channel.confirm_delivery()
             channel.basic_publish("", "greetings", b"hello", persistent)
         server.restart()
-        service.wait.until_ready(server, SECONDS)
+        server.wait_for(service.wait, SECONDS)
         by_url = pika.URLParameters(server.env["AMQP_URL"])
         by_url.socket_timeout = by_url.stack_timeout = SECONDS
         with pika.BlockingConnection(by_url) as client:

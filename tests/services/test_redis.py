@@ -39,7 +39,7 @@ def test_it_keeps_its_data_over_a_restart(server: services.Redis) -> None:
         client.set("kept", "1")
         client.save()
     server.restart()
-    services.redis().wait.until_ready(server, SECONDS)
+    server.wait_for(services.redis().wait, SECONDS)
     with server.client() as client:
         assert client.get("kept") == b"1"
 

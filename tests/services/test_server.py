@@ -21,13 +21,6 @@ from pytest_pycontainer.services.server import url
 SLEEP = ["sleep", "1000"]
 
 
-class AtOnce:
-    """A wait for nothing."""
-
-    def until_ready(self, container: Container, timeout: float) -> None:
-        pass
-
-
 @pytest.mark.parametrize("name", services.NAMES)
 def test_each_service_says_what_it_is_and_has_a_handle_of_its_own(name: str) -> None:
     service = getattr(services, name)()
@@ -68,7 +61,7 @@ def test_a_url_without_a_login_has_none() -> None:
 
 def test_a_client_without_its_library_says_what_to_install(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
-    with engine.service(services.redis(image="host"), SLEEP, wait=AtOnce()) as server:
+    with engine.service(services.redis(image="host"), SLEEP, wait=None) as server:
         with pytest.raises(ClientLibraryMissingError, match=r"Redis.*pip install 'redis'") as raised:
             server.client()
         assert pickle.loads(pickle.dumps(raised.value)).distribution == "redis"
@@ -77,7 +70,7 @@ def test_a_client_without_its_library_says_what_to_install(engine: Engine, monke
 def test_a_handle_reads_what_the_container_was_made_with(engine: Engine) -> None:
     env = {"POSTGRES_USER": "other", "POSTGRES_DB": ""}
     service = services.postgresql(image="host", username="me", password="a b")
-    with engine.service(service, SLEEP, wait=AtOnce(), env=env, network="none") as server:
+    with engine.service(service, SLEEP, wait=None, env=env, network="none") as server:
         assert (server.username, server.password, server.database) == ("other", "a b", "other")
         assert server.internal_url == f"postgresql://other:a%20b@{server.name}:5432/other"
         with pytest.raises(PortNotPublishedError):

@@ -31,7 +31,7 @@ def test_it_is_ready_to_be_written_to_and_read_over_a_restart(
         with connected(server) as client:
             client.create("/greeting", b"hello")
         server.restart()
-        service.wait.until_ready(server, SECONDS)
+        server.wait_for(service.wait, SECONDS)
         with connected(server) as client:
             assert client.get("/greeting")[0] == b"hello"
         assert server.hosts == f"127.0.0.1:{server.port()}"
