@@ -28,3 +28,5 @@ def _taking_root(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield "ipc", modes.ipc, "message queues are shown to who has rights over their namespace"
     for node in plan.devices.nodes:
         yield "devices", node.path, "nobody in a user namespace may make a device node"
+    for rule in plan.devices.rules:
+        yield "device_cgroup_rules", str(rule), "the kernel takes no rules of theirs, nor do they have nodes"

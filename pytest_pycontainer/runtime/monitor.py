@@ -109,7 +109,8 @@ class _Monitor:
         self._leaving = False
         self._own_pids = namespaces.open_own(namespaces.PID)
         with step("make the cgroup"):
-            cgroups.make(self._place.cgroup, all_devices=request.system.privileged)
+            # In a user namespace nobody may make a node, nor set such rules.
+            cgroups.make(self._place.cgroup, all_devices=request.system.privileged or not points.ids.are_all)
         with step("listen for requests"):
             listener = listen(self._place.directory)
         self._joined = dict(zip(request.namespaces.joined, held, strict=False))
