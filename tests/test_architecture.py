@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "build": {"image", "store"},
     "engine": {"kernel", "image", "runtime", "network", "store", "registry", "build", "settings"}
     | {"filelock", "dulwich"},
-    "services": {"engine"},
+    "services": {"engine"} | {"kazoo", "nats", "paho", "pika", "psycopg", "pymemcache", "pymysql", "redis"},
     "reporting": {"engine", "build", "settings", "image", "registry", "pytest", "_pytest", "pluggy", "rich"},
     "hookspecs": {"engine", "settings", "pytest"},
     "plugin_hooks": {"engine", "services", "pytest"},
