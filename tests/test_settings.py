@@ -230,7 +230,8 @@ def test_errors_name_options_that_there_are() -> None:
         for name in re.findall(r"--pycontainer-([a-z-]+)\b", file.read_text())
     }
     assert named
-    assert named <= {name.replace("_", "-") for name in plugin_options.SETTINGS | plugin_options.REPORT_SETTINGS}
+    settings = plugin_options.SETTINGS | plugin_options.REPORT_SETTINGS
+    assert named <= {name.replace("_", "-") for name in settings} | {"remove-reused"}
 
 
 def test_the_plugin_reads_its_options_and_ini_values(pytester: pytest.Pytester) -> None:
