@@ -49,7 +49,7 @@ class _Parameter:
     """The place of ``request.param``."""
 
     def __repr__(self) -> str:
-        return "each of its params"
+        return "one of its params"
 
 
 PARAMETER: Final = _Parameter()
@@ -179,9 +179,14 @@ class Declaration(ABC):
 
     def describe(self, value: object) -> str:
         """An argument in the words of ``pytest --fixtures``."""
+        if type(value) is FunctionType:
+            return f"what a function of {', '.join(_parameters(value)) or 'nothing'} returns"
         if not isinstance(value, FixtureFunctionDefinition):
             return str(value)
-        return self.name_of(value) or (value.__doc__ or "").rstrip(".")
+        if (name := self.name_of(value)) is not None:
+            return name
+        meaning = (value.__doc__ or "").partition(",")[0].rstrip(".")
+        return meaning[:1].lower() + meaning[1:]
 
     def _id_of(self, param: object) -> object | None:
         """What pytest makes an id of."""

@@ -89,7 +89,7 @@ class ResourceDeclaration(Declaration):
 
 class PulledImage(ResourceDeclaration):
     factory = "pull"
-    meaning = "The image {0}, pulled if it is not here."
+    meaning = "The image pulled as {0}."
 
     @classmethod
     def known_options(cls) -> Iterable[str]:
@@ -282,7 +282,7 @@ class MadeVolume(ResourceDeclaration):
 
 class SnapshotImage(ResourceDeclaration):
     factory = "snapshot"
-    meaning = "The image of what a container has written: {0}."
+    meaning = "The image of what {0} has written."
 
     def __init__(self, caller: FrameType, given: dict[str, Any]) -> None:
         # A function that is called with the container is none of fixtures.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -161,19 +162,39 @@ def test_a_context_counts_from_the_declaring_file_and_else_from_the_root_directo
 
 
 def test_fixtures_are_listed_with_their_place_and_meaning(project: pytest.Pytester, run_pytest: RunPytest) -> None:
-    project.makepyfile("""
-        from pytest_pycontainer import build, container
+    project.makepyfile(
+        test_it="""
+        from pytest_pycontainer import build, container, load, network, pull, services, snapshot, volume
         image = build("sleeper")
         server = container(image, scope="module")
-    """)
+        inner = container(build("sleeper"))
+        chosen = container(lambda image, request: image)
+        pulled = pull(params=["redis:6", "redis:7"])
+        loaded = load("images.tar")
+        database = container(services.postgresql())
+        taken = snapshot(database)
+        taken_alone = snapshot(container(pulled))
+        front = network()
+        data = volume()
+        """
+    )
     result = run_pytest("--fixtures")
+    lines = [line.strip() for line in result.outlines]
+    for line, name, meaning in (
+        (2, "image [session scope]", "The image built from sleeper."),
+        (3, "server [module scope]", "A running container of image, removed at the end of its scope."),
+        (4, "inner", "A running container of the image built from sleeper, removed at the end of its scope."),
+        (5, "chosen", "A running container of what a function of image, request returns, removed *"),
+        (6, "pulled [session scope]", "The image pulled as one of its params."),
+        (7, "loaded [session scope]", "The image loaded from images.tar."),
+        (8, "database", "A running container of PostgreSQL, removed at the end of its scope."),
+        (9, "taken [session scope]", "The image of what database has written."),
+        (10, "taken_alone [session scope]", "The image of what a running container of pulled has written."),
+        (11, "front", "A network, removed at the end of its scope."),
+        (12, "data", "A volume, removed at the end of its scope unless it has a name of its own."),
+    ):
+        told = lines[lines.index(f"{name} -- test_it.py:{line}") + 1]
+        assert fnmatch(told, meaning), told
     result.stdout.fnmatch_lines(
-        [
-            "pycontainer [[]session scope] -- *plugin.py:*",
-            "*The container engine of this test session*",
-            "image [[]session scope] -- test_fixtures_are_listed_with_their_place_and_meaning.py:2",
-            "    The image built from sleeper.",
-            "server [[]module scope] -- test_fixtures_are_listed_with_their_place_and_meaning.py:3",
-            "    A running container of image, removed at the end of its scope.",
-        ]
+        ["pycontainer [[]session scope] -- *plugin.py:*", "*The container engine of this test session*"]
     )
