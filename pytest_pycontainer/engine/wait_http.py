@@ -22,7 +22,6 @@ Status: TypeAlias = int | Collection[int] | Callable[[int], object]
 """A status, some of them (``range(200, 300)``), or a function that says whether one is right."""
 
 _LONGEST_BODY = 1 << 20
-_TLS_ALERT = "\x15\x03"  # RFC 8446, section 5.1: the content type, and the first byte of the version
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,9 @@ class HttpWait(Condition):
             return "connection refused"
         except (TimeoutError, WaitTimeoutError):
             return f"no answer within {seconds:.2g} s"
-        except http.client.BadStatusLine as error:
-            said = str(error)
-            if not self.tls and said.startswith(_TLS_ALERT):
-                raise InvalidSpecError("wait", f"wait.http({self.path!r})", "tls=True: that port speaks TLS") from None
-            return f"no HTTP: {beginning(said)}"
+        except (http.client.BadStatusLine, ConnectionResetError) as error:
+            self._refuse_tls(container, seconds)
+            return f"no HTTP: {beginning(str(error))}"
         except ssl.SSLCertVerificationError as error:
             return f"its certificate is not trusted: {error.verify_message}; see verify, and host"
         except ssl.SSLError as error:
@@ -71,6 +68,8 @@ class HttpWait(Condition):
         except (OSError, http.client.HTTPException) as error:
             return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
         if not self._is_wanted(status):
+            if status == http.HTTPStatus.BAD_REQUEST:
+                self._refuse_tls(container, seconds)
             return f"status {status}, and the body {beginning(body)}"
         return None if is_like(body, self.body) else f"status {status}, but the body {beginning(body)}"
 
@@ -85,7 +84,7 @@ class HttpWait(Condition):
         opened = connect_to(container, port, seconds)
         try:
             if self.tls:
-                opened = self._tls().wrap_socket(opened, server_hostname=self.host)
+                opened = _tls(self.verify).wrap_socket(opened, server_hostname=self.host)
             connection.sock = opened
             connection.request(self.method, self.path, self.content, dict(self.headers))
             response = connection.getresponse()
@@ -94,12 +93,16 @@ class HttpWait(Condition):
             opened.close()
             connection.close()
 
-    def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.verify if isinstance(self.verify, str) else None)
-        if self.verify is False:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+    def _refuse_tls(self, container: Container, seconds: float) -> None:
+        """Raises InvalidSpecError if the server, which has not understood a request in clear, speaks TLS."""
+        if self.tls:
+            return
+        try:
+            with connect_to(container, self._port_of(container), seconds) as opened:
+                _tls(verify=False).wrap_socket(opened, server_hostname=self.host).close()
+        except (OSError, PortNotOpenError, WaitTimeoutError):
+            return
+        raise InvalidSpecError("wait", f"wait.http({self.path!r})", "tls=True: that port speaks TLS")
 
     def _port_of(self, container: Container) -> Port:
         """The one that was named, else the only one that is published, or that the image exposes."""
@@ -131,6 +134,14 @@ class HttpWait(Condition):
                 return str(number)
             case several:
                 return f"one of {', '.join(map(str, several))}"
+
+
+def _tls(verify: bool | str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+    if verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def parse_status(status: Status) -> Status:
