@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pytest_pycontainer.runtime.cgroup_limits import UNLIMITED, weight_of_shares
 from pytest_pycontainer.runtime.cgroup_usage import CgroupFiles
 
 _PERIOD = 100_000
+_ALL_SHARES: Final = range(2, (1 << 18) + 1)
 # docker's names for the lines of /proc/PID/limits (man 5 proc_pid_limits).
 _ULIMIT_LINES: Final = {
     "Max core file size": "core",
@@ -39,7 +41,7 @@ class ContainerLimits:
     """What a container may use, with docker's names; None is no limit, or none that this machine's cgroups could set.
 
     Sizes are in bytes; ``memory_swap`` is memory and swap together. ``cpus`` is how many its processes may keep busy.
-    ``cpu_shares`` are those of version 1; of a version 2 weight, the fewest that stand for it. ``ulimits`` (soft and
+    ``cpu_shares`` are those of version 1; of a version 2 weight, the roundest number that has it. ``ulimits`` (soft and
     hard, -1 for no limit), ``oom_score_adj`` and ``shm_size`` are its first process's, and unknown unless it runs.
     """
 
@@ -105,11 +107,10 @@ def _shares(files: CgroupFiles) -> int | None:
     weight = files.number("cpu.weight")
     if weight is None:
         return files.number("cpu.shares")
-    low, high = 2, 1 << 18
-    while low < high:  # there is no number for each: of those that have this weight, the first
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if weight_of_shares(middle) < weight else (low, middle)
-    return low
+    # Several numbers have one weight: the roundest of them is most likely the one that was asked for.
+    first, end = (bisect_left(_ALL_SHARES, bound, key=weight_of_shares) for bound in (weight, weight + 1))
+    of_this_weight = _ALL_SHARES[first:end] or _ALL_SHARES[-1:]
+    return max(of_this_weight, key=lambda shares: shares & -shares)
 
 
 def _block_weight(files: CgroupFiles) -> int | None:

@@ -57,7 +57,9 @@ def test_a_container_lives_in_version_2_alone(unified_engine: Engine) -> None:
 
 
 def test_devices_are_allowed_in_version_2(unified_engine: Engine) -> None:
-    device = Path("/dev/fuse") if Path("/dev/fuse").exists() else Path("/dev/loop0")
+    device = next((path for path in map(Path, ("/dev/fuse", "/dev/loop0")) if path.exists()), None)
+    if device is None:
+        pytest.skip("this machine has no device that could be handed on")
     script = "exec 2>&1; (: < /dev/x) && echo read; (: > /dev/x); echo > /dev/null && echo fine"
     with unified_engine.run("host", ["sh", "-c", script], devices=f"{device}:/dev/x:r") as c:
         c.wait(timeout=TIMEOUT)
