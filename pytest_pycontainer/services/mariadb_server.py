@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Its greeting, a packet with the protocol's version; a server that is too busy for one sends an error in its place.
 _READY = re.compile(rb"\A...\0\x0a", re.DOTALL)
 
+_ROOT = "root"
+
 
 class MariaDB(Server):
     """A MariaDB server."""
@@ -32,22 +34,22 @@ class MariaDB(Server):
     @property
     def username(self) -> str:
         """The user that was made at the first start, who has all rights on the database."""
-        return self._variable("MYSQL_USER", "root")
+        return self._of_either("USER") or _ROOT
 
     @property
     def password(self) -> str:
         """The user's."""
-        return self._variable("MYSQL_PASSWORD", "") if self.username != "root" else self.root_password
+        return self._of_either("PASSWORD") if self.username != _ROOT else self.root_password
 
     @property
     def root_password(self) -> str:
         """That of ``root``, who may do all."""
-        return self._variable("MYSQL_ROOT_PASSWORD", "")
+        return self._of_either("ROOT_PASSWORD")
 
     @property
     def database(self) -> str:
         """The database that was made at the first start."""
-        return self._variable("MYSQL_DATABASE", "")
+        return self._of_either("DATABASE")
 
     def client(self, **options: Any) -> pymysql.Connection[Any]:
         """A connection of the library ``PyMySQL``, the caller's to close; ``options`` are those of its ``connect``.
@@ -64,6 +66,10 @@ class MariaDB(Server):
         }
         connection: pymysql.Connection[Any] = self._client_library("pymysql", "PyMySQL").connect(**given | options)
         return connection
+
+    def _of_either(self, name: str) -> str:
+        """A variable by MariaDB's name, which counts first, or by MySQL's."""
+        return self._variable(f"MARIADB_{name}", "") or self._variable(f"MYSQL_{name}", "")
 
     def _url_at(self, host: str, port: int) -> str:
         return url("mysql", host, port, self.database, user=self.username, password=self.password)
@@ -88,6 +94,6 @@ def mariadb(
         "MYSQL_ROOT_PASSWORD": password if root_password is None else root_password,
         "MYSQL_DATABASE": database,
     }
-    if username != "root":
+    if username != _ROOT:
         env |= {"MYSQL_USER": username, "MYSQL_PASSWORD": password}
     return Service(MariaDB, image, MariaDB.PORT, Exchange(MariaDB.PORT, b"", _READY), env=env)

@@ -77,6 +77,12 @@ def test_a_handle_reads_what_the_container_was_made_with(engine: Engine) -> None
             _ = server.url
 
 
+def test_mariadb_has_two_names_for_each_variable(engine: Engine) -> None:
+    env = {"MARIADB_USER": "other", "MARIADB_PASSWORD": "theirs"}
+    with engine.service(services.mariadb(image="host"), SLEEP, wait=None, env=env) as server:
+        assert (server.username, server.password, server.database) == ("other", "theirs", "test")
+
+
 def published(service: Service[Container], ports: object) -> object:
     return service.with_defaults({"ports": ports}).get("ports")  # type: ignore[typeddict-item]
 
