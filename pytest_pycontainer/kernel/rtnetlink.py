@@ -50,6 +50,8 @@ _IFLA_MASTER = 10
 _IFLA_LINKINFO = 18
 _IFLA_AF_SPEC = 26
 _IFLA_NET_NS_FD = 28
+_IFLA_EXT_MASK = 29
+_SKIP_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS
 _IFLA_NUM_TX_QUEUES = 31
 _IFLA_NUM_RX_QUEUES = 32
 _IFLA_INFO_KIND = 1
@@ -204,6 +206,16 @@ class Link:
 def link(endpoint: NetlinkSocket, name: str) -> Link:
     """The interface of that name. Raises NetlinkError, ENODEV if there is none."""
     return _read_link(endpoint.get(Message(_GET_LINK, _link(text(_IFLA_IFNAME, name)), f"find the interface {name}")))
+
+
+def settle(endpoint: NetlinkSocket, index: int, name: str) -> None:
+    """Has all that hangs on an interface, such as a bridge, know by the return that its cable's other end is up.
+
+    The kernel tells them some time after that, and until then a bridge drops what comes; since Linux 6.8 it does so
+    before it answers who asks for the interface. Raises NetlinkError.
+    """
+    short = number(_IFLA_EXT_MASK, _SKIP_STATISTICS)
+    endpoint.get(Message(_GET_LINK, _link(short, index), f"ask for {name}"))
 
 
 def _link_by_index(endpoint: NetlinkSocket, index: int) -> Link:

@@ -250,6 +250,8 @@ class Network:
             if address6 is not None:
                 switch_on_ipv6(self._access, container.descriptor, interface)
             NetlinkSocket(container.route_socket).request(configuration)
+        with self._lock, _refusals():
+            rtnetlink.settle(self._switch, port, here.name)
 
     def detach(self, address: ipaddress.IPv4Address) -> None:
         """Takes the interface with that address from its container, if there is one, with all routes through it."""

@@ -20,6 +20,8 @@ from pytest_pycontainer.network.upstream import Upstream
 _FIRST_INDEX: Final = 0x10000
 BRIDGE_INDEX: Final = _FIRST_INDEX  # what the address of a whole /16 would have, and no host
 
+_PORT = "uplink"
+
 
 def interface_index(address: ipaddress.IPv4Address, number: int = 0) -> int:
     return _FIRST_INDEX * (number + 1) | int(address) & 0xFFFF
@@ -73,13 +75,14 @@ def claim(
                 rtnetlink.add_address(index, address),
             ]
         )
+        rtnetlink.settle(switch, interface_index(subnet[1]), _PORT)
         resources.push(undo.pop_all())
     return True
 
 
 def _create_uplink(name: str, subnet: ipaddress.IPv4Network, upstream: Upstream, switch: NetlinkSocket) -> int:
     """The cable out of the bridge; the index of its outer end, which is still down."""
-    here = VethEnd("uplink", index=interface_index(subnet[1]), master=BRIDGE_INDEX)
+    here = VethEnd(_PORT, index=interface_index(subnet[1]), master=BRIDGE_INDEX)
     switch.request([rtnetlink.create_veth(here, VethEnd(name), upstream.namespace, upstream.mtu)])
     switch.request(bring_up(here.index, here.name))
     return rtnetlink.link(upstream.route, name).index

@@ -1,10 +1,10 @@
 """Through a published port, against the container's own address: python tests/benchmarks/ports.py
 
-Small requests by redis-benchmark, and a bulk transfer; both sides take turns with the same server. Where a Docker
-daemon answers, its published port on 127.0.0.1 takes turns too, with the same programs, which it gets from this
-machine; and so do two ports that our forwarder leads on: the same server's on ::1, and one of a server in a network as an
-ordinary user's, which ends in a router. Prints the medians and the medians of the ratios; the goals are 0.9 of the own
-address, and 2.5 times Docker's, and for the forwarder 1.2 times Docker's.
+Small requests by redis-benchmark, and a bulk transfer; all sides take turns with the same server. Where a Docker daemon
+answers, its published port on 127.0.0.1 takes turns too, with the same programs, which it gets from this machine; and
+so do two ports that our forwarder leads on: the same server's on ::1, and one of a server in a network as an ordinary
+user's, which ends in a router. Prints the medians and the medians of the ratios; the goals are 0.9 of the own address,
+and 2.5 times Docker's, and for the forwarder 1.2 times Docker's.
 """
 
 from __future__ import annotations

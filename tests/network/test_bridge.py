@@ -21,7 +21,7 @@ from pytest_pycontainer.errors import (
     NoFreeSubnetError,
 )
 from pytest_pycontainer.kernel import namespaces, nftables, rtnetlink
-from pytest_pycontainer.kernel.netlink import NetlinkSocket
+from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket, parse_attributes
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
 
@@ -33,6 +33,7 @@ MakeNamespace = Callable[[], "Namespace"]
 
 IPV4 = 0x0800
 IPV6 = 0x86DD
+GET_LINK, NAME_OF_LINK, OPERSTATE, OPERATIONAL = 18, 3, 16, 6  # linux/rtnetlink.h, linux/if.h
 SHORT = 0.3
 """Seconds after which a connection that is dropped on the way is believed to be."""
 
@@ -431,3 +432,23 @@ def test_after_sigkill_nothing_is_left_but_forwarding_which_the_next_engine_puts
     with machine.network():
         assert machine.forwarding() == "1"
     assert machine.forwarding() == "0"
+
+
+def test_what_was_attached_is_reached_at_once(machine: Machine, network: Network, new_namespace: MakeNamespace) -> None:
+    """The bridge drops what a port brings until it has heard that the other end is up: who sent it waits a second."""
+    container = new_namespace()
+    for _ in range(50):
+        address = network.allocate()
+        network.attach(address, container.value)
+        assert state_of(machine.switch, f"port-{0x10000 | int(address) & 0xFFFF:x}") == OPERATIONAL
+        network.detach(address)
+
+
+def state_of(namespace: Namespace, interface: str) -> int:
+    """Read from a list of all: who asks for one interface alone has it brought up to date."""
+    request = Message(GET_LINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0), "list interfaces")
+    for _, body in namespace.routing().dump(request):
+        found = parse_attributes(body[16:])
+        if found[NAME_OF_LINK].rstrip(b"\0").decode() == interface:
+            return found[OPERSTATE][0]
+    raise LookupError(interface)
