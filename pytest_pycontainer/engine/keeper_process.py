@@ -47,7 +47,7 @@ from pytest_pycontainer.engine.keeper_messages import (
     pickled_error,
 )
 from pytest_pycontainer.engine.networks import Network
-from pytest_pycontainer.errors import InvalidSpecError, KeeperError, PycontainerError
+from pytest_pycontainer.errors import ContainerRunningError, InvalidSpecError, KeeperError, PycontainerError
 from pytest_pycontainer.kernel.process_name import rename_process
 
 _LOCK_SECONDS = 60.0
@@ -82,6 +82,7 @@ class _Kept:
     container: Container | None = None
     network: Network | None = None
     error: bytes | None = None
+    was_ready: bool = False
     users: set[_Client] = field(default_factory=set)
 
     def answer(self) -> Kept | None:
@@ -225,19 +226,27 @@ class _KeeperProcess:
             ]
             engine = self._opened_engine()
         self._remove(replaced)  # what was declared there before: ports and the name may be wanted again
-        if kept.container is not None:
-            try:
-                kept.container.start()
-            except PycontainerError:
-                kept.container.remove(force=True)
-            else:
-                return Kept(kept.container.id)
+        if kept.container is not None and self._starts_again(kept, kept.container):
+            return Kept(kept.container.id)
         store = engine._resources.store
         image = Image(request.image_id, request.image_name, request.image_config, store)
         kept.container = engine.create(image, request.command, **request.options)
         kept.container.start()  # and not run: a keeper seldom makes another one, so none is made ahead
         threading.Thread(target=self._await_removal, args=(kept, kept.container), daemon=True).start()
         return Kept(kept.container.id)
+
+    @staticmethod
+    def _starts_again(kept: _Kept, exited: Container) -> bool:
+        """Whether what has exited runs again; if not, it is removed."""
+        try:
+            exited.start()
+        except ContainerRunningError:  # somebody else has started it
+            return True
+        except PycontainerError:
+            kept.container = None
+            exited.remove(force=True)
+            return False
+        return True
 
     def _make_network(self, client: _Client, request: MakeNetwork) -> Answer:
         with self._changed:
@@ -257,9 +266,9 @@ class _KeeperProcess:
         if failed is not None:
             failed.remove(force=True)
         with self._changed:
-            kept.maker, kept.error = None, error
+            kept.maker, kept.error, kept.was_ready = None, error, error is None
             if error is not None and self._options.stays:  # whoever waits is told, whoever comes later tries again
-                del self._kept[key]
+                self._kept.pop(key, None)
             self._changed.notify_all()
 
     def _discard(self, client: _Client, key: str) -> None:
@@ -289,7 +298,11 @@ class _KeeperProcess:
             ended = []
             for key, kept in tuple(self._kept.items()):
                 kept.users.discard(client)
-                if kept.maker is client or (last and not self._options.stays):
+                if kept.maker is client:
+                    kept.maker = None
+                    if not kept.was_ready:
+                        ended.append(self._kept.pop(key))
+                elif last and not self._options.stays:
                     ended.append(self._kept.pop(key))
         try:
             self._remove(ended)

@@ -17,7 +17,14 @@ import pytest
 from pytest_pycontainer import Container, Engine, Settings, wait
 from pytest_pycontainer.engine.keeper import Keeper
 from pytest_pycontainer.engine.keeper_messages import Wanted
-from pytest_pycontainer.engine.sharing import REUSED, REUSED_LABEL, LodgingEngine, SharingEngine, shared_network
+from pytest_pycontainer.engine.sharing import (
+    REUSED,
+    REUSED_LABEL,
+    LodgingEngine,
+    SharedContainer,
+    SharingEngine,
+    shared_network,
+)
 from pytest_pycontainer.errors import CommandNotFoundError, ContainerExitedError, InvalidSpecError, KeeperError
 
 PATIENCE = 60.0
@@ -273,15 +280,33 @@ def test_a_reused_container_stays_for_who_wants_the_same(open_keeper: OpenKeeper
     assert run_sleeper(second, reused=True, color="blue").id != container.id
 
 
-def test_a_reused_container_that_has_exited_starts_again(open_keeper: OpenKeeper, run_sleeper: RunSleeper) -> None:
+def test_a_reused_container_that_has_exited_starts_again(
+    engine: Engine, open_keeper: OpenKeeper, run_sleeper: RunSleeper
+) -> None:
     keeper = open_keeper(stays=True)
     container = run_sleeper(keeper, reused=True)
     container.write("/kept", "as it was")
     container.stop(timeout=0)
     keeper.leave()
+    killed = open_keeper(stays=True)
+    options = {"network": "none", "env": {"COLOR": "none"}}
+    wanted = SharedContainer.of("server", engine.image("host"), SLEEP, options).wanted(reused=True, seconds=PATIENCE)
+    assert killed.claim(wanted, print) is None, "who claims it is to start it"
+    killed.abandon()
     again = run_sleeper(open_keeper(stays=True), reused=True)
     assert again.id == container.id
     assert again.read("/kept") == b"as it was"
+
+
+def test_a_reused_container_that_cant_start_again_is_made_anew(
+    open_keeper: OpenKeeper, run_sleeper: RunSleeper
+) -> None:
+    keeper = open_keeper(stays=True)
+    container = run_sleeper(keeper, reused=True)
+    container.exec(["rm", "/usr/bin/sleep"], check=True)
+    container.stop(timeout=0)
+    assert run_sleeper(keeper, reused=True).id != container.id
+    assert container.status == "removed"
 
 
 def test_a_reused_container_gives_way_to_what_is_declared_in_its_place(
