@@ -66,7 +66,7 @@ def script(command: str) -> str:
     return f"""
 export PATH={Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 TMPDIR=/scratch PYTEST_DEBUG_TEMPROOT=/scratch PYCONTAINER_ROOT=/scratch/store
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={PROJECT}
 mount -t proc none /proc; mount -t sysfs none /sys; mount -t devtmpfs none /dev
 mkdir -p /dev/pts /dev/shm /scratch
 mount -t devpts none /dev/pts; mount -t tmpfs none /dev/shm; mount -t tmpfs none /run; mount -t tmpfs none /scratch
