@@ -24,20 +24,27 @@ _WIDEST_FIRST = get_args(Scope)
 def check_fixtures_of(metafunc: pytest.Metafunc) -> None:
     """Raises CollectError for a test that uses declared fixtures in a way that can't work.
 
-    That is a fixture that would outlive one that it depends on; and one that the test uses without requesting it.
+    That is a fixture that would outlive one that it depends on; and one that the test, or a fixture function, uses
+    without requesting it.
     """
     for dependent, dependency in _dependencies(metafunc._arg2fixturedefs):
         is_declared = isinstance(dependent.func, Declaration) or isinstance(dependency.func, Declaration)
         if is_declared and _WIDEST_FIRST.index(dependency.scope) > _WIDEST_FIRST.index(dependent.scope):
             raise pytest.Collector.CollectError(_scope_mismatch(dependent, dependency))
-    function = inspect.unwrap(metafunc.function)
-    if inspect.isfunction(function):
-        for name, line in _declarations_used(function.__code__, function.__globals__):
-            place = _place(function.__code__.co_filename, line)
-            raise pytest.Collector.CollectError(
-                f"{function.__name__} uses the fixture {name!r} without requesting it:\n    {place}\n"
-                f"there it is a declaration, with no value; request it: def {function.__name__}({name}, ...)"
-            )
+    fixtures = (chain[-1].func for chain in metafunc._arg2fixturedefs.values())
+    for function in map(_plain, (metafunc.function, *fixtures)):
+        if inspect.isfunction(function):
+            for name, line in _declarations_used(function.__code__, function.__globals__):
+                place = _place(function.__code__.co_filename, line)
+                raise pytest.Collector.CollectError(
+                    f"{function.__name__} uses the fixture {name!r} without requesting it:\n    {place}\n"
+                    f"there it is a declaration, with no value; request it: def {function.__name__}({name}, ...)"
+                )
+
+
+def _plain(function: Any) -> Any:
+    """The function that was written, without what decorators have put around it."""
+    return None if isinstance(function, Declaration) else inspect.unwrap(getattr(function, "__func__", function))
 
 
 def _dependencies(definitions: Any) -> Iterator[tuple[FixtureDef[Any], FixtureDef[Any]]]:
@@ -64,7 +71,7 @@ def _scope_mismatch(dependent: FixtureDef[Any], dependency: FixtureDef[Any]) -> 
 def _place_of(function: Any) -> str:
     if isinstance(function, Declaration):
         return _place(*function.place)
-    code = inspect.unwrap(function).__code__
+    code = _plain(function).__code__
     return _place(code.co_filename, code.co_firstlineno)
 
 

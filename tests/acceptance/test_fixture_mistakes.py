@@ -66,6 +66,15 @@ def test_a_declaration_that_is_used_without_being_requested(project: pytest.Pyte
                 assert any(
                     server.logs() for _ in range(2))
         """,
+        test_in_fixture="""
+        import pytest
+        from pytest_pycontainer import container
+        server = container("host", "sleep 1000")
+        class TestIt:
+            @pytest.fixture
+            def address(self): return server.address(80)
+            def test_it(self, address): pass
+        """,
         test_right="""
         import types
         from pytest_pycontainer import container
@@ -76,9 +85,11 @@ def test_a_declaration_that_is_used_without_being_requested(project: pytest.Pyte
         """,
     )
     result = run_pytest("--continue-on-collection-errors")
-    result.assert_outcomes(passed=2, errors=2)
+    result.assert_outcomes(passed=2, errors=3)
     result.stdout.fnmatch_lines_random(
         [
+            "address uses the fixture 'server' without requesting it:",
+            "    test_in_fixture.py:6: def address(self): return server.address(80)",
             "test_it uses the fixture 'server' without requesting it:",
             "    test_called.py:4: server()",
             "    test_nested.py:6: server.logs() for _ in range(2))",
