@@ -151,8 +151,8 @@ class ContainerRecords:
     def remove(self, reservation: Reservation) -> None:
         """Removes what there still is of a container that has ended, and closes its lock. Raises StoreError."""
         try:
-            cgroups.remove(reservation.cgroup)
-            if reservation.directory.exists():
+            if reservation.directory.exists():  # the monitor, which takes it away, does so with the cgroup first
+                cgroups.remove(reservation.cgroup)
                 self._call(remove_tree, reservation.directory)
         except OSError as error:
             raise StoreError("remove the container in", str(reservation.directory), str(error)) from error

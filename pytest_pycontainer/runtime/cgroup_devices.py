@@ -22,7 +22,7 @@ DEFAULT_RULES: Final = (
 def restrict_devices(directories: Sequence[str]) -> None:
     """Leaves a new cgroup the devices of ``DEFAULT_RULES``, and no others. Raises OSError."""
     if version_1 := _having(directories, "devices.deny"):
-        write_file(os.path.join(version_1, "devices.deny"), "a")
+        write_file(f"{version_1}/devices.deny", "a")
         _allow_in_version_1(version_1, DEFAULT_RULES)
     elif version_2 := _having(directories, "cgroup.controllers"):
         allow_only(version_2, DEFAULT_RULES)
@@ -42,6 +42,11 @@ def _having(directories: Sequence[str], name: str) -> str:
 
 
 def _allow_in_version_1(directory: str, rules: Sequence[DeviceRule]) -> None:
-    for rule in rules:
-        major, minor = ("*" if number is None else number for number in (rule.major, rule.minor))
-        write_file(os.path.join(directory, "devices.allow"), f"{rule.kind} {major}:{minor} {rule.access}")
+    # Opened once: on the way to a cgroup's file each directory is locked, against all who make cgroups at that moment.
+    file = os.open(f"{directory}/devices.allow", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for rule in rules:
+            major, minor = ("*" if number is None else number for number in (rule.major, rule.minor))
+            os.write(file, f"{rule.kind} {major}:{minor} {rule.access}".encode())
+    finally:
+        os.close(file)

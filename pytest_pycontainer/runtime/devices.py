@@ -230,10 +230,11 @@ def _mask(staging: str, masked: Iterable[str], read_only: Iterable[str]) -> None
     for path in (place for each in masked for place in masked_places(staging, each)):
         place = staging + path
         with step(f"mask {path}"), suppress(FileNotFoundError):
-            try:
-                mount.mount(null, place, None, mount.BIND)
-            except NotADirectoryError:
+            # Asked first: after a mount that fails the kernel waits until no CPU can have seen it.
+            if stat.S_ISDIR(os.stat(place).st_mode):
                 mount.mount("tmpfs", place, "tmpfs", mount.RDONLY)
+            else:
+                mount.mount(null, place, None, mount.BIND)
 
 
 def masked_places(root: str, path: str) -> list[str]:
