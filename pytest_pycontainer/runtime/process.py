@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from pytest_pycontainer.kernel import credentials, libc
+from pytest_pycontainer.kernel import credentials, libc, mount, namespaces
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.kernel.seccomp import install_filter
 from pytest_pycontainer.runtime import users
 from pytest_pycontainer.runtime.failure import StepFailed, step
@@ -184,6 +185,8 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         with step(f"{_LIMIT_STEP} {limit.name} to {limit.soft}:{limit.hard}"):
             libc.call("setrlimit", limit.number, _LIMITS.pack(limit.soft, limit.hard))
     with step(_IDS_STEP):
+        if user.uid or user.gid:
+            _show_root_as(user)
         credentials.limit_capabilities(process.capabilities)
         credentials.keep_capabilities()
         for stream in range(3):
@@ -204,6 +207,24 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         if process.no_new_privileges and process.system_call_filter is not None:
             install_filter(process.system_call_filter)
     return environment
+
+
+def _show_root_as(user: users.User) -> None:
+    """Where root is the only user that there is, lets this process have the numbers of ``user`` in its place.
+
+    That is podman's ``keep-id``: in a further user namespace root's files are that user's. Nothing else changes there.
+    """
+    own = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not mount.is_proc(own) or OwnIds.read().users != 1:
+            return
+        namespaces.unshare(namespaces.USER)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user.uid} 0 1"), ("gid_map", f"{user.gid} 0 1")):
+            descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=own)
+            os.write(descriptor, text.encode())
+            os.close(descriptor)
+    finally:
+        os.close(own)
 
 
 def _take_ids(user: users.User, groups: Iterable[int]) -> None:

@@ -180,9 +180,16 @@ def test_other_users(engine: Engine) -> None:
     if HAS_IDS:
         assert run(engine, "host", "id -u; id -G", user="7:8", group_add=["9"]) == "7\n8 9\n"
         return
-    with pytest.raises(ContainerStartError, match=r"no users with the numbers 7:8 here; .*/etc/subuid.*usermod"):
-        run(engine, "host", "true", user="7:8")
-    with pytest.raises(ContainerStartError, match="no groups with the numbers 9 here"):
+    # There is one only, who is called what is wanted: root's files are then that user's.
+    assert run(engine, "host", "id -u; id -G; touch /etc/mine; stat -c %u:%g /etc /etc/mine", user="7:8") == (
+        "7\n8\n7:8\n7:8\n"
+    )
+    container = engine.run("host", ["sleep", "1000"], network="none", user="7:8", init=True)
+    assert container.exec(["sh", "-c", "id -u; kill -0 1"], user="0:0").stdout == "0\n"
+    assert container.exec(["sh", "-c", "id -u; kill -9 $(pgrep sleep)"]).stdout == "7\n"
+    assert container.wait(timeout=PATIENCE) == 128 + signal.SIGKILL
+    container.remove()
+    with pytest.raises(ContainerStartError, match=r"no groups with the numbers 9 here; .*/etc/subuid.*usermod"):
         run(engine, "host", "true", group_add=["9"])
 
 
