@@ -24,12 +24,13 @@ from pytest_pycontainer.runtime.service import service_loop
 _STEP = "lead out of the networks"
 _NOT_EXECUTED = 127
 _LAST_WORDS = 16 << 10
+_RUN = "/run"
 
 
 def run_outlet(
     command: Sequence[str], control: socket.socket, namespace: int, directory: str, *lifelines: int
 ) -> NoReturn:
-    """Becomes PID 1 above the program, which it must be already. ``directory`` is one to mount on.
+    """Becomes PID 1 above the program, which it must be already. ``directory`` is one to mount on if need be.
 
     What has become of the program it tells on ``control``, see ``StartOutlet``. Never returns.
     """
@@ -124,8 +125,11 @@ def _show(namespace: int, directory: str) -> str:
     """
     namespaces.unshare(namespaces.MOUNT)
     mount.set_propagation("/", mount.SLAVE)
-    mount.mount("pycontainer", directory, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=4k")
-    path = os.path.join(directory, "network")
+    # pasta's AppArmor profile, where one is in force, lets it open namespaces below /run/user/UID/netns alone.
+    top = _RUN if os.path.isdir(_RUN) else directory
+    mount.mount("pycontainer", top, "tmpfs", mount.NOSUID | mount.NODEV, "mode=0755,size=64k")
+    path = os.path.join(top, f"user/{os.getuid()}/netns/network")
+    os.makedirs(os.path.dirname(path))
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
     mount.bind(f"/proc/self/fd/{namespace}", path)
     return path
