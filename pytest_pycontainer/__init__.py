@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.isolation import Capabilities as Capabilities
     from pytest_pycontainer.engine.isolation import IdMap as IdMap
     from pytest_pycontainer.engine.isolation import ProcessUser as ProcessUser
+    from pytest_pycontainer.engine.keeper_messages import SharedNetwork as SharedNetwork
     from pytest_pycontainer.engine.limits_in_force import ContainerLimits as ContainerLimits
     from pytest_pycontainer.engine.listening import Listening as Listening
     from pytest_pycontainer.engine.listening import ListeningSocket as ListeningSocket
@@ -68,6 +69,7 @@ __all__ = [
     "PycontainerError",
     "RemovedImages",
     "Settings",
+    "SharedNetwork",
     "Volume",
     "build",
     "container",
@@ -111,6 +113,7 @@ _HOMES = {
     "PycontainerError": "pytest_pycontainer.errors",
     "RemovedImages": "pytest_pycontainer.store.remove_image",
     "Settings": "pytest_pycontainer.settings",
+    "SharedNetwork": "pytest_pycontainer.engine.keeper_messages",
     "Volume": "pytest_pycontainer.engine.volumes",
     "build": "pytest_pycontainer.fixtures",
     "container": "pytest_pycontainer.fixtures",
