@@ -59,7 +59,7 @@ class ContainerHandle:
         self.image: Image = image
 
     def __repr__(self) -> str:
-        return f"<Container {self.name} ({self.short_id}), {self.image.name}, {self.status}>"
+        return f"<{type(self).__name__} {self.name} ({self.short_id}), {self.image.name}, {self.status}>"
 
     # Who it is
 

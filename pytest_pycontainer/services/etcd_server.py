@@ -29,7 +29,7 @@ class Etcd(Server):
         return {"ETCDCTL_ENDPOINTS": self._url_at(host, port)}
 
 
-def etcd(*, image: Image | str | os.PathLike[str] = "gcr.io/etcd-development/etcd:v3.5.21") -> Service[Etcd]:
+def etcd(image: Image | str | os.PathLike[str] = "gcr.io/etcd-development/etcd:v3.5.21") -> Service[Etcd]:
     """An etcd server, a cluster of one, ready when it says that it is healthy.
 
     It has no ``client``: its API is JSON over HTTP at ``url`` (``/v3/kv/put``), and gRPC. Everybody may use it.

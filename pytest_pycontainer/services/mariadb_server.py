@@ -79,8 +79,8 @@ class MariaDB(Server):
 
 
 def mariadb(
-    *,
     image: Image | str | os.PathLike[str] = "mariadb:11",
+    *,
     username: str = "test",
     password: str = "test",  # noqa: S107
     database: str = "test",

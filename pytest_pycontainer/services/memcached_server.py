@@ -39,7 +39,7 @@ class Memcached(Server):
         return {"MEMCACHED_SERVERS": f"{host}:{port}"}
 
 
-def memcached(*, image: Image | str | os.PathLike[str] = "memcached:1") -> Service[Memcached]:
+def memcached(image: Image | str | os.PathLike[str] = "memcached:1") -> Service[Memcached]:
     """A memcached server, ready when it tells its version."""
     ready = Exchange(Memcached.PORT, b"version\r\n", re.compile(rb"\AVERSION "))
     return Service(Memcached, image, Memcached.PORT, ready)

@@ -68,7 +68,7 @@ class Mosquitto(Server):
 
 
 def mosquitto(
-    *, image: Image | str | os.PathLike[str] = "eclipse-mosquitto:2", username: str | None = None, password: str = ""
+    image: Image | str | os.PathLike[str] = "eclipse-mosquitto:2", *, username: str | None = None, password: str = ""
 ) -> Service[Mosquitto]:
     """A Mosquitto broker, ready when it answers a client; with a ``username`` it lets in nobody else."""
     ready = Exchange(Mosquitto.PORT, _CONNECT, _READY)

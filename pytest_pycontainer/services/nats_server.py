@@ -51,8 +51,8 @@ class Nats(Server):
 
 
 def nats(
-    *,
     image: Image | str | os.PathLike[str] = "nats:2",
+    *,
     username: str | None = None,
     password: str = "",
     jetstream: bool = False,

@@ -27,7 +27,7 @@ class Nginx(Server):
         return {"NGINX_URL": self._url_at(host, port)}
 
 
-def nginx(*, image: Image | str | os.PathLike[str] = "nginx:1") -> Service[Nginx]:
+def nginx(image: Image | str | os.PathLike[str] = "nginx:1") -> Service[Nginx]:
     """An nginx server, ready when it answers a request, whatever it says.
 
     Pages and configuration are mounted: ``volumes={"./site": "/usr/share/nginx/html:ro"}``.

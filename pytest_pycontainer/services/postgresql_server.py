@@ -87,8 +87,8 @@ class PostgreSQL(Server):
 
 
 def postgresql(
-    *,
     image: Image | str | os.PathLike[str] = "postgres:17",
+    *,
     username: str = _USER,
     password: str = "postgres",  # noqa: S107
     database: str | None = None,

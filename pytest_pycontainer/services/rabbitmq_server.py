@@ -71,8 +71,8 @@ class RabbitMQ(Server):
 
 
 def rabbitmq(
-    *,
     image: Image | str | os.PathLike[str] = "rabbitmq:4",
+    *,
     username: str = _GUEST,
     password: str = _GUEST,
     vhost: str = "/",

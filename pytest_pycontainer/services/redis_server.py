@@ -49,7 +49,7 @@ class Redis(Server):
         return {"REDIS_URL": self._url_at(host, port)}
 
 
-def redis(*, image: Image | str | os.PathLike[str] = "redis:8", password: str | None = None) -> Service[Redis]:
+def redis(image: Image | str | os.PathLike[str] = "redis:8", *, password: str | None = None) -> Service[Redis]:
     """A Redis server, ready when it answers PING; one with a ``password`` wants that of everyone."""
     if password is None:
         return Service(Redis, image, Redis.PORT, Exchange(Redis.PORT, b"PING\r\n", _READY))

@@ -50,7 +50,7 @@ class ZooKeeper(Server):
         return {"ZOOKEEPER_HOSTS": f"{host}:{port}"}
 
 
-def zookeeper(*, image: Image | str | os.PathLike[str] = "zookeeper:3.9") -> Service[ZooKeeper]:
+def zookeeper(image: Image | str | os.PathLike[str] = "zookeeper:3.9") -> Service[ZooKeeper]:
     """A ZooKeeper server, ready when it serves clients."""
     return Service(
         ZooKeeper,

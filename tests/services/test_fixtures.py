@@ -54,7 +54,7 @@ def test_a_service_on_an_image_that_is_a_fixture(
     pytester.makepyfile(f"""
         from pytest_pycontainer import container, pull, services, using
         my_redis = pull({images["redis"]!r}, policy="never")
-        server = container(using(lambda my_redis: services.redis(image=my_redis)), shared=True)
+        server = container(services.redis(using(my_redis)), shared=True)
         def test_first(server):
             with server.client() as client:
                 client.incr("tests")

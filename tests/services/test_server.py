@@ -72,6 +72,7 @@ def test_a_handle_reads_what_the_container_was_made_with(engine: Engine) -> None
     service = services.postgresql(image="host", username="me", password="a b")
     with engine.service(service, SLEEP, wait=None, env=env, network="none") as server:
         assert (server.username, server.password, server.database) == ("other", "a b", "other")
+        assert repr(server).startswith(f"<PostgreSQL {server.name} (")
         assert server.internal_url == f"postgresql://other:a%20b@{server.name}:5432/other"
         with pytest.raises(PortNotPublishedError):
             _ = server.url
@@ -79,7 +80,7 @@ def test_a_handle_reads_what_the_container_was_made_with(engine: Engine) -> None
 
 def test_mariadb_has_two_names_for_each_variable(engine: Engine) -> None:
     env = {"MARIADB_USER": "other", "MARIADB_PASSWORD": "theirs"}
-    with engine.service(services.mariadb(image="host"), SLEEP, wait=None, env=env) as server:
+    with engine.service(services.mariadb("host"), SLEEP, wait=None, env=env) as server:
         assert (server.username, server.password, server.database) == ("other", "theirs", "test")
 
 
