@@ -35,7 +35,10 @@ class ContainerNetworks(ContainerHandle):
 
     @property
     def ip_address(self) -> str:
-        """The address in the first of its networks, reachable from this machine; empty without a network."""
+        """The address in the first of its networks; empty without a network.
+
+        This machine reaches it, but not an ordinary user's: for that a port has to be published, or ``connect`` asked.
+        """
         return next(iter(self.networks.values()), "")
 
     @property

@@ -206,6 +206,9 @@ class Resources:
 
         Its monitor gets copies of the descriptors ``held``.
         """
+        if self.router is not None:
+            with self._lock:
+                self.router.revive()
         if system != DEFAULT_SYSTEM or replace(namespaces, shareable_ipc=False) != OWN_NAMESPACES:
             return PreparedContainer.make(self.spawner, self.records, self.cgroups, system, namespaces, held)
         with self._lock:

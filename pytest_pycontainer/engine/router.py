@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pytest_pycontainer.engine.outlets import DEVICE, INSTALL, address_of_this_machine, find_outlet
 from pytest_pycontainer.errors import NetworkAttachError, SpawnerError
 from pytest_pycontainer.kernel import rtnetlink
-from pytest_pycontainer.kernel.netlink import NetlinkError, NetlinkSocket
+from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.network.rules import Outlet
 from pytest_pycontainer.network.upstream import NetworkAccess, Router, Settings
 from pytest_pycontainer.runtime import messages
@@ -53,19 +53,20 @@ class EngineRouter:
     def open(self) -> Router:
         """The router for one network, with sockets that are that network's."""
         namespace = self.namespace
-        sockets = self._spawner().open_network_sockets(namespace)
-        try:
-            route, netfilter = map(NetlinkSocket, sockets)
-            if self._outlet is not None and messages.has_come(self._outlet):  # it was killed
-                self._outlet.close()
-                self._outlet = None
-                self._lead_out(namespace, route)
-        except BaseException:
-            for one in sockets:
-                one.close()
-            raise
+        self.revive()
+        route, netfilter = map(NetlinkSocket, self._spawner().open_network_sockets(namespace))
         outlet = None if self._machine is None else Outlet(DEVICE, self._machine)
         return Router(namespace, route, netfilter, outlet, self._access)
+
+    def revive(self) -> None:
+        """Has another program lead out in the place of one that was killed, if one was."""
+        if self._namespace is None or self._outlet is None or not messages.has_come(self._outlet):
+            return
+        self._outlet.close()
+        self._outlet = None
+        route, netfilter = self._spawner().open_network_sockets(self._namespace)
+        with route, netfilter:
+            self._lead_out(self._namespace, NetlinkSocket(route))
 
     def close(self) -> None:
         """Ends what leads out, and lets go of the namespace. Closing it again is harmless."""
@@ -84,11 +85,8 @@ class EngineRouter:
                 for one in (route, *others):
                     sockets.callback(one.close)
                 endpoint = NetlinkSocket(route)
-                try:
-                    endpoint.request([rtnetlink.bring_up(*_LOOPBACK)])
-                    self._lead_out(namespace, endpoint)
-                except NetlinkError as error:
-                    raise NetworkAttachError(error.step, error.detail) from error
+                self._change(endpoint, rtnetlink.bring_up(*_LOOPBACK))
+                self._lead_out(namespace, endpoint)
             undone.pop_all()
         self._namespace = namespace
 
@@ -112,9 +110,19 @@ class EngineRouter:
         refused = self._start(command, namespace)
         if refused:
             return f"{command[0]}: {refused}"
-        device = rtnetlink.link(route, DEVICE)
-        route.request([rtnetlink.configure_ipv4(device.index, DEVICE, {rtnetlink.FORWARDING: 1})])
+        try:
+            device = rtnetlink.link(route, DEVICE)
+        except NetlinkError:
+            return f"{command[0]}: it has ended at once"
+        self._change(route, rtnetlink.configure_ipv4(device.index, DEVICE, {rtnetlink.FORWARDING: 1}))
         return ""
+
+    @staticmethod
+    def _change(route: NetlinkSocket, change: Message) -> None:
+        try:
+            route.request([change])
+        except NetlinkError as error:
+            raise NetworkAttachError(error.step, error.detail) from error
 
     def _start(self, command: tuple[str, ...], namespace: int) -> str:
         """Has the program lead out; why it does not, if so."""

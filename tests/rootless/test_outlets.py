@@ -55,8 +55,9 @@ with Engine() as engine:
     inside = engine.run("host", ["sleep", "1000"], network=engine.network("inside", internal=True))
     print(*asked(inside, machine), flush=True)
     input()
+    engine.run("host", ["true"])
     again = engine.run("host", ["sleep", "1000"], network=engine.network("again", internal=False))
-    print(*asked(again, machine), flush=True)
+    print(*asked(container, machine), *asked(again, machine), flush=True)
     input()
 """
 
@@ -177,7 +178,7 @@ def test_containers_reach_what_the_machine_reaches(start: StartScript, home: Pat
         os.kill(first[0], signal.SIGKILL)
         wait_until_ended(*first)
         print(file=running.stdin, flush=True)
-        assert running.stdout.readline() == "tcp udp\n"
+        assert running.stdout.readline() == "tcp udp tcp udp\n"
         second = outlet(home)
         print(file=running.stdin, flush=True)
         assert running.wait(PATIENCE) == 0
