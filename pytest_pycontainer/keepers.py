@@ -110,7 +110,7 @@ def remove_reused(config: pytest.Config, settings: Settings) -> None:
                 reporter.line(f"pycontainer: {done} {', '.join(names)}")
 
 
-def join_those_who_share(session: pytest.Session, read_settings: Callable[[pytest.Config], Settings]) -> None:
+def join_those_who_share(session: pytest.Session, settings: Settings) -> None:
     """Connects a worker, before its first test, whose tests will ask for what is shared.
 
     What is shared is thus there until the last worker has ended that could ask for it, and the keeper starts meanwhile.
@@ -118,7 +118,7 @@ def join_those_who_share(session: pytest.Session, read_settings: Callable[[pytes
     keepers = keepers_of(session.config)
     if keepers.are_shared and any(_share(item) for item in session.items):
         with suppress(PycontainerError):  # the fixture's set-up finds it, too, and can say so
-            keepers.shared(read_settings(session.config))
+            keepers.shared(settings)
 
 
 def _share(item: pytest.Item) -> bool:

@@ -38,7 +38,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput") and "pytest_pycontainer.declarations" in sys.modules:
         from pytest_pycontainer.keepers import join_those_who_share
 
-        join_those_who_share(session, plugin_options.read_settings)
+        join_those_who_share(session, session.config.stash[_SETTINGS])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
