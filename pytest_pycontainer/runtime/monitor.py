@@ -33,7 +33,7 @@ from pytest_pycontainer.runtime.process import close_all_but, failed_exit_code, 
 from pytest_pycontainer.runtime.reaper import exit_code
 from pytest_pycontainer.runtime.restarting import Restarts
 from pytest_pycontainer.runtime.rootfs import MountPoints, renew_work_directory
-from pytest_pycontainer.runtime.spec import ContainerDescription
+from pytest_pycontainer.runtime.spec import ContainerDescription, Place
 from pytest_pycontainer.runtime.state import ContainerState
 from pytest_pycontainer.runtime.streams import Streams
 from pytest_pycontainer.runtime.values import dataclass, replace
@@ -92,8 +92,6 @@ class _Monitor:
         points: MountPoints,
         held: Sequence[int],
     ) -> None:
-        self._request = request
-        self._place = request.place
         self._points = points
         self._loop = EventLoop()
         self._state = ContainerState()
@@ -109,6 +107,9 @@ class _Monitor:
         self._leaving = False
         self._own_pids = namespaces.open_own(namespaces.PID)
         with step("make the cgroup"):
+            self._cgroups, cgroup = cgroups.reach_through_descriptor(request.place.cgroup)
+            self._place = Place(request.place.directory, cgroup)
+            self._request = request = replace(request, place=self._place)
             # In a user namespace nobody may make a node, nor set such rules.
             cgroups.make(self._place.cgroup, all_devices=request.system.privileged or not points.ids.are_all)
         with step("listen for requests"):
@@ -144,7 +145,7 @@ class _Monitor:
                 null = os.open(os.devnull, os.O_RDONLY)
                 for number, descriptor in enumerate((null, output_end, errors_end)):
                     os.dup2(descriptor, number)
-                optional = [] if self._network is None else [self._network]
+                optional = [self._cgroups] if self._network is None else [self._cgroups, self._network]
                 optional += [] if mounter is None else [mounter.fileno()]
                 close_all_but([channel.fileno(), report_end.fileno(), *optional, *self._joined.values()])
                 sockets = (channel, report_end)

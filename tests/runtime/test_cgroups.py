@@ -174,3 +174,22 @@ def test_a_fork_where_version_2_takes_nobody_in_is_a_plain_one(tmp_path: Path) -
     (directory / "cgroup.procs").touch()
     assert _fork_into((str(directory),))[-1] == f"7 {directory}"
     assert (directory / "cgroup.procs").read_text() == "0"
+
+
+def test_they_are_reached_through_a_descriptor(directories: Directories) -> None:
+    descriptor, reached = cgroups.reach_through_descriptor(directories)
+    try:
+        assert len(reached) == len(directories)
+        assert all(map(os.path.samefile, reached, directories))
+        cgroups.remove(reached)
+        cgroups.make(reached)
+    finally:
+        os.close(descriptor)
+    assert not any(map(os.path.exists, reached))
+    assert all(map(os.path.exists, directories))
+
+
+def test_where_there_are_none_none_are_reached() -> None:
+    descriptor, reached = cgroups.reach_through_descriptor(())
+    os.close(descriptor)
+    assert reached == ()
