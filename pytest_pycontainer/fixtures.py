@@ -105,6 +105,9 @@ def container(
     and ``Engine.service``; a container among the values of ``env`` is its name, by which others find it. The scope is
     ``function`` unless said otherwise. The fixture raises what ``Engine.run`` raises.
 
+    Without ``wait`` it is ready when its health check says so, if it has one; else when all its published TCP ports
+    accept connections; else when one of those that its image exposes does. ``wait=None`` waits for nothing.
+
     One that is ``shared`` is one for all pytest-xdist workers of the run, started by the first that asks for it, and
     removed when the last has ended. With ``reuse`` it stays, and later runs that want the same find it as it is. Both
     have the scope ``session``, and arguments that are the same in all processes.

@@ -72,6 +72,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         remove_reused(session.config, session.config.stash[_SETTINGS])
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    if "pytest_pycontainer.engine.file_status" not in sys.modules:
+        return None
+    from pytest_pycontainer.reporting.assertions import explain_comparison
+
+    return explain_comparison(op, left, right)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     if reused := getattr(node, "workeroutput", {}).get("pycontainer_reused"):

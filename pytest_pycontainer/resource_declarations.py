@@ -189,8 +189,9 @@ class RunContainer(ResourceDeclaration):
         return set_up.until_finished.enter_context(self.run(set_up.engine, set_up))
 
     def run(self, engine: Engine, set_up: SetUp) -> Container:
-        """Runs it on an engine."""
+        """Runs it on an engine. Where nothing is said, its health check or its ports say when it is ready."""
         __tracebackhide__ = True
+        from pytest_pycontainer.engine.default_wait import DefaultWait
         from pytest_pycontainer.engine.service import Service
 
         given = self.values(set_up)
@@ -204,6 +205,8 @@ class RunContainer(ResourceDeclaration):
         image = given["image"]
         if "service" in given:
             image = replace(given["service"], image=image)
+        if not isinstance(image, Service) and "wait" not in options:
+            options = options | {"wait": DefaultWait.of(options.get("ports"))}
         run = engine.service if isinstance(image, Service) else engine.run
         container: Container = run(image, given["command"], **options)
         return container

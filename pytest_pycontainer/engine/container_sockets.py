@@ -81,8 +81,8 @@ class ContainerSockets(ContainerHandle):
         """Where its processes listen, and take datagrams, now: all their sockets, by protocol and port.
 
         ``6379 in container.listening()``, and ``"53/udp"``, say whether a port is among them. What lies with nobody
-        any more is left out, and other containers' in a network that is shared. Raises ContainerNotRunningError, also
-        while it is paused, and NetlinkError on a kernel that does not tell.
+        any more is left out, and other containers' in a network that is shared. Raises ContainerNotRunningError, and
+        OSError on a kernel that does not tell.
         """
         from pytest_pycontainer.engine.process_table import socket_holders
 

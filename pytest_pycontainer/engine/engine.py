@@ -155,8 +155,8 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         return wanted
 
     def _await_ready(self, container: Container, wait: Wait | None, seconds: float) -> None:
-        if isinstance(wait, DefaultWait) and wait.chosen(container) is None:
-            wait = None
+        if isinstance(wait, DefaultWait):
+            wait = wait.chosen(container)
         if wait is not None:
             with self._display.waiting(container, wait):
                 wait.until_ready(container, seconds)
@@ -178,15 +178,15 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
     def service(self, service: Service[HandleT] | str, command: Any = None, **options: Any) -> Any:
         """Runs a service, one of ``pytest_pycontainer.services``, and returns its handle when it is ready.
 
-        ``command``, ``wait`` and ``timeout`` are as for ``run``, in place of the service's own; ``ports`` and ``env``
-        are added to its own, all other options are the container's. A text is the name of a service that the engine's
-        extensions know; the options are that one's own.
+        ``command``, ``wait`` and ``timeout`` are as for ``run``, in place of the service's own (``wait=None`` waits for
+        nothing); ``ports`` and ``env`` are added to its own, all other options are the container's. A text is the name
+        of a service that the engine's extensions know; the options are that one's own.
 
         Raises InvalidSpecError for a name that they do not know, and what ``run`` raises.
         """
         if isinstance(service, Service):
-            wait, seconds = options.pop("wait", None), options.pop("timeout", READY_SECONDS)
-            wait, command = service.wait if wait is None else wait, command or service.command
+            wait, seconds = options.pop("wait", service.wait), options.pop("timeout", READY_SECONDS)
+            command = command or service.command
             given = service.with_defaults(cast("ContainerOptions", options))
             return self._run(service.handle, service.image, command, wait, seconds, given)
         services = self._resources.extensions.services

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -24,7 +24,7 @@ _KINDS: dict[int, FileKind] = {
     stat.S_IFCHR: "character device",
     stat.S_IFBLK: "block device",
 }
-_MISSING = (errno.ENOENT, errno.ENOTDIR)
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class FileMode(int):
@@ -36,7 +36,7 @@ class FileMode(int):
     __str__ = __repr__
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FileStatus:
     """What there was at a path of a container, links followed; or nothing, with all else None.
 
@@ -55,11 +55,15 @@ class FileStatus:
     size: int | None = None
     modified: datetime | None = None
     link_target: str | None = None
-    read: Callable[[], bytes] = field(default=bytes, repr=False, compare=False)
+    read: Callable[[], bytes] = field(default=bytes, compare=False)
 
     def __bool__(self) -> bool:
         """Whether it is there."""
         return self.exists
+
+    def __repr__(self) -> str:
+        values = ((one.name, getattr(self, one.name)) for one in fields(self) if one.name != "read")
+        return f"FileStatus({', '.join(f'{name}={value!r}' for name, value in values if value is not None)})"
 
     @property
     def is_file(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.image import Image
 from pytest_pycontainer.engine.planning import plan_container
+from pytest_pycontainer.engine.readiness import parse_wait
 from pytest_pycontainer.image.config import ImageConfig
 
 if TYPE_CHECKING:
@@ -30,3 +31,4 @@ def check_options(command: arguments.Command | None, options: Mapping[str, Any])
     plan_container((), image, command, sure)
     if (timeout := options.get("timeout")) is not None:
         arguments.parse_seconds(timeout)
+    parse_wait(options.get("wait"))

@@ -20,7 +20,7 @@ PATIENCE = 10.0
 RUNNING = """
     import sys, time
     from pytest_pycontainer import container
-    server = container("host", "sleep 1000", ports=[80], init=True, scope="session")
+    server = container("host", "sleep 1000", ports=[80], wait=None, init=True, scope="session")
     reaped = container("host", ["sh", "-c", "trap '' TERM INT; while :; do sleep 1; done"], network="none")
     def test_runs(server, reaped):
         print("running", file=sys.stderr, flush=True)

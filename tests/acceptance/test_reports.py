@@ -149,7 +149,7 @@ def test_a_report_says_where_a_container_is_and_what_it_printed_in_the_test(
     project.makepyfile("""
         import pytest
         from pytest_pycontainer import container, wait
-        server = container("host", "sleep 1000", ports=[80], scope="module")
+        server = container("host", "sleep 1000", ports=[80], wait=None, scope="module")
         def say(server, text):
             server.exec(["sh", "-c", f"echo {text} > /proc/1/fd/1"])
             wait.log("^" + text + "$").until_ready(server, 60)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_pycontainer import Container, Engine, wait
-from pytest_pycontainer.engine.default_wait import DefaultWait
+from pytest_pycontainer.engine.default_wait import ChosenWait, DefaultWait
 from pytest_pycontainer.errors import (
     CommandNotFoundError,
     ContainerExitedError,
@@ -285,17 +285,17 @@ def test_what_is_waited_for_by_default(engine: Engine) -> None:
     exposing = engine.build({"Dockerfile": "FROM host\nEXPOSE 8001 8000 53/udp\n"})
     with engine.run("host", "sleep 1000") as c:
         assert nothing.chosen(c) is None
-        assert one.chosen(c) == wait.port(8000)
+        assert one.chosen(c) == ChosenWait(wait.port(8000), "published ports")
         nothing.until_ready(c, SOON)
     with engine.run(exposing, server("0.0.0.0:8000")) as c:
-        assert nothing.chosen(c) == wait.port(8001) | wait.port(8000) or wait.port(8000) | wait.port(8001)
+        assert nothing.chosen(c) == ChosenWait(wait.port(8000) | wait.port(8001), "image's exposed ports")
         nothing.until_ready(c, PATIENCE)
         with pytest.raises(ContainerNotReadyError) as raised:
             DefaultWait.of([9]).until_ready(c, SOON)
         (note,) = raised.value.__notes__
-        assert note == "No wait was given, so its ports said what to wait for; wait=None waits for nothing."
+        assert note.startswith("Its published ports said what to wait for, since no wait was given; wait=None")
     with engine.run(exposing, "sleep 1000", health_cmd="true", health_interval=0.01) as c:
-        assert one.chosen(c) == wait.healthy()
+        assert one.chosen(c) == ChosenWait(wait.healthy(), "health check")
 
 
 @pytest.mark.parametrize(
