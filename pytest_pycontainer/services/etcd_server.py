@@ -22,11 +22,13 @@ class Etcd(Server):
 
     PORT = 2379
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("http", host, port)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"ETCDCTL_ENDPOINTS": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"ETCDCTL_ENDPOINTS": self.url_at(host, port)}
 
 
 def etcd(image: Image | str | os.PathLike[str] = "gcr.io/etcd-development/etcd:v3.5.21") -> Service[Etcd]:

@@ -71,11 +71,13 @@ class MariaDB(Server):
         """A variable by MariaDB's name, which counts first, or by MySQL's."""
         return self._variable(f"MARIADB_{name}", "") or self._variable(f"MYSQL_{name}", "")
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("mysql", host, port, self.database, user=self.username, password=self.password)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"DATABASE_URL": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"DATABASE_URL": self.url_at(host, port)}
 
 
 def mariadb(

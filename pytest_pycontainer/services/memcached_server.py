@@ -32,10 +32,12 @@ class Memcached(Server):
         client: Client = library.Client(self.address(), **options)
         return client
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("memcached", host, port)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
         return {"MEMCACHED_SERVERS": f"{host}:{port}"}
 
 

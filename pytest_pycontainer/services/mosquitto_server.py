@@ -60,11 +60,13 @@ class Mosquitto(Server):
         client.connect(*self.address())
         return client
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("mqtt", host, port, user=self.username, password=self.password)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"MQTT_URL": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"MQTT_URL": self.url_at(host, port)}
 
 
 def mosquitto(

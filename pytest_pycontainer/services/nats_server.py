@@ -43,11 +43,13 @@ class Nats(Server):
         client: Client = await self._client_library("nats", "nats-py").connect(**login | options)
         return client
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("nats", host, port, user=self.username, password=self.password)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"NATS_URL": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"NATS_URL": self.url_at(host, port)}
 
 
 def nats(

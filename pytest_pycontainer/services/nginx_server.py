@@ -20,11 +20,13 @@ class Nginx(Server):
 
     PORT = 80
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("http", host, port)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"NGINX_URL": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"NGINX_URL": self.url_at(host, port)}
 
 
 def nginx(image: Image | str | os.PathLike[str] = "nginx:1") -> Service[Nginx]:

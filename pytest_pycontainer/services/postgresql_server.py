@@ -72,12 +72,14 @@ class PostgreSQL(Server):
         )
         return connection
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("postgresql", host, port, self.database, user=self.username, password=self.password)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
         return {
-            "DATABASE_URL": self._url_at(host, port),
+            "DATABASE_URL": self.url_at(host, port),
             "PGHOST": host,
             "PGPORT": str(port),
             "PGUSER": self.username,

@@ -63,11 +63,13 @@ class RabbitMQ(Server):
         )
         return connection
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("amqp", host, port, self.vhost, user=self.username, password=self.password)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"AMQP_URL": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"AMQP_URL": self.url_at(host, port)}
 
 
 def rabbitmq(

@@ -42,11 +42,13 @@ class Redis(Server):
         client: library.Redis = self._client_library("redis", "redis").Redis(**login | options)
         return client
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("redis", host, port, password=self.password)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        return {"REDIS_URL": self._url_at(host, port)}
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
+        return {"REDIS_URL": self.url_at(host, port)}
 
 
 def redis(image: Image | str | os.PathLike[str] = "redis:8", *, password: str | None = None) -> Service[Redis]:

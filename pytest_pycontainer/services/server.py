@@ -36,28 +36,31 @@ class Server(Container):
     @property
     def url(self) -> str:
         """Where it is for programs of this machine, with user and password. Raises PortNotPublishedError."""
-        return self._url_at(*self.address())
+        return self.url_at(*self.address())
 
     @property
     def internal_url(self) -> str:
         """Where it is for other containers in a network of it, by its name."""
-        return self._url_at(self.name, self.PORT)
+        return self.url_at(self.name, self.PORT)
 
     @property
     def env(self) -> dict[str, str]:
         """Variables for a program of this machine that uses it. Raises PortNotPublishedError."""
-        return self._variables_at(*self.address())
+        return self.env_at(*self.address())
 
     @property
     def internal_env(self) -> dict[str, str]:
         """Variables for another container in a network of it."""
-        return self._variables_at(self.name, self.PORT)
+        return self.env_at(self.name, self.PORT)
 
-    def _url_at(self, host: str, port: int) -> str:
-        raise NotImplementedError
+    def url_at(self, host: str, port: int) -> str:
+        """Its URL for whoever reaches it there, by another name or through a proxy."""
+        return url("tcp", host, port)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
-        raise NotImplementedError
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """Variables for a program that reaches it there."""
+        del host, port  # each service has names of its own
+        return {}
 
     def _variable(self, name: str, default: str) -> str:
         """One of the environment that it was made with; what is empty counts as the images' entrypoints have it."""

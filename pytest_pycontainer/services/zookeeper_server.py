@@ -43,10 +43,12 @@ class ZooKeeper(Server):
         client.start(_START_SECONDS)
         return client
 
-    def _url_at(self, host: str, port: int) -> str:
+    def url_at(self, host: str, port: int) -> str:
+        """See Server."""
         return url("zookeeper", host, port)
 
-    def _variables_at(self, host: str, port: int) -> dict[str, str]:
+    def env_at(self, host: str, port: int) -> dict[str, str]:
+        """See Server."""
         return {"ZOOKEEPER_HOSTS": f"{host}:{port}"}
 
 

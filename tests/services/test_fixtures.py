@@ -35,17 +35,18 @@ def images(debian_image: Callable[[str], Image]) -> dict[str, str]:
 
 
 def test_what_the_page_shows(images: dict[str, str], pytester: pytest.Pytester, run_pytest: Run) -> None:
-    tests, program = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    tests, program, own = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     for name, image in images.items():
         tests, program = (
             code.replace(f"services.{name}(", f"services.{name}(image={image!r}, ") for code in (tests, program)
         )
     pytester.makepyfile(
         test_tests=tests,
+        test_own=own.replace("python:3.12", "host"),
         test_program=f"def test(capsys):\n    exec({program!r})\n"
         "    assert capsys.readouterr().out.startswith('redis://:secret@127.0.0.1:')",
     )
-    run_pytest().assert_outcomes(passed=3)
+    run_pytest().assert_outcomes(passed=4)
 
 
 def test_a_service_on_an_image_that_is_a_fixture(
