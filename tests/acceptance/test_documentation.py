@@ -112,3 +112,13 @@ def test(web, worker, cache, database, backend):
 """
     )
     run_pytest().assert_outcomes(passed=4)
+
+
+def test_the_readme_on_waiting_and_asserting(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
+    (waiting,) = code("README.md", "import re\nfrom pytest_pycontainer import container, wait\n")
+    (asserting,) = code("README.md", 'from pytest_pycontainer import container\n\nweb = container("python:3.12"')
+    documented.makepyfile(
+        test_waiting=waiting + "def test_all(cache, probed, done): assert done.exit_code == 0\n",
+        test_asserting=asserting,
+    )
+    run_pytest().assert_outcomes(passed=3)
