@@ -85,6 +85,7 @@ _FIB_UNICAST = 1
 _FIB_OUTPUT_NAME = 2
 
 _INTERFACE_NAME_SIZE = 16
+_INTERNET_CHECKSUM = 1
 
 # Numbers that the nft command gives to the types in a map, six bits each; the kernel only stores them, for its lists.
 TYPE_IPV4_ADDRESS: Final = 7
@@ -286,9 +287,24 @@ def if_destination_is_ours() -> bytes:
     return lookup + _compare(struct.pack("=I", _FIB_LOCAL))
 
 
-def _masked(bits: bytes) -> bytes:
-    mask, zero = nested(4, attribute(_DATA_VALUE, bits)), nested(5, attribute(_DATA_VALUE, bytes(len(bits))))
-    return _expression("bitwise", _big(1, _FIRST.number), _big(2, _FIRST.number), _big(3, len(bits)), mask, zero)
+def _masked(bits: bytes, flipped: bytes = b"") -> bytes:
+    mask = nested(4, attribute(_DATA_VALUE, bits))
+    flip = nested(5, attribute(_DATA_VALUE, flipped or bytes(len(bits))))
+    return _expression("bitwise", _big(1, _FIRST.number), _big(2, _FIRST.number), _big(3, len(bits)), mask, flip)
+
+
+def flip_bits(header: int, offset: int, bits: bytes, checksum: int) -> bytes:
+    """Changes these bits of the packet, and with them the checksum that is at that offset; all offsets are even."""
+    write = _expression(
+        "payload",
+        _big(2, header),
+        _big(3, offset),
+        _big(4, len(bits)),
+        _big(5, _FIRST.number),
+        _big(6, _INTERNET_CHECKSUM),
+        _big(7, checksum),
+    )
+    return load(header, offset, len(bits)) + _masked(b"\xff" * len(bits), bits) + write
 
 
 def if_packet_in(header: int, offset: int, value: bytes, mask: bytes, *, equal: bool = True) -> bytes:

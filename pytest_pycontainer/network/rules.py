@@ -42,9 +42,12 @@ port published on loopback gets the gateway's, as the container can't answer to 
 reaches another by its published port, as that would answer it directly.
 
 In a router (``upstream``) that something leads out of, through DEVICE, containers reach the machine at the gateway's
-address; and the router itself speaks to nobody out there: a packet that it does not know to be a container's, such as
-pasta's without any flag, must not be answered with a reset::
+address; and the router itself speaks to nobody out there: a packet that it does not know to be a container's must not
+be answered with a reset. Older pastas forget the flag ACK where there is nothing else to say, and where a connection is
+refused, and nobody believes them::
 
+    chain guard
+        iifname DEVICE tcp flags { 0x0, rst } tcp flags set that | ack
     chain published
         iifname UPLINK ip daddr GATEWAY dnat ip to MACHINE
     chain input          { type filter hook input priority filter }
@@ -54,6 +57,7 @@ pasta's without any flag, must not be answered with a reset::
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -72,6 +76,11 @@ _LOOPBACK_OCTET = b"\x7f"
 _SOURCE = 12
 _DESTINATION = 16
 _DESTINATION_PORT = 2
+
+_TCP_FLAGS = 13
+_TCP_CHECKSUM = 16
+_RESET = 0x04
+_ACKNOWLEDGE = 0x10
 
 _IPV6_SOURCE = 8
 _ICMPV6 = 58
@@ -137,7 +146,15 @@ def create_table(
 def _lead_out(table: str, gateway: ipaddress.IPv4Address, outlet: Outlet) -> list[Message]:
     to_gateway = nft.if_packet(nft.NETWORK_HEADER, _DESTINATION, gateway.packed)
     translate = nft.translate_destination_to(outlet.machine.packed)
+    of_tcp = nft.if_ipv4() + nft.if_input(outlet.device) + nft.if_protocol(socket.IPPROTO_TCP)
+    acknowledge = nft.flip_bits(nft.TRANSPORT_HEADER, _TCP_FLAGS - 1, bytes([0, _ACKNOWLEDGE]), _TCP_CHECKSUM)
     return [
+        *(
+            nft.add_rule(
+                table, "guard", of_tcp, nft.if_packet(nft.TRANSPORT_HEADER, _TCP_FLAGS, bytes([flags])), acknowledge
+            )
+            for flags in (0, _RESET)
+        ),
         nft.add_rule(table, "published", nft.if_ipv4(), nft.if_input(table), to_gateway, translate),
         nft.create_chain(table, "input", "filter", nft.INPUT, nft.PRIORITY_FILTER),
         nft.add_rule(table, "input", nft.if_input(outlet.device), nft.drop()),

@@ -52,6 +52,8 @@ def asked(container, host):
 with Engine() as engine:
     container = engine.run("host", ["sleep", "1000"])
     print(*asked(container, machine), *asked(container, "host.docker.internal"), flush=True)
+    refused = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)"
+    print(container.exec(["python3", "-c", refused, machine, sys.argv[3]]).stderr.splitlines()[-1], flush=True)
     inside = engine.run("host", ["sleep", "1000"], network=engine.network("inside", internal=True))
     print(*asked(inside, machine), flush=True)
     input()
@@ -89,12 +91,14 @@ def programs(engine: Engine, shared_directory: Path, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, int]]:
-    """This machine's address, and a port where it says ``tcp`` and ``udp``, by these."""
+def server() -> Iterator[tuple[str, str, str]]:
+    """This machine's address, a port where it says ``tcp`` and ``udp``, by these, and one that is closed."""
     with (
         socket.create_server(("", 0)) as listener,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.socket() as closed,
     ):
+        closed.bind(("", 0))
         port = listener.getsockname()[1]
         datagrams.bind(("", port))
         ended, end = os.pipe()
@@ -115,7 +119,7 @@ def server() -> Iterator[tuple[str, int]]:
         thread = threading.Thread(target=serve)
         thread.start()
         machine = address_of_this_machine()
-        yield str(machine), port
+        yield str(machine), str(port), str(closed.getsockname()[1])
         os.close(end)
         thread.join()
         os.close(ended)
@@ -125,7 +129,7 @@ StartScript = Callable[[str], AbstractContextManager["subprocess.Popen[str]"]]
 
 
 @pytest.fixture
-def start(programs: Path, server: tuple[str, int], home: Path) -> StartScript:
+def start(programs: Path, server: tuple[str, str, str], home: Path) -> StartScript:
     """Starts the script as an ordinary user who has that program alone."""
     if not Path("/dev/net/tun").exists():
         pytest.skip("no /dev/net/tun here")
@@ -139,7 +143,7 @@ def start(programs: Path, server: tuple[str, int], home: Path) -> StartScript:
             shutil.copy(programs / name, own)
         script.write_text(SCRIPT)
         environment = [f"PATH={own}:/usr/bin:/bin", f"LD_LIBRARY_PATH={own}"]
-        command = ["env", *environment, sys.executable, str(script), server[0], str(server[1])]
+        command = ["env", *environment, sys.executable, str(script), *server]
         user = Path(__file__).with_name("ordinary_user.py")
         with subprocess.Popen(
             [sys.executable, "-c", DEVICE, str(place), str(user), str(home), *command],
@@ -173,6 +177,7 @@ def test_containers_reach_what_the_machine_reaches(start: StartScript, home: Pat
         assert running.stdin is not None
         assert running.stdout is not None
         assert running.stdout.readline() == "tcp udp tcp udp\n"
+        assert "Connection refused" in running.stdout.readline()
         assert "Network is unreachable" in running.stdout.readline()
         first = outlet(home)
         os.kill(first[0], signal.SIGKILL)
