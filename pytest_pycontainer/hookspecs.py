@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_pycontainer.engine.container import Container
+    from pytest_pycontainer.engine.display import Display
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions
     from pytest_pycontainer.engine.wait import Wait
@@ -69,10 +70,10 @@ def pytest_pycontainer_services(config: pytest.Config) -> Mapping[str, Callable[
 
 @pytest.hookspec(firstresult=True)
 def pytest_pycontainer_engine(
-    config: pytest.Config, settings: Settings, extensions: Extensions
+    config: pytest.Config, settings: Settings, extensions: Extensions, display: Display
 ) -> AbstractContextManager[Engine] | None:
     """Another engine in place of ours, for the whole session; None leaves the choice to others.
 
     Called once, when the first fixture asks for it. What it returns is entered then, gives what ``pycontainer`` is, and
-    is left when the session ends.
+    is left when the session ends. ``display`` shows what takes long on the terminal, as for our engine.
     """

@@ -98,7 +98,9 @@ def pycontainer(request: pytest.FixtureRequest) -> Iterator[Engine]:
     config, settings = request.config, request.config.stash[_SETTINGS]
     with reporting(config, settings, config.stash[_REPORT]) as session:
         extensions = extensions_of(config, session.recorder, keeps=session.keeping)
-        opening = config.hook.pytest_pycontainer_engine(config=config, settings=settings, extensions=extensions)
+        opening = config.hook.pytest_pycontainer_engine(
+            config=config, settings=settings, extensions=extensions, display=session.display
+        )
         with opening or Engine(settings, display=session.display, extensions=extensions) as engine:
             session.recorder.engine = engine
             yield engine

@@ -19,10 +19,10 @@ def pytest_configure(config):
 
 SEEN = pytest.StashKey()
 
-def pytest_pycontainer_engine(config, settings, extensions):
+def pytest_pycontainer_engine(config, settings, extensions, display):
     @contextlib.contextmanager
     def opened():
-        with OwnEngine(settings, extensions=extensions) as engine:
+        with OwnEngine(settings, extensions=extensions, display=display) as engine:
             yield engine
         config.stash[SEEN].append("closed")
     return opened()
