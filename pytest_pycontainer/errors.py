@@ -63,6 +63,7 @@ survives pickling (errors cross process borders under pytest-xdist): ``args`` ho
     │   │   └── ExecStartError            the step that failed for a further process (exit code 126 or 127)
     │   ├── ContainerCommandFailedError   its exit code, the end of its output
     │   ├── ContainerUpdateError          other limits that the kernel refused
+    │   ├── ContainerHasNoCgroupError     an ordinary user's, who has none to make others in
     │   ├── ContainerNotFoundError
     │   ├── ContainerNotRunningError
     │   ├── ContainerRunningError         it has to be stopped first
@@ -196,6 +197,9 @@ class InvalidSpecError(PycontainerError):
         return f"invalid {self.field} {self.value!r}: wanted {self.wanted}"
 
 
+_DELEGATED = "start pytest with systemd-run --user --scope -p Delegate=yes"
+
+
 class UnsupportedLimitError(PycontainerError):
     """A limit that this machine's cgroups can't set.
 
@@ -214,9 +218,10 @@ class UnsupportedLimitError(PycontainerError):
             reason = f"this kernel's cgroup controller {self.controller!r} has no such limit; run without it"
         else:
             have = ", ".join(self.available) or "none"
+            remedy = "enable it" if self.available else f"enable it (an ordinary user: {_DELEGATED})"
             reason = (
                 f"this machine's cgroups hand us no controller {self.controller!r} (available: {have}); "
-                "enable it, or run without that limit"
+                f"{remedy}, or run without that limit"
             )
         return f"cannot set {self.limit} to {self.value}: {reason}"
 
@@ -828,6 +833,21 @@ class ContainerCommandFailedError(ContainerError):
         command = shlex.join(self.command)
         tail = "\n".join((self.stderr.strip() or self.stdout.strip()).splitlines()[-_TAIL_LINES:])
         return f"{command!r} in {self.container!r} exited with code {self.exit_code}{_log_section(tail)}"
+
+
+class ContainerHasNoCgroupError(ContainerError):
+    """A ``container`` of an ordinary user has no cgroup, by which alone it could be done (``doing``)."""
+
+    def __init__(self, container: str, doing: str) -> None:
+        super().__init__(container, doing)
+        self.container = container
+        self.doing = doing
+
+    def __str__(self) -> str:
+        return (
+            f"cannot {self.doing} {self.container!r}: it has no cgroup, since none here is this user's to make others "
+            f"in; {_DELEGATED}, or run it as root"
+        )
 
 
 class ContainerNotFoundError(ContainerError):

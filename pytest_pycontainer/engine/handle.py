@@ -15,6 +15,7 @@ from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.engine.records import ContainerRecord
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import (
+    ContainerHasNoCgroupError,
     ContainerNotFoundError,
     ContainerNotRunningError,
     ContainerPausedError,
@@ -236,7 +237,12 @@ class ContainerHandle:
         if status != "running":
             raise ContainerNotRunningError(self.name, doing, status)
 
+    def _require_cgroup(self, doing: str) -> None:
+        if not self._cgroup:
+            raise ContainerHasNoCgroupError(self.name, doing)
+
     def _freeze(self) -> None:
+        self._require_cgroup("pause")
         try:
             cgroups.freeze(self._cgroup)
         except TimeoutError as error:

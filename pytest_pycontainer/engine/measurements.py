@@ -27,12 +27,14 @@ class ContainerMeasurements(ContainerHandle):
     def stats(self) -> ContainerStats:
         """What it has used from its making until now, in all its runs; also once it has exited.
 
-        CPU time, memory, processes, network and block devices, as ``docker stats`` counts them.
+        CPU time, memory, processes, network and block devices, as ``docker stats`` counts them. Raises
+        ContainerHasNoCgroupError.
         """
         from pytest_pycontainer.engine.stats import ContainerStats
         from pytest_pycontainer.runtime.cgroup_usage import read_usage
 
         self._require_present()
+        self._require_cgroup("measure")
         with self._reading():
             networks = self._networks()
             usage = read_usage(self._cgroup)
