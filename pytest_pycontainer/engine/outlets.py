@@ -29,30 +29,14 @@ def find_outlet() -> tuple[str, ...] | None:
     loopback addresses are out of reach.
     """
     if pasta := shutil.which("pasta"):
-        no_ports = [word for option in ("-t", "-u", "-T", "-U") for word in (option, "none")]
-        addresses = [
-            "--ipv4-only",
-            "--address",
-            str(_OWN),
-            "--netmask",
-            str(_SUBNET.prefixlen),
-            "--gateway",
-            str(_GATEWAY),
-        ]
-        place = [
-            "--ns-ifname",
-            DEVICE,
-            "--mtu",
-            str(ROUTER_MTU),
-            "--netns-only",
-            "--no-netns-quit",
-            "--netns",
-            NAMESPACE,
-        ]
-        return pasta, "--config-net", "--no-map-gw", *no_ports, *addresses, *place
+        closed = "-t none -u none -T none -U none --no-map-gw"
+        own = f"--ipv4-only --address {_OWN} --netmask {_SUBNET.prefixlen} --gateway {_GATEWAY} --mtu {ROUTER_MTU}"
+        place = f"--config-net --ns-ifname {DEVICE} --netns-only --no-netns-quit --netns {NAMESPACE}"
+        return pasta, *closed.split(), *own.split(), *place.split()
     if slirp := shutil.which("slirp4netns"):
-        place = ["--mtu", str(ROUTER_MTU), "--cidr", str(_SUBNET), "--ready-fd", READY, "--netns-type", "path"]
-        return slirp, "--configure", "--disable-host-loopback", "--disable-dns", *place, NAMESPACE, DEVICE
+        closed = "--disable-host-loopback --disable-dns"
+        own = f"--configure --cidr {_SUBNET} --mtu {ROUTER_MTU} --ready-fd {READY}"
+        return slirp, *closed.split(), *own.split(), "--netns-type", "path", NAMESPACE, DEVICE
     return None
 
 
