@@ -95,7 +95,7 @@ class ContainerSockets(ContainerHandle):
                 if one.state == (sockdiag.LISTENING if name == "tcp" else sockdiag.CLOSED)
             ]
         try:
-            holders = socket_holders(self._cgroup)
+            holders = socket_holders(self._cgroup, self.pid)
         except FileNotFoundError as error:
             raise ContainerNotFoundError(self.name) from error
         for name, one in bound:

@@ -20,9 +20,7 @@ from pytest_pycontainer.engine.launch import launch
 from pytest_pycontainer.engine.networks import NetworkOperations
 from pytest_pycontainer.engine.options import ContainerOptions
 from pytest_pycontainer.engine.planning import plan_container
-from pytest_pycontainer.engine.readiness import READY_SECONDS as READY_SECONDS
-from pytest_pycontainer.engine.readiness import Wait
-from pytest_pycontainer.engine.readiness import parse_wait as parse_wait
+from pytest_pycontainer.engine.readiness import READY_SECONDS, Wait, parse_wait
 from pytest_pycontainer.engine.requirements import require_open_files
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.engine.service import HandleT, Service

@@ -36,19 +36,16 @@ class ProcessInfo:
 
 
 def read_processes(cgroup: tuple[str, ...], init: int) -> list[ProcessInfo]:
-    """All processes of the cgroup, oldest first; ``init`` is the number of PID 1 on this machine.
+    """All processes of the container, oldest first; ``init`` is the number of PID 1 on this machine.
 
-    What comes and goes meanwhile may be missing. Raises FileNotFoundError if the cgroup is gone.
+    Those of its cgroup or, if it has none, of its PID namespace. What comes and goes meanwhile may be missing. Raises
+    FileNotFoundError if the container is gone.
     """
     names = _user_names(init)
     found: dict[int, _Reading] = {}
-    waiting = list(_members(cgroup[0]))
-    while waiting:
-        pid = waiting.pop()
+    for pid in _numbers(cgroup, init):
         with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            if pid not in found:
-                found[pid] = _Reading(pid)
-                waiting += _children(pid)  # a cgroup does not show zombies
+            found[pid] = _Reading(pid)
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     ticks = os.sysconf("SC_CLK_TCK")
     return [
@@ -67,13 +64,13 @@ def read_processes(cgroup: tuple[str, ...], init: int) -> list[ProcessInfo]:
     ]
 
 
-def socket_holders(cgroup: tuple[str, ...]) -> dict[int, str]:
-    """The names of the processes of the cgroup that hold sockets, by the sockets' inode numbers.
+def socket_holders(cgroup: tuple[str, ...], init: int) -> dict[int, str]:
+    """The names of the container's processes that hold sockets, by the sockets' inode numbers.
 
-    What comes and goes meanwhile may be missing. Raises FileNotFoundError if the cgroup is gone.
+    Otherwise as ``read_processes``.
     """
     holders: dict[int, str] = {}
-    for pid in _members(cgroup[0]):
+    for pid in _numbers(cgroup, init):
         with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it has just ended
             links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
             if inodes := [int(link[8:-1]) for link in links if link.startswith("socket:[")]:
@@ -108,6 +105,30 @@ def _in_container(uid: int, uid_map: str) -> int:
         if here <= uid < here + count:
             return first + uid - here
     return uid
+
+
+def _numbers(cgroup: tuple[str, ...], init: int) -> Iterator[int]:
+    """Each process once, children of what is known too: a cgroup does not show zombies."""
+    waiting = list(_members(cgroup[0]) if cgroup else _in_namespace(init))
+    known: set[int] = set()
+    while waiting:
+        pid = waiting.pop()
+        if pid not in known:
+            known.add(pid)
+            yield pid
+            with suppress(FileNotFoundError, ProcessLookupError):
+                waiting += _children(pid)
+
+
+def _in_namespace(init: int) -> Iterator[int]:
+    own = Path(f"/proc/{init}/ns/pid").readlink()
+    if own == Path("/proc/self/ns/pid").readlink():
+        yield init  # it shares this machine's; what it has started is found below it
+        return
+    for entry in Path("/proc").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if entry.name.isdecimal() and (entry / "ns/pid").readlink() == own:
+                yield int(entry.name)
 
 
 def _members(directory: str) -> Iterator[int]:

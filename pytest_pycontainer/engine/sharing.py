@@ -13,10 +13,11 @@ from uuid import uuid4
 
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect_as
-from pytest_pycontainer.engine.engine import READY_SECONDS, Engine, parse_wait
+from pytest_pycontainer.engine.engine import Engine
 from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.keeper_messages import SharedNetwork, Wanted
 from pytest_pycontainer.engine.networks import Network
+from pytest_pycontainer.engine.readiness import READY_SECONDS, parse_wait
 from pytest_pycontainer.engine.service import HandleT
 from pytest_pycontainer.engine.volumes import Volume
 from pytest_pycontainer.errors import InvalidSpecError, KeeperError
