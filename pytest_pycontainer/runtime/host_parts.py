@@ -22,6 +22,8 @@ _LEVELS = 3
 _SMALL_FILE = 256 << 10
 _SMALL_TREE = 64
 """How many entries a directory may have that is copied."""
+_COPIES = 32 << 20
+"""How many bytes are copied at most: they are in memory."""
 
 
 class HostParts:
@@ -34,6 +36,8 @@ class HostParts:
         self.skeleton = skeleton
         self.shown = shown
         self.paths: list[str] = []
+        self._left_out: frozenset[str] = frozenset()
+        self._room = _COPIES
         self._stacked: dict[str, str] = {}  # parts with something of ours inside, and where they are an overlay
 
     def prepare(self, own: Mapping[str, int], hidden: Iterable[str]) -> None:
@@ -44,8 +48,9 @@ class HostParts:
         for name, mode in own.items():
             os.mkdir(os.path.join(self.skeleton, name))
             os.chmod(os.path.join(self.skeleton, name), mode)
-        occupied = _occupied()
-        self._choose("", frozenset(own), occupied)
+        hidden = [os.path.relpath(os.path.realpath(path), "/") for path in hidden]
+        self._left_out = frozenset((*own, *hidden))
+        self._choose("", _occupied())
         for path in self.paths:
             place = os.path.join(self.shown, path)
             os.makedirs(place)
@@ -54,7 +59,7 @@ class HostParts:
             mount.set_propagation(place, mount.PRIVATE)
             self._add_directories(path, _LEVELS - path.count("/") - 1)
         for path in hidden:
-            self._hide(os.path.relpath(os.path.realpath(path), "/"))
+            self._hide(path)
         for number, part in enumerate(sorted(self._stacked)):
             # Layers that lie inside another layer, as those of a store in /home, are refused (ELOOP).
             place = os.path.join(self.shown, f"stacked-{number}")
@@ -62,18 +67,20 @@ class HostParts:
             mount_overlay(self.layers_of(part, ()), None, None, place, trusted=False)
             self._stacked[part] = place
 
-    def _choose(self, directory: str, but: frozenset[str], occupied: frozenset[str]) -> None:
+    def _choose(self, directory: str, occupied: frozenset[str]) -> None:
         """Makes a part, or a copy, of each thing in a directory in which something is mounted."""
         for entry in _entries(f"/{directory}"):
             path = os.path.join(directory, entry.name)
-            if path in but:
+            if path in self._left_out:
                 continue
             if path in occupied:
                 self._make(path)
-                self._choose(path, but, occupied)
+                self._choose(path, occupied)
             elif not entry.is_dir(follow_symlinks=False):
                 self._copy_file(entry, path)
-            elif os.path.ismount(entry.path) or _count_entries(entry.path, _SMALL_TREE) <= _SMALL_TREE:
+            elif os.path.ismount(entry.path) or (
+                self._room > 0 and _count_entries(entry.path, _SMALL_TREE) <= _SMALL_TREE
+            ):
                 self._copy_directory(entry, path)
             else:
                 self._make(path)
@@ -83,6 +90,8 @@ class HostParts:
         self._make(path)
         for entry in () if os.path.ismount(directory.path) else _entries(directory.path):
             below = os.path.join(path, entry.name)
+            if below in self._left_out:
+                continue
             if entry.is_dir(follow_symlinks=False):
                 self._copy_directory(entry, below)
             else:
@@ -90,30 +99,34 @@ class HostParts:
 
     def _copy_file(self, entry: os.DirEntry[str], path: str) -> None:
         copy = os.path.join(self.skeleton, path)
-        if entry.is_symlink():
-            os.symlink(os.readlink(entry.path), copy)
-            return
-        status = entry.stat(follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL_FILE:
-            return
-        with suppress(PermissionError), open(entry.path, "rb") as original:
+        with suppress(PermissionError, FileNotFoundError):  # what we may not read; what goes in this moment
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), copy)
+                return
+            status = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > min(_SMALL_FILE, self._room):
+                return
+            with open(entry.path, "rb") as original:
+                content = original.read(_SMALL_FILE)
+            self._room -= len(content)
             with open(copy, "wb") as file:
-                file.write(original.read(_SMALL_FILE))
+                file.write(content)
             os.chmod(copy, stat.S_IMODE(status.st_mode))
             os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _add_directories(self, directory: str, levels: int) -> None:
         for entry in _entries(f"/{directory}") if levels else ():
-            if entry.is_dir(follow_symlinks=False):
-                path = os.path.join(directory, entry.name)
+            path = os.path.join(directory, entry.name)
+            if entry.is_dir(follow_symlinks=False) and path not in self._left_out:
                 self._make(path)
                 self._add_directories(path, levels - 1)
 
     def _make(self, path: str) -> None:
         copy = os.path.join(self.skeleton, path)
         with suppress(FileExistsError):
-            os.mkdir(copy)
-            os.chmod(copy, stat.S_IMODE(os.stat(f"/{path}").st_mode))
+            os.mkdir(copy, 0o755)
+            with suppress(OSError):  # a mount of another user's, which nobody else may look at
+                os.chmod(copy, stat.S_IMODE(os.stat(f"/{path}").st_mode))
 
     def _hide(self, path: str) -> None:
         around = [part for part in self.paths if path.startswith(f"{part}/")]
@@ -142,7 +155,7 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except PermissionError:
+    except (PermissionError, FileNotFoundError):
         return []
 
 
@@ -156,11 +169,18 @@ def _count_entries(directory: str, most: int) -> int:
         count += 1
         if entry.is_dir(follow_symlinks=False):
             count += _count_entries(entry.path, most - count)
-        elif entry.stat(follow_symlinks=False).st_size > _SMALL_FILE:
+        elif _size(entry) > _SMALL_FILE:
             return most + 1
         if count > most:
             break
     return count
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except (PermissionError, FileNotFoundError):  # it is not ours to look at, or goes in this moment
+        return 0
 
 
 def _occupied() -> frozenset[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -46,6 +47,31 @@ def pytest_of(home: Path, *selection: str, **variables: str) -> list[str]:
 def test_an_ordinary_users_containers(home: Path, ids: bool) -> None:
     run_as_user(home, ids=ids, command=pytest_of(home, HAS_IDS="yes" if ids else "no"))
     assert not list((home / "tmp/store/containers").iterdir())
+
+
+STORE_ELSEWHERE = """
+import sys
+from pathlib import Path
+from pytest_pycontainer import Engine, Settings
+place = Path(sys.argv[1])
+with Engine(Settings(root=place / "store", state=place / "state")) as engine:
+    image = engine.build({"Dockerfile": f"FROM host\\nRUN test ! -e {place}/store && echo made > {place}/made\\n"})
+    with engine.run(image, ["sh", "-c", f"cat {place}/made; ls {place}"], network="none") as container:
+        assert (container.wait(60), container.logs()) == (0, "made\\nbeside\\nmade\\n"), container.logs()
+"""
+
+
+@pytest.mark.parametrize("beside", ["", "many"])
+def test_a_store_in_what_the_host_image_shows(home: Path, beside: str) -> None:
+    """As one in /home: its layers may lie in no layer that they are stacked on, and no container sees it."""
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        (place / "beside").mkdir()
+        for number in range(100 if beside else 1):  # what has few files is copied
+            (place / "beside" / str(number)).touch()
+        os.chown(place, UID, UID)
+        run_as_user(home, ids=False, command=[sys.executable, "-c", STORE_ELSEWHERE, str(place)])
 
 
 @pytest.fixture
