@@ -12,9 +12,10 @@ import pytest
 
 from pytest_pycontainer.declarations import Declaration, SetUp
 from pytest_pycontainer.engine.keeper import Keeper
-from pytest_pycontainer.engine.keeper_messages import SharedNetwork
+from pytest_pycontainer.engine.keeper_messages import Removed, SharedNetwork
 from pytest_pycontainer.engine.sharing import (
     REUSED,
+    REUSED_LABEL,
     LodgingEngine,
     SharingEngine,
     is_in_shared_network,
@@ -98,16 +99,23 @@ def keepers_of(config: pytest.Config) -> RunKeepers:
 
 def remove_reused(config: pytest.Config, settings: Settings) -> None:
     """Removes what earlier runs have kept, and says so. Raises KeeperError, and what removing raises."""
-    keeper = Keeper.open_running(settings, REUSED, client="this run")
-    if keeper is None:
-        return
-    removed = keeper.remove_unused()
-    keeper.leave()
+    from pytest_pycontainer.engine.engine import Engine
+
+    removed = Removed()
+    if (keeper := Keeper.open_running(settings, REUSED, client="this run")) is not None:
+        removed = keeper.remove_unused()
+        keeper.leave()
+    names = list(removed.names)
+    with Engine(settings) as engine:
+        for container in engine.containers(others=True):  # an earlier version's, which has a keeper of its own
+            if REUSED_LABEL in container.labels and container.name not in removed.in_use:
+                names.append(container.name)
+                container.remove(force=True)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and reporter.verbosity >= 0:
-        for done, names in (("removed", removed.names), ("left, as another run uses them,", removed.in_use)):
-            if names:
-                reporter.line(f"pycontainer: {done} {', '.join(names)}")
+        for done, whose in (("removed", names), ("left, as another run uses them,", removed.in_use)):
+            if whose:
+                reporter.line(f"pycontainer: {done} {', '.join(whose)}")
 
 
 def join_those_who_share(session: pytest.Session, settings: Settings) -> None:

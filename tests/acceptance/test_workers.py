@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Settings
+from pytest_pycontainer import Engine, Settings
 from pytest_pycontainer.engine.keeper import Keeper
-from pytest_pycontainer.engine.sharing import REUSED
+from pytest_pycontainer.engine.sharing import REUSED, SharingEngine
 
 RunPytest = Callable[..., pytest.RunResult]
 
@@ -293,3 +293,16 @@ def test_later_runs_find_what_is_reused(project: pytest.Pytester, run_pytest: Ru
     *_, third, fourth = seen(project, 1)
     assert len({first, third, fourth}) == 3
     assert containers_left() == [fourth], "another declaration in its place has replaced it"
+
+
+def test_what_another_version_has_kept_is_removed_too(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    project.makepyfile("def test(): pass")
+    settings = Settings.read()
+    keeper = Keeper.open(settings, "reused by another version", stays=True, client="an earlier run")
+    with Engine(settings) as engine:
+        sharing = SharingEngine(engine, keeper, "server", reused=True, progress=print)
+        with closing(sharing):
+            kept = sharing.run("host", "sleep 1000", network="none").name
+        keeper.leave()
+        run_pytest("--pycontainer-remove-reused").stdout.fnmatch_lines([f"pycontainer: removed {kept}"])
+    assert containers_left() == []
