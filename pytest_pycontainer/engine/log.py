@@ -140,23 +140,16 @@ def _remaining(deadline: float | None, selection: LogSelection) -> float | None:
 
 def _read_tail(directory: Path, selection: LogSelection) -> tuple[list[LogEntry], LogPosition]:
     """The last lines of what is selected, and where the log goes on after them. No more files are read than needed."""
-    last = _LastLines(selection.tail or 0, selection.tail_bytes)
+    last = LastLines(selection.tail or 0, selection.tail_bytes)
     end: LogPosition | None = None
     for number in reversed(logs.file_numbers(directory)):
         try:
             file = logs.open_file(directory, number)
         except FileNotFoundError:
             break
-        before = _LastLines(last.lines - last.ends, last.bytes_at_most and last.bytes_at_most - last.size)
+        before = LastLines(last.lines - last.ends, last.bytes_at_most and last.bytes_at_most - last.size)
         try:
-            offset = 0
-            while True:
-                entries, offset = logs.read(file, offset)
-                if not entries:
-                    break
-                for entry in entries:
-                    if selection.has(entry.time, entry.stream):
-                        before.add(entry)
+            offset = before.read(file, selection)
         finally:
             os.close(file)
         end = end or LogPosition(number, offset)
@@ -166,7 +159,7 @@ def _read_tail(directory: Path, selection: LogSelection) -> tuple[list[LogEntry]
     return last.cut(), end or LogPosition()
 
 
-class _LastLines:
+class LastLines:
     """The last entries of many: those with the last ``lines``, and little before them; of about ``bytes_at_most``."""
 
     def __init__(self, lines: int, bytes_at_most: int | None) -> None:
@@ -176,7 +169,19 @@ class _LastLines:
         self.size = 0
         self._entries: deque[LogEntry] = deque()
 
+    def read(self, file: int, selection: LogSelection) -> int:
+        """Adds what is selected of one of a log's files; returns where that ends."""
+        offset = 0
+        while True:
+            entries, offset = logs.read(file, offset)
+            if not entries:
+                return offset
+            for entry in entries:
+                if selection.has(entry.time, entry.stream):
+                    self.add(entry)
+
     def add(self, entry: LogEntry) -> None:
+        """Adds the next one."""
         self._entries.append(entry)
         self.ends += entry.data.count(b"\n")
         self.size += len(entry.data)
@@ -190,12 +195,14 @@ class _LastLines:
             return True
         return self.bytes_at_most is not None and self.size - len(entry.data) >= self.bytes_at_most
 
-    def prepend(self, before: _LastLines) -> None:
+    def prepend(self, before: LastLines) -> None:
+        """Adds those of the file before."""
         self._entries.extendleft(reversed(before._entries))
         self.ends += before.ends
         self.size += before.size
 
     def is_complete(self) -> bool:
+        """Whether what comes before does not count any more."""
         return (
             self.lines == 0
             or self.ends > self.lines

@@ -56,8 +56,9 @@ class FailureReports:
         since = self._recorder.test_begin
         for title, container in self._recorder.containers_of(item):
             yield f"Container {title}", report_on(container, self._log_lines, since)
-        for container_id, text in self._recorder.last_reports.items():
+        for container_id, look in self._recorder.last_looks.items():
             life = self._recorder.lives[container_id]
+            text = report_on(look.container, self._log_lines, since, look)
             yield f"Container {life.fixture or life.name}", f"(removed meanwhile)\n{text}"
 
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pytest_pycontainer.build import progress as build_events
 from pytest_pycontainer.engine.container import Container
-from pytest_pycontainer.reporting.container_report import report_on
+from pytest_pycontainer.engine.last_look import LastLook
 from pytest_pycontainer.reporting.waits import described
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.extensions import ContainerRequest
     from pytest_pycontainer.engine.wait import Wait
     from pytest_pycontainer.registry.progress import Progress
+
+_LOOKS_AT_MOST: Final = 50
+"""Of containers that one test has removed: each has a file open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +87,23 @@ class Recorder:
 
     engine: Engine | None = None
 
-    def __init__(self, *, keeps_all: bool = False, log_lines: int = 0) -> None:
+    def __init__(self, *, keeps_all: bool = False) -> None:
         self.steps: list[Step] = []
         self.lives: dict[str, ContainerLife] = {}
         self.definitions: dict[str, pytest.FixtureDef[Any]] = {}
-        self.last_reports: dict[str, str] = {}
+        self.last_looks: dict[str, LastLook] = {}
         self.present: dict[str, Container] = {}
         self._keeps_all = keeps_all
-        self._log_lines = log_lines
         self._fixtures: list[pytest.FixtureDef[Any]] = []
         # It is made while the first test that needs an engine is being set up.
         self._test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
         self._test_begin = time.time()
         self._of_thread = threading.local()
+
+    def close(self) -> None:
+        """Lets go of what is held of containers that are gone."""
+        while self.last_looks:
+            self.last_looks.popitem()[1].close()
 
     # For whom
 
@@ -104,7 +111,7 @@ class Recorder:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self._test = item.nodeid
         self._test_begin = time.time()
-        self.last_reports.clear()
+        self.close()
         if not self._keeps_all:
             self.steps.clear()
             for container_id in [life.id for life in self.lives.values() if life.removed]:
@@ -115,7 +122,7 @@ class Recorder:
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         if self._keeps_all:
             used = {container.id: self._life_of(container) for _, container in self.containers_of(item)}
-            used |= {container_id: self.lives[container_id] for container_id in self.last_reports}
+            used |= {container_id: self.lives[container_id] for container_id in self.last_looks}
             for life in used.values():
                 life.tests.append(item.nodeid)
 
@@ -162,12 +169,14 @@ class Recorder:
         """See Observer."""
         life = self._life_of(container)
         life.removed = time.time()
-        life.exit_code, life.out_of_memory = container.exit_code, container.out_of_memory
+        # Whether the test fails is not known yet, and nobody can look into it later.
+        look = self.last_looks[container.id] = LastLook(container)
+        life.exit_code, life.out_of_memory = look.exit_code, look.out_of_memory
         if not life.started and life.exit_code is not None:
             self._note("start", life.name, life.created, life.removed, failed=True)
         self.present.pop(container.id, None)
-        # Whether the test fails is not known yet, and nobody can look into it later.
-        self.last_reports[container.id] = report_on(container, self._log_lines, self._test_begin)
+        if len(self.last_looks) > _LOOKS_AT_MOST:
+            self.last_looks.pop(next(iter(self.last_looks))).close()
 
     def _life_of(self, container: Container) -> ContainerLife:
         life = self.lives.get(container.id)
@@ -192,7 +201,7 @@ class Recorder:
         named = {
             value.id: (fixture, value)
             for fixture, value in getattr(item, "funcargs", {}).items()
-            if isinstance(value, Container) and value.id not in self.last_reports
+            if isinstance(value, Container) and value.id not in self.last_looks
         }
         yield from named.values()
         # pytest has no public name for the fixtures that were set up for a test.

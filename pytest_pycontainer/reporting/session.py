@@ -35,9 +35,10 @@ def reporting(config: pytest.Config, settings: Settings, report: ReportSettings)
     """What an engine is to be made with."""
     summary = config.pluginmanager.get_plugin(SUMMARY)
     keeps_all = isinstance(summary, RunSummary) and summary.needs_all
-    recorder = Recorder(keeps_all=keeps_all, log_lines=report.log_lines)
+    recorder = Recorder(keeps_all=keeps_all)
     keeping = Keeping(report.keep, settings, recorder) if report.keep != "never" else None
     with ExitStack() as open_ones:
+        open_ones.callback(recorder.close)
         display = open_ones.enter_context(SessionDisplay(config))
         for plugin in (recorder, FailureReports(recorder, report.log_lines), keeping):
             if plugin is not None:
