@@ -9,7 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer import services
+from pytest_pycontainer.engine.arguments import check_names
 from pytest_pycontainer.engine.extensions import ContainerRequest, Extensions, Keeps, Observer
+from pytest_pycontainer.engine.options import ContainerOptions
+from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
     import pytest
@@ -28,8 +31,8 @@ def extensions_of(config: pytest.Config, *observers: Observer, keeps: Keeps | No
     observed = any(getattr(config.hook, f"pytest_pycontainer_{name}").get_hookimpls() for name in _OBSERVING)
     return Extensions(
         observers=(HookObserver(config), *observers) if observed else observers,
-        waits=_merged(config.hook.pytest_pycontainer_waits(config=config)),
-        services=_ready_made() | _merged(config.hook.pytest_pycontainer_services(config=config)),
+        waits=_by_name(config, "waits"),
+        services=_ready_made() | _by_name(config, "services"),
         keeps=keeps,
     )
 
@@ -45,6 +48,7 @@ class HookObserver:
         with _naming_the_hook("before_create", f"a container of {container_request.image}"):
             hook = self._config.hook.pytest_pycontainer_before_create
             hook(config=self._config, container_request=container_request)
+            check_names(container_request.options, ContainerOptions)
 
     def after_start(self, container: Container) -> None:
         """See Observer."""
@@ -83,6 +87,14 @@ def _run_ready_made(service: str, engine: Engine, /, **options: Any) -> Containe
     return container
 
 
-def _merged(results: list[Mapping[str, Callable[..., Any]]]) -> dict[str, Callable[..., Any]]:
-    # pluggy asks those that were registered last first.
-    return {name: found for result in reversed(results) for name, found in result.items()}
+def _by_name(config: pytest.Config, what: str) -> dict[str, Callable[..., Any]]:
+    """What plugins give by name. Raises InvalidSpecError for what is none of that."""
+    known: dict[str, Callable[..., Any]] = {}
+    hook = f"pytest_pycontainer_{what}"
+    with _naming_the_hook(what, "this run"):
+        results = getattr(config.hook, hook)(config=config)
+    for result in reversed(results):  # pluggy asks those that were registered last first
+        if not isinstance(result, Mapping) or not all(map(callable, result.values())):
+            raise InvalidSpecError(f"result of the hook {hook}", repr(result), "a mapping of names to functions")
+        known |= result
+    return known

@@ -134,6 +134,36 @@ def test_an_error_in_a_hook_says_which(project: pytest.Pytester, run_pytest: Run
     )
 
 
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        (
+            "before_create(container_request): container_request.options['prots'] = [80]",
+            "E *TypeError: got an unexpected keyword argument 'prots'; did you mean 'ports'? known are *",
+        ),
+        (
+            "waits(): return ['ready']",
+            "invalid result of the hook pytest_pycontainer_waits \"[[]'ready'[]]\": wanted a mapping of names *",
+        ),
+        ("services(): return {'a': 1 / 0}", "E *ZeroDivisionError: division by zero"),
+    ],
+    ids=["before_create", "waits", "services"],
+)
+def test_what_a_hook_gives_that_makes_no_sense(
+    project: pytest.Pytester, run_pytest: RunPytest, hook: str, said: str
+) -> None:
+    project.makeconftest(f"def pytest_pycontainer_{hook}")
+    project.makepyfile("""
+        from pytest_pycontainer import container
+        server = container("host", "sleep 1000")
+        def test(server): pass
+    """)
+    result = run_pytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([said])
+    result.stdout.fnmatch_lines([f"*the hook pytest_pycontainer_{hook.partition('(')[0]}*"])
+
+
 def test_who_uses_no_hook_has_no_observer(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makepyfile("""
         def test(pycontainer):
