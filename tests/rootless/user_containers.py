@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_pycontainer import Container, Engine, Image
+from pytest_pycontainer import Container, Engine, Image, wait
 from pytest_pycontainer.errors import (
     ContainerHasNoCgroupError,
     ContainerStartError,
@@ -239,6 +239,18 @@ def test_a_privileged_one_has_all_rights_in_its_namespaces(engine: Engine) -> No
         "mkdir /tmp/m; mount -t tmpfs x /tmp/m; mknod /tmp/m/p p; ! mknod /tmp/m/n c 1 3",
         privileged=True,
     )
+
+
+def test_who_runs_and_listens_and_what_files_are(engine: Engine, image: Image) -> None:
+    serve = "import socket, time; s = socket.create_server(('127.0.0.1', 8080)); time.sleep(1000)"
+    ready = wait.port(8080, timeout=PATIENCE) & wait.file("/files/private") & wait.until(lambda c: c.processes())
+    with engine.run(image, ["python3", "-c", serve], network="none", env={"COLOUR": "red"}, wait=ready) as container:
+        assert repr(container.listening()) == "<Listening 127.0.0.1:8080/tcp (python3)>"
+        assert [(process.command[0], process.pid_in_container) for process in container.processes()] == [("python3", 1)]
+        assert container.environment()["COLOUR"] == "red"
+        private = container.file("/files/private")
+        owner = (7, 8) if HAS_IDS else (0, 0)
+        assert (private.text, private.mode, private.uid, private.gid) == ("secret\n", 0o600, *owner)
 
 
 def test_it_starts_again_as_it_was(engine: Engine, image: Image) -> None:
