@@ -38,7 +38,7 @@ database = container(
     scope=lambda fixture_name, config: "module",
     network=back,
     volumes={data: "/data"},
-    wait=wait.port(6379),
+    wait=wait.port(6379) | wait.until(lambda c: 6379 in c.listening() and c.file("/etc/hosts").mode == 0o644),
 )
 web = container(
     using(lambda base: base),
