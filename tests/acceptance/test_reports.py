@@ -44,7 +44,8 @@ def test_a_failing_test_shows_its_containers(project: pytest.Pytester, run_pytes
 def test_a_failing_test_shows_what_is_unhealthy(project: pytest.Pytester, run_pytest: RunPytest) -> None:
     project.makepyfile("""
         from pytest_pycontainer import container
-        sick = container("host", "sleep 1000", health_cmd="echo no; exit 4", health_interval=0.03, health_retries=1)
+        sick = container("host", "sleep 1000", health_cmd="echo no; exit 4", health_interval=0.03, health_retries=1,
+                         wait=None)
         def test_fails(sick):
             assert sick.await_health(30).status == "healthy"
     """)
