@@ -11,6 +11,7 @@ import pickle
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -51,6 +52,7 @@ from pytest_pycontainer.errors import ContainerRunningError, InvalidSpecError, K
 from pytest_pycontainer.kernel.process_name import rename_process
 
 _LOCK_SECONDS = 60.0
+_CREDENTIALS = struct.Struct("@iII")  # struct ucred, man 7 unix
 
 
 def main(listener: int) -> None:
@@ -65,9 +67,34 @@ def main(listener: int) -> None:
 
 
 class _Client:
+    """A process at the other end of a connection, which children that it forks may hold open when it has ended."""
+
     def __init__(self, connected: socket.socket) -> None:
         self.channel = Channel(connected)
         self.name = ""
+        process, _, _ = _CREDENTIALS.unpack(
+            connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
+        try:
+            self._process = os.pidfd_open(process)
+        except ProcessLookupError:  # it has ended; what it has said before is to be read
+            self._process = -1
+        else:
+            self._poll.register(self._process, select.POLLIN)
+
+    def next_request(self) -> Request | None:
+        """What it asks for; None when it is gone."""
+        ready = dict(self._poll.poll())
+        request: Request | None = None if self._process in ready else self.channel.receive()
+        return request
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self.channel.close()
+        if self._process >= 0:
+            os.close(self._process)
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +149,11 @@ class _KeeperProcess:
 
     def _accept(self) -> None:
         connected, _ = self._listener.accept()
-        client = _Client(connected)
+        try:
+            client = _Client(connected)
+        except OSError:  # out of descriptors: that client is told that the keeper is gone, the others are not
+            connected.close()
+            return
         with self._changed:
             self._clients.add(client)
             self._served.add(client)
@@ -145,14 +176,14 @@ class _KeeperProcess:
 
     def _serve(self, client: _Client) -> None:
         try:
-            while (request := client.channel.receive()) is not None:
+            while (request := client.next_request()) is not None:
                 if isinstance(request, Leave):
                     client.channel.send(self._let_go(client))
                     return
                 client.channel.send(self._answer(client, request))
         finally:
             self._let_go(client)
-            client.channel.close()
+            client.close()
             with self._changed:
                 self._served.discard(client)
             os.eventfd_write(self._left, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import urllib.request
@@ -145,6 +146,32 @@ def test_a_killed_client_is_one_that_is_gone(open_keeper: OpenKeeper, run_sleepe
     assert run_sleeper(second).id == container.id
     with ending(process):
         second.abandon()
+
+
+CLIENT_WITH_A_CHILD = """
+import os, sys
+from pathlib import Path
+from pytest_pycontainer import Settings
+from pytest_pycontainer.engine.keeper import Keeper
+from pytest_pycontainer.engine.keeper_messages import Wanted
+root, state = map(Path, sys.argv[1:])
+keeper = Keeper.open(Settings(root=root, state=state), "this run", stays=False, client="gw1")
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+assert keeper.claim(Wanted("key", "server", {}, 60.0), print) is None
+print("claimed", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_child_that_holds_its_parents_connection_is_no_client(settings: Settings, open_keeper: OpenKeeper) -> None:
+    keeper = open_keeper("gw0")
+    command = [sys.executable, "-c", CLIENT_WITH_A_CHILD, str(settings.root), str(settings.state)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"claimed\n"
+        assert keeper.claim(Wanted("key", "server", {}, PATIENCE), print) is None
 
 
 def test_an_error_is_everybodys_and_nobody_tries_again(open_keeper: OpenKeeper, sharing: Sharing) -> None:
