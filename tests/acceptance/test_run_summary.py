@@ -7,11 +7,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Terminal
 
 RunPytest = Callable[..., pytest.RunResult]
 
@@ -140,6 +144,36 @@ def test_a_wait_of_more_than_a_second_is_said(
     quiet = run_pytest("-q")
     assert quiet.ret == 0
     quiet.stdout.no_fnmatch_line("*Waiting*")
+
+
+def test_a_terminal_shows_how_long_it_has_been_waited(
+    project: pytest.Pytester, open_terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    project.makepyfile(
+        """
+        import pathlib
+        from pytest_pycontainer import container
+        class Sign:
+            what = "a sign"
+            def until_ready(self, container, timeout):
+                while not pathlib.Path("given").exists(): assert not container.exited_within(0.05)
+        slow = container("host", "sleep 1000", name="slow", wait=Sign())
+        def test(slow): pass
+    """
+    )
+    terminal = open_terminal(100, 30)
+    file = terminal.file
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest"], stdin=file, stdout=file, stderr=file, cwd=project.path
+    ) as running:
+        try:
+            terminal.await_text(r"Waiting for slow: a sign \(\d+ s\)")
+        finally:
+            (project.path / "given").touch()
+        text = terminal.await_text(r"passed in .*=$")
+        assert running.wait(60) == 0
+    assert re.search(r"\nWaited for slow: a sign \(\d+ s\)\n", text), text
 
 
 def test_the_header_and_the_options(project: pytest.Pytester, run_pytest: RunPytest) -> None:
