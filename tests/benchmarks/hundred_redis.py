@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 
 from pytest_pycontainer import Engine, Settings
-from tests.benchmarks.peers import IMAGE, PeerMissingError, run
+from tests.benchmarks.peers import PeerMissingError, run
 
 ROUNDS = 3
+IMAGE = "127.0.0.1:1/hundred-redis"
 COMMAND = ["redis-server", "--save", "", "--protected-mode", "no"]
 
 TESTS = """

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_pycontainer import Engine, Image
+from tests.services.conftest import SECONDS
 
 PAGE = Path(__file__).parent.parent.parent / "docs/services.md"
 Run = Callable[..., pytest.RunResult]
@@ -22,7 +23,7 @@ def run_pytest(engine: Engine, pytester: pytest.Pytester, monkeypatch: pytest.Mo
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYCONTAINER_ROOT", str(engine.settings.root))
     pytester.makeini("[pytest]\n")
-    return lambda *arguments: pytester.runpytest_subprocess("-p", "no:randomly", *arguments)
+    return lambda *arguments: pytester.runpytest_subprocess(*arguments, timeout=3 * SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,7 @@ def test_a_service_on_an_image_that_is_a_fixture(
                 assert isinstance(server, services.Redis) and server.password is None
         def test_by_name(pycontainer, my_redis):
             with pycontainer.service("redis", image=my_redis, password="secret", name="named") as named:
-                assert named.client().ping() and named.name == "named"
+                with named.client() as client:
+                    assert client.ping() and named.name == "named"
     """)
     run_pytest("-n", "2").assert_outcomes(passed=3)
