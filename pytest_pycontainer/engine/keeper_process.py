@@ -11,7 +11,6 @@ import pickle
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -24,10 +23,10 @@ from filelock import FileLock
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.engine import Engine
 from pytest_pycontainer.engine.image import Image
+from pytest_pycontainer.engine.keeper_client import KeeperClient
 from pytest_pycontainer.engine.keeper_messages import (
     Answer,
     BeingMade,
-    Channel,
     Claim,
     Discard,
     Done,
@@ -52,7 +51,6 @@ from pytest_pycontainer.errors import ContainerRunningError, InvalidSpecError, K
 from pytest_pycontainer.kernel.process_name import rename_process
 
 _LOCK_SECONDS = 60.0
-_CREDENTIALS = struct.Struct("@iII")  # struct ucred, man 7 unix
 
 
 def main(listener: int) -> None:
@@ -66,51 +64,20 @@ def main(listener: int) -> None:
         _KeeperProcess(options, listening).run()
 
 
-class _Client:
-    """A process at the other end of a connection, which children that it forks may hold open when it has ended."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self.channel = Channel(connected)
-        self.name = ""
-        process, _, _ = _CREDENTIALS.unpack(
-            connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-        self._poll = select.poll()
-        self._poll.register(connected, select.POLLIN)
-        try:
-            self._process = os.pidfd_open(process)
-        except ProcessLookupError:  # it has ended; what it has said before is to be read
-            self._process = -1
-        else:
-            self._poll.register(self._process, select.POLLIN)
-
-    def next_request(self) -> Request | None:
-        """What it asks for; None when it is gone."""
-        ready = dict(self._poll.poll())
-        request: Request | None = None if self._process in ready else self.channel.receive()
-        return request
-
-    def close(self) -> None:
-        """Lets go of it."""
-        self.channel.close()
-        if self._process >= 0:
-            os.close(self._process)
-
-
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _Entry:
     """A container or network that is there, or about to be: then ``maker`` makes it, and it is that one's alone.
 
     ``error`` is why there can be none.
     """
 
     wanted: Wanted
-    maker: _Client | None
+    maker: KeeperClient | None
     container: Container | None = None
     network: Network | None = None
     error: bytes | None = None
     was_ready: bool = False
-    users: set[_Client] = field(default_factory=set)
+    users: set[KeeperClient] = field(default_factory=set)
 
     def answer(self) -> Kept | None:
         """What it is for a client; None if it is not there."""
@@ -128,9 +95,9 @@ class _KeeperProcess:
         self._options = options
         self._listener = listener
         self._changed = threading.Condition()
-        self._kept: dict[str, _Kept] = {}
-        self._clients: set[_Client] = set()
-        self._served: set[_Client] = set()  # those, too, that have left and are to be told when all is gone
+        self._kept: dict[str, _Entry] = {}
+        self._clients: set[KeeperClient] = set()
+        self._served: set[KeeperClient] = set()  # those, too, that have left and are to be told when all is gone
         self._engine: Engine | None = None
         self._left = os.eventfd(0, os.EFD_CLOEXEC)
 
@@ -150,7 +117,7 @@ class _KeeperProcess:
     def _accept(self) -> None:
         connected, _ = self._listener.accept()
         try:
-            client = _Client(connected)
+            client = KeeperClient(connected)
         except OSError:  # out of descriptors: that client is told that the keeper is gone, the others are not
             connected.close()
             return
@@ -174,7 +141,7 @@ class _KeeperProcess:
 
     # For one client, in its thread
 
-    def _serve(self, client: _Client) -> None:
+    def _serve(self, client: KeeperClient) -> None:
         try:
             while (request := client.next_request()) is not None:
                 if isinstance(request, Leave):
@@ -188,7 +155,7 @@ class _KeeperProcess:
                 self._served.discard(client)
             os.eventfd_write(self._left, 1)
 
-    def _answer(self, client: _Client, request: Request) -> Answer:
+    def _answer(self, client: KeeperClient, request: Request) -> Answer:
         try:
             match request:
                 case Claim():
@@ -209,7 +176,7 @@ class _KeeperProcess:
             return Refused(pickled_error(error))
         return Done()
 
-    def _claim(self, client: _Client, claim: Claim) -> Answer:
+    def _claim(self, client: KeeperClient, claim: Claim) -> Answer:
         client.name = claim.client
         wanted, told = claim.wanted, False
         deadline = time.monotonic() + wanted.seconds
@@ -220,7 +187,7 @@ class _KeeperProcess:
                     return Refused(kept.error)
                 kept = self._present(wanted.key)
                 if kept is None:
-                    self._kept[wanted.key] = _Kept(wanted, client, users={client})
+                    self._kept[wanted.key] = _Entry(wanted, client, users={client})
                     return Granted()
                 _require_same(kept.wanted, wanted)
                 if kept.maker is None and (there := kept.answer()) is not None:
@@ -238,7 +205,7 @@ class _KeeperProcess:
                     detail = f"{kept.maker.name} has not made it within {wanted.seconds:g} s"
                     raise KeeperError(f"wait for {wanted.place}", detail)
 
-    def _present(self, key: str) -> _Kept | None:
+    def _present(self, key: str) -> _Entry | None:
         """What is kept under the key, unless somebody has removed it."""
         kept = self._kept.get(key)
         there = kept is not None and kept.maker is None and kept.container
@@ -247,7 +214,7 @@ class _KeeperProcess:
             return None
         return kept
 
-    def _run(self, client: _Client, request: RunContainer) -> Answer:
+    def _run(self, client: KeeperClient, request: RunContainer) -> Answer:
         with self._changed:
             kept = self._granted(client, request.key)
             replaced = [
@@ -267,7 +234,7 @@ class _KeeperProcess:
         return Kept(kept.container.id)
 
     @staticmethod
-    def _starts_again(kept: _Kept, exited: Container) -> bool:
+    def _starts_again(kept: _Entry, exited: Container) -> bool:
         """Whether what has exited runs again; if not, it is removed."""
         try:
             exited.start()
@@ -279,7 +246,7 @@ class _KeeperProcess:
             return False
         return True
 
-    def _make_network(self, client: _Client, request: MakeNetwork) -> Answer:
+    def _make_network(self, client: KeeperClient, request: MakeNetwork) -> Answer:
         with self._changed:
             kept = self._granted(client, request.key)
             engine = self._opened_engine()
@@ -288,7 +255,7 @@ class _KeeperProcess:
         assert answer is not None
         return answer
 
-    def _finish(self, client: _Client, key: str, error: bytes | None) -> None:
+    def _finish(self, client: KeeperClient, key: str, error: bytes | None) -> None:
         with self._changed:
             kept = self._granted(client, key)
             failed = None
@@ -302,13 +269,13 @@ class _KeeperProcess:
                 self._kept.pop(key, None)
             self._changed.notify_all()
 
-    def _discard(self, client: _Client, key: str) -> None:
+    def _discard(self, client: KeeperClient, key: str) -> None:
         with self._changed:
             kept = self._kept.get(key)  # none, if somebody else has removed the container
             ours = [kept] if kept is not None and kept.maker is client else []
         self._remove(ours)
 
-    def _granted(self, client: _Client, key: str) -> _Kept:
+    def _granted(self, client: KeeperClient, key: str) -> _Entry:
         kept = self._kept.get(key)
         if kept is None or kept.maker is not client:
             raise KeeperError("make what was not granted", key)
@@ -321,7 +288,7 @@ class _KeeperProcess:
 
     # The end of what is kept
 
-    def _let_go(self, client: _Client) -> Answer:
+    def _let_go(self, client: KeeperClient) -> Answer:
         """Of all that was kept for this client; what it has not made to the end is removed."""
         with self._changed:
             self._clients.discard(client)
@@ -351,7 +318,7 @@ class _KeeperProcess:
                 self._engine.close()
                 self._engine = None
 
-    def _await_removal(self, kept: _Kept, container: Container) -> None:
+    def _await_removal(self, kept: _Entry, container: Container) -> None:
         """Forgets what somebody else removes, as anybody may, or what has ended with its monitor."""
         container.await_removal()
         if kept.container is not container:
@@ -369,7 +336,7 @@ class _KeeperProcess:
         self._remove(unused)
         return Removed(names, _names(in_use))
 
-    def _remove(self, ended: list[_Kept]) -> None:
+    def _remove(self, ended: list[_Entry]) -> None:
         with self._changed:
             for key, kept in tuple(self._kept.items()):
                 if kept in ended:
@@ -383,7 +350,7 @@ class _KeeperProcess:
                     removing.callback(kept.container.remove, force=True)
 
 
-def _names(several: list[_Kept]) -> tuple[str, ...]:
+def _names(several: list[_Entry]) -> tuple[str, ...]:
     return tuple(kept.container.name for kept in several if kept.container is not None)
 
 
