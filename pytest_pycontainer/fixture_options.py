@@ -60,5 +60,5 @@ class NetworkFixtureOptions(FixtureOptions, total=False):
 
     subnet: str | None
     internal: bool
-    ipv6: bool
+    ipv6: bool | str
     shared: bool

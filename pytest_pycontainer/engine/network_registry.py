@@ -16,6 +16,7 @@ from pytest_pycontainer.engine.port_forwarder import PortForwarder
 from pytest_pycontainer.errors import NetworkInUseError, NetworkNotFoundError
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.ports import PublishedPort
+from pytest_pycontainer.network.upstream import Ipv6
 from pytest_pycontainer.runtime.name_changes import NameContainer, ServeNetwork
 
 _SHORT = 12
@@ -34,7 +35,7 @@ class OpenNetwork(Protocol):
     """Makes a network. Raises NetworkError and SpawnerError."""
 
     def __call__(
-        self, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False, ipv6: bool = False
+        self, *, subnet: ipaddress.IPv4Network | None = None, internal: bool = False, ipv6: Ipv6 = False
     ) -> OpenedNetwork: ...
 
 
@@ -97,7 +98,7 @@ class NetworkRegistry:
         *,
         subnet: ipaddress.IPv4Network | None = None,
         internal: bool = False,
-        ipv6: bool = False,
+        ipv6: Ipv6 = False,
     ) -> NamedNetwork:
         """The network of that name, made if it is not there. Raises NetworkError."""
         with self._lock:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.engine.network_faults import NetworkFaults
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK, parse_endpoint, parse_network_name
 from pytest_pycontainer.errors import InvalidSpecError, NetworkNotFoundError, NoWayOutError
-from pytest_pycontainer.network.addresses import parse_subnet
+from pytest_pycontainer.network.addresses import parse_ipv6_subnet, parse_subnet
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
@@ -135,7 +135,7 @@ class NetworkOperations(ABC):
         *,
         subnet: str | None = None,
         internal: bool | None = None,
-        ipv6: bool = False,
+        ipv6: bool | str = False,
     ) -> Network:
         """The engine's network of that name, made if it is not there; without a name a new one.
 
@@ -145,7 +145,8 @@ class NetworkOperations(ABC):
         where there can be one: an ordinary user's needs a program. With ``ipv6`` containers have addresses of that
         kind, too, and reach by them what this machine reaches. Raises InvalidSpecError, also for one that is there
         and is another than asked for; SubnetInUseError, NoFreeSubnetError, NoWayOutError, NetworkAttachError, and what
-        starting the engine raises.
+        starting the engine raises. A text for ``ipv6`` is the subnet of that kind, a /64; otherwise it follows from the
+        other.
         """
         self._resources.require_machine()
         registry = self._resources.networks
@@ -157,12 +158,14 @@ class NetworkOperations(ABC):
         if internal is False and (reason := self._resources.why_closed()):
             raise NoWayOutError(name, reason)
         internal = bool(internal)
-        network = registry.ensure(name, subnet=wanted, internal=internal, ipv6=ipv6)
+        wanted6 = ipv6 if isinstance(ipv6, bool) else parse_ipv6_subnet(ipv6)
+        network = registry.ensure(name, subnet=wanted, internal=internal, ipv6=wanted6)
         bridge = network.bridge
-        has_ipv6 = bridge.ipv6_subnet is not None
-        if (bridge.internal, has_ipv6) != (internal, ipv6) or wanted not in (None, bridge.subnet):
-            have = f"what it is: subnet={str(bridge.subnet)!r}, internal={bridge.internal}, ipv6={has_ipv6}"
-            raise InvalidSpecError(f"network {name}", f"subnet={subnet!r}, internal={internal}, ipv6={ipv6}", have)
+        have6 = bridge.ipv6_subnet is not None if isinstance(wanted6, bool) else bridge.ipv6_subnet
+        if (bridge.internal, have6) != (internal, wanted6) or wanted not in (None, bridge.subnet):
+            shown6 = have6 if isinstance(have6, bool) else str(have6)
+            have = f"what it is: subnet={str(bridge.subnet)!r}, internal={bridge.internal}, ipv6={shown6!r}"
+            raise InvalidSpecError(f"network {name}", f"subnet={subnet!r}, internal={internal}, ipv6={ipv6!r}", have)
         return self._handle_on_network(network)
 
     def networks(self) -> list[Network]:

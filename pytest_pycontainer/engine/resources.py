@@ -25,6 +25,7 @@ from pytest_pycontainer.errors import EngineUnavailableError, StoreError, Volume
 from pytest_pycontainer.kernel.rtnetlink import NetworkNamespace
 from pytest_pycontainer.network.bridge import Network
 from pytest_pycontainer.network.names import MACHINE_RESOLV_CONF, machine_resolv_conf
+from pytest_pycontainer.network.upstream import Ipv6
 from pytest_pycontainer.runtime.cgroup_hierarchies import Cgroups
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import OWN_NAMESPACES, Namespaces, SystemDirectories
@@ -278,7 +279,7 @@ class Resources:
             return self.router.why_closed
 
     def _open_network(
-        self, *, subnet: IPv4Network | None = None, internal: bool = False, ipv6: bool = False
+        self, *, subnet: IPv4Network | None = None, internal: bool = False, ipv6: Ipv6 = False
     ) -> OpenedNetwork:
         self.require_open()
         with ExitStack() as undone:

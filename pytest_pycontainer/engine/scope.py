@@ -36,7 +36,12 @@ class EngineScope(Engine):
         self._until_closed.callback(container.end)
 
     def network(
-        self, name: str | None = None, *, subnet: str | None = None, internal: bool | None = None, ipv6: bool = False
+        self,
+        name: str | None = None,
+        *,
+        subnet: str | None = None,
+        internal: bool | None = None,
+        ipv6: bool | str = False,
     ) -> Network:
         """As Engine's; one that was there before stays."""
         before = {network.name for network in self.networks()}

@@ -281,6 +281,17 @@ def _dump(endpoint: NetlinkSocket, kind: int, request: bytes, step: str) -> list
     return endpoint.dump(Message(kind, request, step))
 
 
+def ipv6_routes(endpoint: NetlinkSocket) -> list[ipaddress.IPv6Network]:
+    """Where every IPv6 route of the socket's namespace leads, those to its own addresses and networks among them."""
+    request = _ROUTE_HEADER.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0)
+    found = []
+    for kind, body in _dump(endpoint, _GET_ROUTE, request, "list IPv6 routes"):
+        if kind == _NEW_ROUTE:
+            destination = parse_attributes(body[_ROUTE_HEADER.size :]).get(_RTA_DST, bytes(16))
+            found.append(ipaddress.IPv6Network((destination, body[1])))
+    return found
+
+
 def default_ipv6_device(endpoint: NetlinkSocket) -> Link | None:
     """As ``default_device``, for IPv6."""
     request = _ROUTE_HEADER.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -9,6 +9,7 @@ from typing import Final
 from pytest_pycontainer.errors import AddressInUseError, InvalidSpecError, NetworkAttachError
 
 PREFIX_LENGTH: Final = 24
+IPV6_PREFIX_LENGTH: Final = 64
 
 # The number of an address in its subnet is a part of interfaces' indexes; and some address has to be left for others.
 _LARGEST_SUBNET = 16
@@ -16,6 +17,7 @@ _SMALLEST_SUBNET = 29
 
 # Some VPNs write the default route as two halves, to leave the real one alone; a subnet in them shadows nobody.
 _LONGEST_DEFAULT_PREFIX = 1
+_LONGEST_IPV6_DEFAULT = 3
 
 
 def parse_pool(pool: str) -> ipaddress.IPv4Network:
@@ -43,6 +45,19 @@ def parse_subnet(subnet: str) -> ipaddress.IPv4Network:
     return network
 
 
+def parse_ipv6_subnet(subnet: str) -> ipaddress.IPv6Network:
+    """A network's own IPv6 subnet. Raises InvalidSpecError."""
+    wanted = f"True, or an IPv6 network such as fd00:5::/{IPV6_PREFIX_LENGTH}, of that size, that hosts can have"
+    try:
+        network = ipaddress.IPv6Network(subnet)
+    except ValueError as error:
+        raise InvalidSpecError("ipv6", str(subnet), f"{wanted} ({error})") from None
+    special = network.is_multicast or network.is_link_local or network.network_address.is_unspecified
+    if network.prefixlen != IPV6_PREFIX_LENGTH or special:
+        raise InvalidSpecError("ipv6", subnet, wanted)
+    return network
+
+
 def free_subnets(
     pool: ipaddress.IPv4Network, taken: Iterable[ipaddress.IPv4Network]
 ) -> Iterator[ipaddress.IPv4Network]:
@@ -56,6 +71,13 @@ def free_subnets(
 def obstructs(taken: ipaddress.IPv4Network, subnet: ipaddress.IPv4Network) -> bool:
     """Whether what the machine has or routes overlaps ``subnet``; default routes do not."""
     return taken.prefixlen > _LONGEST_DEFAULT_PREFIX and taken.overlaps(subnet)
+
+
+def ipv6_obstacle(
+    taken: Iterable[ipaddress.IPv6Network], subnet: ipaddress.IPv6Network
+) -> ipaddress.IPv6Network | None:
+    """What of ``taken`` overlaps ``subnet``; the routes to all of the Internet (2000::/3) do not."""
+    return next((one for one in taken if one.prefixlen > _LONGEST_IPV6_DEFAULT and one.overlaps(subnet)), None)
 
 
 class AddressPool:

@@ -42,7 +42,7 @@ from pytest_pycontainer.network.uplink import (
     interface_index,
     uplink_name,
 )
-from pytest_pycontainer.network.upstream import Router, Upstream, switch_on_ipv6
+from pytest_pycontainer.network.upstream import Ipv6, Router, Upstream, switch_on_ipv6
 from pytest_pycontainer.network.way_out import WayOut
 
 _BRIDGE = "bridge0"
@@ -123,7 +123,7 @@ class Network:
         pool: str | None = None,
         subnet: ipaddress.IPv4Network | None = None,
         internal: bool = False,
-        ipv6: bool = False,
+        ipv6: Ipv6 = False,
         router: Router | None = None,
     ) -> Network:
         """Makes the bridge in ``switch``, and the way from it to this machine and, unless ``internal``, beyond.

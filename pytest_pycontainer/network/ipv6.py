@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Final
 
 from pytest_pycontainer.errors import AddressInUseError, InvalidSpecError, NetworkAttachError
 from pytest_pycontainer.kernel import rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
+from pytest_pycontainer.network.addresses import IPV6_PREFIX_LENGTH
 from pytest_pycontainer.network.forwarding import IPV6, Forwarding
 
 _CONF = Path("/proc/sys/net/ipv6/conf")
 _PREFIX = 0xFD70_7963 << 96
-_PREFIX_LENGTH: Final = 64
 _LINK_LOCAL = 0xFE80_0000_0000_0000_0000_0242 << 32
 _ON = "1"
 
@@ -31,7 +30,7 @@ def require_ipv6() -> None:
 
 def subnet_for(subnet: ipaddress.IPv4Network) -> ipaddress.IPv6Network:
     """The IPv6 subnet that goes with an IPv4 one."""
-    return ipaddress.IPv6Network((_PREFIX | int(subnet.network_address) << 64, _PREFIX_LENGTH))
+    return ipaddress.IPv6Network((_PREFIX | int(subnet.network_address) << 64, IPV6_PREFIX_LENGTH))
 
 
 def is_forwarding() -> bool:
@@ -69,12 +68,14 @@ def claim_way_out(state: Path, machine: NetlinkSocket, *, internal: bool) -> tup
 class Ipv6Addresses:
     """Gives out the addresses of a subnet, each beside an IPv4 address of ``beside``. Not thread-safe.
 
-    With ``gets_out`` containers have a default route.
+    Without a ``subnet`` it is the one that goes with ``beside``. With ``gets_out`` containers have a default route.
     """
 
-    def __init__(self, beside: ipaddress.IPv4Network, *, gets_out: bool) -> None:
+    def __init__(
+        self, beside: ipaddress.IPv4Network, subnet: ipaddress.IPv6Network | None = None, *, gets_out: bool
+    ) -> None:
         self.gets_out = gets_out
-        self.subnet = subnet_for(beside)
+        self.subnet = subnet or subnet_for(beside)
         self.gateway = self.subnet[1]
         self._first = int(beside.network_address)
         self._used: dict[ipaddress.IPv4Address, ipaddress.IPv6Address] = {}
@@ -111,7 +112,7 @@ class Ipv6Addresses:
 def open_uplink(machine: NetlinkSocket, uplink: str, addresses: Ipv6Addresses) -> None:
     """Makes this machine's end of a network the gateway. Raises NetworkAttachError, and NetlinkError."""
     index = rtnetlink.link(machine, uplink).index
-    own = ipaddress.IPv6Interface((addresses.gateway, _PREFIX_LENGTH))
+    own = ipaddress.IPv6Interface((addresses.gateway, IPV6_PREFIX_LENGTH))
     machine.request([rtnetlink.add_address(index, own)])
     if addresses.gets_out and not is_forwarding():
         force_forwarding(uplink)
@@ -125,7 +126,7 @@ def configure(
     return [
         rtnetlink.without_ipv6_address(index, interface),
         *(
-            rtnetlink.add_address(index, ipaddress.IPv6Interface((one, _PREFIX_LENGTH)))
+            rtnetlink.add_address(index, ipaddress.IPv6Interface((one, IPV6_PREFIX_LENGTH)))
             for one in (address, link_local)
         ),
     ]

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pytest_pycontainer.errors import NetworkAttachError
+from pytest_pycontainer.errors import NetworkAttachError, SubnetInUseError
 from pytest_pycontainer.kernel import namespaces, nftables, rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkSocket
 from pytest_pycontainer.network import rules
+from pytest_pycontainer.network.addresses import ipv6_obstacle
 from pytest_pycontainer.network.forwarding import Forwarding
 from pytest_pycontainer.network.ipv6 import Ipv6Addresses, claim_way_out, open_uplink, require_ipv6, subnet_for
 
@@ -28,6 +29,9 @@ _MACHINES_POOL: Final = "10.213.0.0/16"
 _ROUTERS_POOL: Final = "10.214.0.0/16"  # not root's: no address of theirs is to lead to another engine's container
 ROUTER_MTU: Final = 65520
 """Bytes: nothing on the way to a router, or out of it, is a cable; the programs that lead out know no larger one."""
+
+Ipv6 = bool | ipaddress.IPv6Network
+"""Whether a network has IPv6; a subnet is its own choice."""
 
 Settings = Mapping[str, str]
 """Values of files, by their paths below /proc/sys/net."""
@@ -82,11 +86,11 @@ class Upstream:
     """What leads out of a router."""
     forwarding: Forwarding | None = None
     forwarding6: Forwarding | None = None
-    ipv6: bool = False
+    ipv6: Ipv6 = False
     gets_out6: bool = False
 
     @classmethod
-    def this_machine(cls, state: Path, resources: ExitStack, *, internal: bool, ipv6: bool) -> Upstream:
+    def this_machine(cls, state: Path, resources: ExitStack, *, internal: bool, ipv6: Ipv6) -> Upstream:
         """The machine's own network, as the calling thread has it; what is to be undone is left in ``resources``.
 
         Raises NetworkAttachError, and NetlinkError.
@@ -114,18 +118,21 @@ class Upstream:
         )
         if ipv6:
             require_ipv6()
+            _check_free(ipv6, route)
             upstream.forwarding6, upstream.gets_out6 = claim_way_out(state, route, internal=internal)
             resources.callback(upstream.forwarding6.release)
         return upstream
 
     @classmethod
-    def through(cls, router: Router, resources: ExitStack, *, internal: bool, ipv6: bool) -> Upstream:
+    def through(cls, router: Router, resources: ExitStack, *, internal: bool, ipv6: Ipv6) -> Upstream:
         """A router's network; its sockets are closed by ``resources``. Raises NetworkAttachError, and NetlinkError."""
         resources.callback(router.close)
         if ipv6:
             require_ipv6()
+            _check_free(ipv6, router.route)
         machine = NetlinkSocket.open(rtnetlink.ROUTE)
         try:  # its networks are to be reached, too
+            _check_free(ipv6, machine)
             taken = (*_taken(machine, rtnetlink.routes(machine)), *_taken(router.route, rtnetlink.routes(router.route)))
         finally:
             machine.close()
@@ -143,12 +150,17 @@ class Upstream:
             ipv6=ipv6,
         )
 
+    @property
+    def _subnet6(self) -> ipaddress.IPv6Network | None:
+        """The one that was asked for."""
+        return None if isinstance(self.ipv6, bool) else self.ipv6
+
     def rules_for(self, subnet: ipaddress.IPv4Network, name: str) -> list[Message]:
         """The table of a network with that subnet."""
         rules6 = None
         if self.ipv6:
             guarded6 = self.forwarding6.device if self.forwarding6 is not None and self.forwarding6.ours else None
-            rules6 = rules.Ipv6Rules(subnet_for(subnet), guarded6)
+            rules6 = rules.Ipv6Rules(self._subnet6 or subnet_for(subnet), guarded6)
         guarded = self.forwarding.device if self.forwarding is not None and self.forwarding.ours else None
         return rules.create_table(name, subnet, guarded, internal=self.internal, ipv6=rules6, outlet=self.outlet)
 
@@ -161,11 +173,17 @@ class Upstream:
             self.forwarding.turn_on()
         if not self.ipv6:
             return None
-        addresses = Ipv6Addresses(subnet, gets_out=self.gets_out6)
+        addresses = Ipv6Addresses(subnet, self._subnet6, gets_out=self.gets_out6)
         open_uplink(self.route, uplink, addresses)
         if self.forwarding6 is not None:
             self.forwarding6.turn_on()
         return addresses
+
+
+def _check_free(ipv6: Ipv6, endpoint: NetlinkSocket) -> None:
+    """Raises SubnetInUseError if a subnet that was asked for is routed there. Another process may still be faster."""
+    if not isinstance(ipv6, bool) and (obstacle := ipv6_obstacle(rtnetlink.ipv6_routes(endpoint), ipv6)):
+        raise SubnetInUseError(str(ipv6), str(obstacle))
 
 
 def _taken(endpoint: NetlinkSocket, known: list[rtnetlink.Route]) -> tuple[ipaddress.IPv4Network, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import secrets
 import select
 import signal
 import socket
@@ -375,6 +376,24 @@ def test_a_network_with_ipv6(engine: Engine) -> None:
             assert ask(client, v6.ip6_address) == client.ip6_address
         with pytest.raises(InvalidSpecError, match="a host's address in"):
             engine.create("host", SLEEP, network=six, ip6="fd00::5")
+
+
+def test_an_ipv6_subnet_of_a_networks_own(engine: Engine) -> None:
+    subnet = f"fd{secrets.token_hex(1)}:{secrets.token_hex(2)}:{secrets.token_hex(2)}:1::/64"
+    own = str(ipaddress.IPv6Network(subnet))
+    with engine.network("chosen", ipv6=subnet) as chosen:
+        assert chosen.ipv6_subnet == own
+        assert engine.network("chosen", ipv6=own) == engine.network("chosen", ipv6=True) == chosen
+        with run_ipv6_server(engine, network=chosen) as server:
+            assert ipaddress.IPv6Address(server.ip6_address) in ipaddress.IPv6Network(own)
+            with socket.create_connection((server.ip6_address, 80), 20) as connection:
+                assert connection.recv(100).decode() == str(ipaddress.IPv6Network(own)[1])
+        with pytest.raises(SubnetInUseError, match=re.escape(own)):
+            engine.network("another", ipv6=subnet)
+        with pytest.raises(InvalidSpecError, match="network chosen"):
+            engine.network("chosen", ipv6="fd00:5::/64")
+    with pytest.raises(InvalidSpecError, match="invalid ipv6 'fd00::/48': wanted True, or an IPv6 network"):
+        engine.network(ipv6="fd00::/48")
 
 
 def run_ipv6_server(engine: Engine, **options: object) -> Container:

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_pycontainer.errors import AddressInUseError, InvalidSpecError, NetworkAttachError
-from pytest_pycontainer.network.addresses import AddressPool, free_subnets, parse_pool, parse_subnet
+from pytest_pycontainer.network.addresses import (
+    AddressPool,
+    free_subnets,
+    ipv6_obstacle,
+    parse_ipv6_subnet,
+    parse_pool,
+    parse_subnet,
+)
 
 SUBNET = IPv4Network("10.213.7.0/24")
 
@@ -72,6 +79,20 @@ def test_a_subnet_of_a_networks_own(subnet: str) -> None:
 def test_what_is_no_subnet_for_containers(subnet: str) -> None:
     with pytest.raises(InvalidSpecError, match="subnet"):
         parse_subnet(subnet)
+
+
+@pytest.mark.parametrize("subnet", ["", "fd00::1/64", "fd00::/48", "fe80::/64", "ff00::/64", "::/64", "10.5.0.0/24"])
+def test_what_is_no_ipv6_subnet_for_containers(subnet: str) -> None:
+    with pytest.raises(InvalidSpecError, match="ipv6"):
+        parse_ipv6_subnet(subnet)
+
+
+def test_what_is_in_the_way_of_an_ipv6_subnet() -> None:
+    subnet = parse_ipv6_subnet("2001:db8:0:5::/64")
+    routes = [IPv6Network(text) for text in ("::/0", "2000::/3", "2001:db8:0:4::/64")]
+    assert ipv6_obstacle(routes, subnet) is None
+    for text in ("2001:db8::/56", "2001:db8:0:5::1/128"):
+        assert ipv6_obstacle([*routes, IPv6Network(text)], subnet) == IPv6Network(text)
 
 
 def test_an_address_that_was_asked_for() -> None:
