@@ -23,10 +23,20 @@ def parse_match(field: str, match: TextMatch | None) -> TextMatch | None:
     raise InvalidSpecError(field, repr(match), "a text, a compiled pattern of text, or a function of the text")
 
 
-def is_like(text: str, match: TextMatch | None) -> bool:
-    """Whether the text is so; any is without a ``match``."""
-    if match is None:
-        return True
+def unlike(text: str, match: TextMatch | None) -> str | None:
+    """None for a text that is so, as any is without a ``match``; else its beginning, for a message.
+
+    An exception of a function means that it is not so (yet), and is in the message.
+    """
+    try:
+        if match is None or _is_like(text, match):
+            return None
+    except Exception as error:  # noqa: BLE001  (whatever a parser raises for half an answer)
+        return f"{beginning(text)} ({type(error).__name__}: {error})"
+    return beginning(text)
+
+
+def _is_like(text: str, match: TextMatch) -> bool:
     if isinstance(match, str):
         return match in text
     return bool(match.search(text) if isinstance(match, re.Pattern) else match(text))

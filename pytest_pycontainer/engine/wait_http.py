@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
+import socket
 import ssl
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_pycontainer.engine.port_arguments import Port, parse_ports
 from pytest_pycontainer.engine.readiness import Condition
-from pytest_pycontainer.engine.text_match import TextMatch, beginning, in_words, is_like
+from pytest_pycontainer.engine.text_match import TextMatch, beginning, in_words, unlike
 from pytest_pycontainer.engine.wait_port import connect_to, explain_ports
 from pytest_pycontainer.errors import InvalidSpecError, PortNotOpenError, WaitTimeoutError
 
@@ -22,6 +25,7 @@ Status: TypeAlias = int | Collection[int] | Callable[[int], object]
 """A status, some of them (``range(200, 300)``), or a function that says whether one is right."""
 
 _LONGEST_BODY = 1 << 20
+_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class HttpWait(Condition):
         """See Condition. Raises InvalidSpecError if the port speaks TLS and the request does not."""
         seconds = min(seconds, self.try_seconds)
         try:
-            status, body = self._ask(container, seconds)
+            return self._ask(container, seconds)
         except PortNotOpenError:
             return "connection refused"
         except (TimeoutError, WaitTimeoutError):
@@ -67,28 +71,31 @@ class HttpWait(Condition):
             return f"no TLS there: {error.reason or error}"
         except (OSError, http.client.HTTPException) as error:
             return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
-        if not self._is_wanted(status):
-            if status == http.HTTPStatus.BAD_REQUEST:
-                self._refuse_tls(container, seconds)
-            return f"status {status}, and the body {beginning(body)}"
-        return None if is_like(body, self.body) else f"status {status}, but the body {beginning(body)}"
 
     def explain(self, container: Container, seen: str) -> str:
         """See Condition."""
         refused = "refused" in seen or "no route" in seen
         return f"{seen}; {explain_ports(container, (self._port_of(container),))}" if refused else seen
 
-    def _ask(self, container: Container, seconds: float) -> tuple[int, str]:
-        port = self._port_of(container)
-        connection = http.client.HTTPConnection(self.host, timeout=seconds)
-        opened = connect_to(container, port, seconds)
+    def _ask(self, container: Container, seconds: float) -> str | None:
+        deadline = time.monotonic() + seconds
+        connection = http.client.HTTPConnection(self.host)
+        opened = connect_to(container, self._port_of(container), seconds)
         try:
             if self.tls:
                 opened = _tls(self.verify).wrap_socket(opened, server_hostname=self.host)
-            connection.sock = opened
+            connection.sock = _LimitedSocket(opened, deadline)
             connection.request(self.method, self.path, self.content, dict(self.headers))
             response = connection.getresponse()
-            return response.status, response.read(_LONGEST_BODY).decode(errors="replace")
+            if not self._is_wanted(response.status):
+                if response.status == http.HTTPStatus.BAD_REQUEST:
+                    self._refuse_tls(container, seconds)
+                said = response.read1(_SHOWN).decode(errors="replace")
+                return f"status {response.status}, and the body {beginning(said)}"
+            if self.body is None:
+                return None  # it may have no end
+            unlike_it = unlike(response.read(_LONGEST_BODY).decode(errors="replace"), self.body)
+            return None if unlike_it is None else f"status {response.status}, but the body {unlike_it}"
         finally:
             opened.close()
             connection.close()
@@ -134,6 +141,45 @@ class HttpWait(Condition):
                 return str(number)
             case several:
                 return f"one of {', '.join(map(str, several))}"
+
+
+class _LimitedSocket:
+    """What ``http.client`` uses of a socket, with one deadline for all: a socket's own timeout is for each piece."""
+
+    def __init__(self, opened: socket.socket, deadline: float) -> None:
+        self._opened = opened
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._opened.settimeout(self._left())
+        self._opened.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb"
+        return io.BufferedReader(_Pieces(self._receive))
+
+    def close(self) -> None:
+        """Does nothing: ``http.client`` calls it before it reads an answer that ends with the connection."""
+
+    def _receive(self, buffer: memoryview) -> int:
+        self._opened.settimeout(self._left())
+        return self._opened.recv_into(buffer)
+
+    def _left(self) -> float:
+        if (left := self._deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        return left
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, receive: Callable[[memoryview], int]) -> None:
+        self._receive = receive
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        return self._receive(buffer)
 
 
 def _tls(verify: bool | str) -> ssl.SSLContext:

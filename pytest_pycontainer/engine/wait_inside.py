@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pytest_pycontainer.engine.readiness import Condition
-from pytest_pycontainer.engine.text_match import TextMatch, beginning, in_words, is_like
+from pytest_pycontainer.engine.text_match import TextMatch, beginning, in_words, unlike
 from pytest_pycontainer.errors import ContainerFileError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ class CommandWait(Condition):
             result = container.exec(self.command, user=self.user, timeout=seconds)
         except WaitTimeoutError:
             return f"it took longer than {seconds:.2g} s"
-        if result.exit_code == self.exit_code and is_like(result.stdout, self.output):
-            return None
-        return f"exit code {result.exit_code}, and the output {beginning(result.stdout + result.stderr)}"
+        if result.exit_code != self.exit_code:
+            return f"exit code {result.exit_code}, and the output {beginning(result.stdout + result.stderr)}"
+        unlike_it = unlike(result.stdout, self.output)
+        return None if unlike_it is None else f"exit code {result.exit_code}, but the output {unlike_it}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class FileWait(Condition):
             text = file.text
         except ContainerFileError as error:
             return error.detail
-        return None if is_like(text, self.text) else f"the text {beginning(text)}"
+        unlike_it = unlike(text, self.text)
+        return None if unlike_it is None else f"the text {unlike_it}"
 
 
 @dataclass(frozen=True, slots=True)

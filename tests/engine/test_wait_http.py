@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -148,6 +149,30 @@ def test_a_server_that_says_nothing(engine: Engine) -> None:
     script = "import socket, time; s = socket.create_server(('', 80)); time.sleep(1000)"
     with engine.run("host", ["python3", "-c", script], wait=wait.port(80), timeout=PATIENCE) as c:
         assert seen(c, wait.http("/", 80, try_timeout=SOON)) == "no answer within 0.05 s"
+
+
+def test_a_server_that_never_comes_to_an_end(engine: Engine) -> None:
+    """Each piece comes in time."""
+    script = (
+        "import socket, sys, time\n"
+        "s = socket.create_server(('', 80))\n"
+        "while True:\n"
+        " c, _ = s.accept()\n"
+        " try:\n"
+        "  begin = c.recv(9999)\n"
+        "  c.sendall(b'HTTP/1.1 200 OK\\r\\n' + (b'\\r\\n' if b'/body' in begin else b'X-A: '))\n"
+        "  while True: c.sendall(b'x'); time.sleep(0.01)\n"
+        " except OSError: pass"
+    )
+    with engine.run("host", ["python3", "-c", script], wait=wait.port(80), timeout=PATIENCE) as c:
+        c.wait_for(wait.http("/body", 80), PATIENCE)
+        assert seen(c, wait.http("/body", 80, body="y", try_timeout=0.5)) == "no answer within 0.5 s"
+        assert seen(c, wait.http("/headers", 80, try_timeout=0.5)) == "no answer within 0.5 s"
+
+
+def test_a_function_that_does_not_understand_the_answer(plain: Container) -> None:
+    found = seen(plain, wait.http("/x", 8080, body=lambda body: json.loads(body)["status"] == "ok"))
+    assert found.startswith("status 200, but the body 'GET /x localhost None ' (JSONDecodeError: ")
 
 
 def test_tls(encrypted: Container, authority: Path) -> None:
