@@ -17,7 +17,7 @@ from pytest_pycontainer.settings import Settings
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from pytest_pycontainer.runtime.holder import main; main(int(sys.argv[2]))"
+    "from pytest_pycontainer.runtime.holder import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 _SECONDS = 30.0
 _FAMILIES: Final = (socket.AF_UNIX, socket.AF_NETLINK)
@@ -33,11 +33,22 @@ class Holder:
         self._socket, theirs = socket.socketpair()
         package_parent = str(Path(__file__).parents[2])
         places = (str(settings.root), str(settings.state))  # for whoever lists processes
+        owner = os.pidfd_open(os.getpid())
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _BOOT, package_parent, str(theirs.fileno()), *places],
-                    pass_fds=[theirs.fileno()],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        "-c",
+                        _BOOT,
+                        package_parent,
+                        str(theirs.fileno()),
+                        str(owner),
+                        *places,
+                    ],
+                    pass_fds=[theirs.fileno(), owner],
                     env={},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -48,6 +59,8 @@ class Holder:
             except OSError as error:
                 self._socket.close()
                 raise SpawnerError("start what holds kept containers", str(error)) from error
+            finally:
+                os.close(owner)
 
     @property
     def pid(self) -> int:

@@ -18,15 +18,20 @@ DESCRIPTORS_AT_MOST = 200
 _READ_BYTES = 1 << 16
 
 
-def main(requests: int) -> None:
-    """Serves the owner at the other end of ``requests``. Returns at the end of what it was for."""
+def main(requests: int, owner_process: int) -> None:
+    """Serves the owner at the other end of ``requests``, a pidfd of which is ``owner_process``. Returns at the end."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it is told when to end
+    poll = select.poll()
+    for descriptor in (requests, owner_process):  # the socket alone may be held by a child that the owner has forked
+        poll.register(descriptor, select.POLLIN)
     with socket.socket(fileno=requests) as owner:
         held: list[int] = []
         watched: list[int] = []
         said = b""
         while said != STAY:
+            if requests not in dict(poll.poll()):
+                return  # what it had to say, it has said before its end
             said, descriptors, _, _ = socket.recv_fds(owner, 1, DESCRIPTORS_AT_MOST)
             if not said:
                 return  # the owner is gone, and has left nothing

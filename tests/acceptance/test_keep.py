@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,24 +129,35 @@ def test_all_stay(project: pytest.Pytester, run_pytest: RunPytest, kept: Callabl
 
 
 def test_nothing_stays_of_a_run_that_passes_or_is_killed(
-    project: pytest.Pytester, run_pytest: RunPytest, kept: Callable[[], dict[str, str]]
+    project: pytest.Pytester,
+    run_pytest: RunPytest,
+    kept: Callable[[], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project.makepyfile("""
-        import os, signal
+        import os, pathlib, signal
         from pytest_pycontainer import container
         server = container("host", "sleep 1000")
         def test_passes(server): pass
         def test_ends(server):
-            if "KILL" in os.environ: os.kill(os.getpid(), signal.SIGKILL)
+            if "KILL" in os.environ:
+                child = os.fork()
+                if not child:
+                    signal.pause()  # it holds all that its parent had open
+                pathlib.Path("child").write_text(str(child))
+                os.kill(os.getpid(), signal.SIGKILL)
     """)
     passed = run_pytest("-p", "no:randomly", "--pycontainer-keep=failed")
     passed.assert_outcomes(passed=2)
     passed.stdout.no_fnmatch_line("*kept*")
     await_end_of_holders(Settings.read())
-    os.environ["KILL"] = "1"
+    monkeypatch.setenv("KILL", "1")
+    assert run_pytest("-p", "no:randomly", "--pycontainer-keep=always").ret == -signal.SIGKILL
     try:
-        assert run_pytest("-p", "no:randomly", "--pycontainer-keep=always").ret == -signal.SIGKILL
+        await_end_of_holders(Settings.read())
+        deadline = time.monotonic() + 60
+        while left := kept():  # monitors are told of that end as we are, and have something to do then
+            assert time.monotonic() < deadline, left
+            time.sleep(0.02)
     finally:
-        del os.environ["KILL"]
-    await_end_of_holders(Settings.read())
-    assert kept() == {}
+        os.kill(int((project.path / "child").read_text()), signal.SIGKILL)
