@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pytest_pycontainer.engine.arguments import Command, parse_command, parse_seconds
+from pytest_pycontainer.engine.arguments import Command, parse_command, parse_seconds, parse_user
 from pytest_pycontainer.engine.named_wait import named as named
 from pytest_pycontainer.engine.port_arguments import Port, parse_port
 from pytest_pycontainer.engine.readiness import Condition as Condition
@@ -95,23 +95,28 @@ def http(
     checked for ``host``, which is the Host header too: not at all with ``verify=False``, or by the authorities in a
     file. One try takes ``try_timeout`` seconds at most.
     """
-    from pytest_pycontainer.engine.wait_http import HttpWait, parse_status, parse_verify
+    from pytest_pycontainer.engine.wait_http import HttpWait, parse_headers, parse_status, parse_verify
 
     if not isinstance(path, str) or not re.fullmatch(r"/[!-~]*", path):
         raise InvalidSpecError("path", repr(path), "a path that begins with '/', quoted as in a URL")
-    if port is not None and parse_port("port to wait for", port).protocol != "tcp":
+    server = None if port is None else parse_port("port to wait for", port)
+    if server is not None and server.protocol != "tcp":
         raise InvalidSpecError("port to wait for", str(port), "a TCP port")
     if not isinstance(method, str) or not re.fullmatch(r"[A-Za-z-]+", method):
         raise InvalidSpecError("method", repr(method), "one of HTTP's, such as 'GET'")
+    if not isinstance(host, str) or not re.fullmatch(r"[!-~]+", host):
+        raise InvalidSpecError("host", repr(host), "a host's name, such as 'localhost'")
+    if content is not None and not isinstance(content, str | bytes):
+        raise InvalidSpecError("content", repr(content), "text, or bytes")
     if not tls and verify is not True:
         raise InvalidSpecError("verify", str(verify), "tls=True: without it there is no certificate")
     return HttpWait(
         path,
-        port,
+        None if server is None else server.container_port,
         parse_status(status),
         parse_match("body", body),
         method.upper(),
-        dict(headers or {}),
+        parse_headers(headers or {}),
         content.encode() if isinstance(content, str) else content,
         tls,
         parse_verify(verify),
@@ -143,6 +148,7 @@ def command(
     if not isinstance(exit_code, int) or not 0 <= exit_code <= 255:
         raise InvalidSpecError("exit_code", repr(exit_code), "a number from 0 to 255")
     wanted = parse_match("output", output)
+    parse_user(user)
     return CommandWait(tuple(parsed), exit_code, wanted, user, parse_seconds(try_timeout), _limit(timeout))
 
 
@@ -187,6 +193,12 @@ def until(function: Callable[[Container], object], what: str = "", *, timeout: f
 
     if not callable(function) or inspect.iscoroutinefunction(function) or isinstance(function, Condition | type):
         raise InvalidSpecError("function", repr(function), "a function of the container, and no coroutine")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise InvalidSpecError("function", repr(function), f"a function of the container ({error})") from error
+    except ValueError:
+        pass  # one in C, which does not tell
     name = getattr(function, "__qualname__", repr(function)).rpartition("<locals>.")[2]
     return FunctionWait(function, what or f"{name} returns true", _limit(timeout))
 

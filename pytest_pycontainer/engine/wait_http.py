@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import os
+import re
 import socket
 import ssl
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from pytest_pycontainer.engine.port_arguments import Port, parse_ports
+from pytest_pycontainer.engine.port_arguments import parse_ports
 from pytest_pycontainer.engine.readiness import Condition
 from pytest_pycontainer.engine.text_match import TextMatch, beginning, in_words, unlike
 from pytest_pycontainer.engine.wait_port import connect_to, explain_ports
@@ -26,6 +27,7 @@ Status: TypeAlias = int | Collection[int] | Callable[[int], object]
 
 _LONGEST_BODY = 1 << 20
 _SHOWN = 1000
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0\u0100-\U0010ffff]*")  # RFC 9110, section 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class HttpWait(Condition):
     """Waits until a server answers a request as is wanted. Redirections are answers, and not followed."""
 
     path: str
-    port: Port | None = None
+    port: int | None = None
     status: Status = range(200, 400)
     body: TextMatch | None = None
     method: str = "GET"
@@ -111,7 +113,7 @@ class HttpWait(Condition):
             return
         raise InvalidSpecError("wait", f"wait.http({self.path!r})", "tls=True: that port speaks TLS")
 
-    def _port_of(self, container: Container) -> Port:
+    def _port_of(self, container: Container) -> int:
         """The one that was named, else the only one that is published, or that the image exposes."""
         if self.port is not None:
             return self.port
@@ -200,6 +202,16 @@ def parse_status(status: Status) -> Status:
     if several and all(isinstance(one, int) and 100 <= one <= 599 for one in several):
         return several if isinstance(several, range) else tuple(several)
     raise InvalidSpecError("status", repr(status), "a number from 100 to 599, several of them, or a function of one")
+
+
+def parse_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Raises InvalidSpecError for what no request can have."""
+    if not isinstance(headers, Mapping):
+        raise InvalidSpecError("headers", repr(headers), "values by name")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not _HEADER.fullmatch(f"{name}:{value}"):
+            raise InvalidSpecError("headers", f"{name!r}: {value!r}", "a name and a text of one line")
+    return dict(headers)
 
 
 def parse_verify(verify: bool | str | os.PathLike[str]) -> bool | str:

@@ -316,6 +316,13 @@ def test_what_is_waited_for_by_default(engine: Engine) -> None:
         (lambda: wait.http("/", verify=False), "tls=True"),
         (lambda: wait.http("/", tls=True, verify="/nowhere"), "a file of certificates"),
         (lambda: wait.http("/", try_timeout=float("nan")), "seconds"),
+        (lambda: wait.http("/", host="a b"), "a host's name"),
+        (lambda: wait.http("/", content=3), "text, or bytes"),  # type: ignore[arg-type]
+        (lambda: wait.http("/", headers={"a": "b\nc"}), "a text of one line"),
+        (lambda: wait.http("/", headers={"a b": "c"}), "a name and"),
+        (lambda: wait.http("/", headers={1: "c"}), "a name and"),  # type: ignore[dict-item]
+        (lambda: wait.command("true", user=1.5), "user"),  # type: ignore[arg-type]
+        (lambda: wait.until(lambda: True), "a function of the container"),  # type: ignore[misc, arg-type]
         (lambda: wait.command(""), "at least the name of a program"),
         (lambda: wait.command("true", exit_code=256), "from 0 to 255"),
         (lambda: wait.command("true", output=3), "a text, a compiled pattern of text, or"),  # type: ignore[arg-type]
