@@ -40,8 +40,7 @@ def main() -> None:
         (own / name).write_text(text)
         if Path("/etc", name).exists():
             mount.bind(str(own / name), f"/etc/{name}")
-    for needed in (_PROJECT, Path(sys.prefix), Path(sys.base_prefix)):
-        _open_way_to(needed.resolve())
+    _open_ways_to([needed.resolve() for needed in (_PROJECT, Path(sys.prefix), Path(sys.base_prefix))])
     os.chown(home, UID, UID)
     os.setgroups([])
     os.setresgid(UID, UID, UID)
@@ -58,19 +57,22 @@ def main() -> None:
     os.execvpe(command[0], command, environment)
 
 
-def _open_way_to(needed: Path) -> None:
-    """Shows a directory in a directory that anybody may pass, in place of the first on its way that they may not."""
+def _open_ways_to(needed: list[Path]) -> None:
+    """Shows directories in some that anybody may pass, in place of the first on their way that they may not."""
     from pytest_pycontainer.kernel import mount
 
-    for above in reversed(needed.parents):
-        if not above.stat().st_mode & stat.S_IXOTH:
-            descriptor = os.open(needed, os.O_PATH | os.O_DIRECTORY)
-            tree = mount.clone_tree(descriptor)
-            mount.mount("needed", str(above), "tmpfs", 0, "mode=0755")
-            needed.mkdir(parents=True)
-            place = os.open(needed, os.O_PATH | os.O_DIRECTORY)
-            mount.attach(tree, place)
-            return
+    closed: dict[Path, list[tuple[Path, int]]] = {}
+    for path in needed:
+        for above in reversed(path.parents):
+            if not above.stat().st_mode & stat.S_IXOTH:
+                tree = mount.clone_tree(os.open(path, os.O_PATH | os.O_DIRECTORY))
+                closed.setdefault(above, []).append((path, tree))
+                break
+    for above, trees in closed.items():  # what it holds is not to be reached any more by who opens it
+        mount.mount("needed", str(above), "tmpfs", 0, "mode=0755")
+        for path, tree in trees:
+            path.mkdir(parents=True, exist_ok=True)
+            mount.attach(tree, os.open(path, os.O_PATH | os.O_DIRECTORY))
 
 
 if __name__ == "__main__":
