@@ -222,14 +222,17 @@ class ContainerRecords:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._threads:
-            try:
-                with FileLock(self._lock, timeout=_LOCK_SECONDS, poll_interval=0.002):
-                    yield
-            except Timeout as error:
-                raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
-            except OSError as error:
-                raise StoreError("change the containers in", str(self._containers), reason(error)) from error
+        if not self._threads.acquire(timeout=_LOCK_SECONDS):
+            raise StoreError("lock", str(self._lock), f"another thread held it for {_LOCK_SECONDS:g} s")
+        try:
+            with FileLock(self._lock, timeout=_LOCK_SECONDS, poll_interval=0.002):
+                yield
+        except Timeout as error:
+            raise StoreError("lock", str(self._lock), f"another process held it for {_LOCK_SECONDS:g} s") from error
+        except OSError as error:
+            raise StoreError("change the containers in", str(self._containers), reason(error)) from error
+        finally:
+            self._threads.release()
 
 
 def _add_line(record: Path, content: Mapping[str, object]) -> None:

@@ -3,8 +3,9 @@
 ``dataclasses`` writes the methods of each class as text and has that compiled, and loads much of Python's own compiler
 for it: of the spawner's hundred classes, that was half of its start and a fifth of the memory of every monitor. Here
 all classes share the same methods. Known are the options ``frozen``, ``slots`` (always so) and ``order``; ``field``
-with ``default``, ``default_factory``, ``init`` and ``repr``; and ``__post_init__``. Values are pickled as their class
-and what it was called with. What ``dataclasses`` itself has to offer takes them for its own.
+with ``default``, ``default_factory``, ``init`` and ``repr``; and ``__post_init__``. A class has no fields but those
+that it declares itself. Values are pickled as their class and what it was called with. What ``dataclasses`` itself has to
+offer takes them for its own.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _replace(value: _Value, /, **changes: object) -> _Value:
     return type(value)(**{name: getattr(value, name) for name in type(value)._arguments} | changes)  # type: ignore[attr-defined]
 
 
-# What all classes have. That an instance has the attributes of its class's fields, nobody but them knows.
+# What all classes have. It is for values of any class, so no type says which fields there are.
 
 
 def _init(self: Any, /, *given: object, **named: object) -> None:
