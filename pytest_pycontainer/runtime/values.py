@@ -1,11 +1,11 @@
 """Classes of values for what the spawner loads: declared as those of ``dataclasses``, and cheaper to have.
 
-``dataclasses`` writes the methods of each class as text and has that compiled, and loads much of Python's own compiler
-for it: of the spawner's hundred classes, that was half of its start and a fifth of the memory of every monitor. Here
-all classes share the same methods. Known are the options ``frozen``, ``slots`` (always so) and ``order``; ``field``
-with ``default``, ``default_factory``, ``init`` and ``repr``; and ``__post_init__``. A class has no fields but those
-that it declares itself. Values are pickled as their class and what it was called with. What ``dataclasses`` itself has to
-offer takes them for its own.
+``dataclasses`` writes the methods of each class as text and has that compiled, and loads much of Python's own
+compiler for it: of the spawner's hundred classes, that was half of its start and a fifth of the memory of every
+monitor. Here all classes share the same methods. Known are the options ``frozen``, ``slots`` (always so) and
+``order``; ``field`` with ``default``, ``default_factory``, ``init`` and ``repr``; and ``__post_init__``. A class has
+no fields but those that it declares itself. Values are pickled as their class and what it was called with. What
+``dataclasses`` itself has to offer takes them for its own.
 """
 
 from __future__ import annotations
