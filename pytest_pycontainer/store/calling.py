@@ -39,7 +39,7 @@ def directly(function: Callable[..., Result], /, *arguments: object, descriptors
 class CallInThread:
     """A call that goes on while its caller does something else, such as to feed it through a pipe.
 
-    A context manager, which waits for its end; what it raises then is raised by ``result`` alone.
+    The ``descriptors`` are the call's, and closed at its end.
     """
 
     def __init__(
@@ -59,6 +59,10 @@ class CallInThread:
 
         self._thread = threading.Thread(target=work, name="call", daemon=True)
         self._thread.start()
+
+    def wait(self) -> None:
+        """Returns at its end, however it ends."""
+        self._thread.join()
 
     def result(self) -> Any:
         """What it returned. Raises what it raised."""
@@ -80,9 +84,12 @@ def write_through(
     reading, writing = os.pipe()
     kept = [os.dup(descriptor) for descriptor in descriptors]
     going_on = CallInThread(call, _archive_to, archive, descriptors=[writing, *kept])
-    with open(reading, "rb", buffering=0) as source:  # noqa: PTH123  (a descriptor)
-        while piece := source.read(_PIECE):
-            write(piece)
+    try:
+        with open(reading, "rb", buffering=0) as source:  # noqa: PTH123  (a descriptor)
+            while piece := source.read(_PIECE):
+                write(piece)
+    finally:
+        going_on.wait()
     result: Result = going_on.result()
     return result
 
@@ -106,11 +113,14 @@ def read_through(
     kept = [os.dup(descriptor) for descriptor in descriptors]
     going_on = CallInThread(call, _extract_from, extract, descriptors=[reading, *kept])
     # Who extracts may have read enough, or have failed: then its result says so.
-    with suppress(BrokenPipeError), open(writing, "wb", buffering=0) as target:  # noqa: PTH123  (a descriptor)
-        while piece := file.read(_PIECE):
-            left = memoryview(piece)
-            while left:
-                left = left[target.write(left) or 0 :]
+    try:
+        with suppress(BrokenPipeError), open(writing, "wb", buffering=0) as target:  # noqa: PTH123  (a descriptor)
+            while piece := file.read(_PIECE):
+                left = memoryview(piece)
+                while left:
+                    left = left[target.write(left) or 0 :]
+    finally:
+        going_on.wait()
     result: Result = going_on.result()
     return result
 

@@ -46,11 +46,7 @@ class DelegatedLayerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._socket.close()
-        try:
-            self._writing.result()
-        except Exception:
-            if error is None:
-                raise
+        self._writing.wait()  # what it has raised, ``write`` and ``commit`` tell
 
     def write(self, data: bytes) -> None:
         """As LayerWriter's."""
