@@ -15,7 +15,7 @@ import pytest
 from pytest_pycontainer.build import progress as build_events
 from pytest_pycontainer.engine.display import Display, SilentDisplay
 from pytest_pycontainer.registry.progress import Progress
-from pytest_pycontainer.reporting.slow_steps import SlowSteps
+from pytest_pycontainer.reporting.slow_steps import shown_if_slow
 
 if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
@@ -38,7 +38,6 @@ class SessionDisplay:
         self._lock = threading.Lock()
         self._closing = ExitStack()
         self._display: Display | None = None
-        self._slow = SlowSteps()
 
     @contextmanager
     def pulling(self, name: str, *, missing: bool) -> Iterator[Progress]:
@@ -58,7 +57,9 @@ class SessionDisplay:
 
     def waiting(self, container: Container, wait: Wait) -> AbstractContextManager[None]:
         """As WaitDisplay has it."""
-        return self._slow.watching(lambda: self._at_a_line_start().waiting(container, wait))
+        if self._reporter() is None:
+            return nullcontext()
+        return shown_if_slow(lambda: self._at_a_line_start().waiting(container, wait))
 
     def __enter__(self) -> Self:
         return self
@@ -67,16 +68,14 @@ class SessionDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Lets go of its descriptor; nothing may be on its way."""
-        self._slow.close()
         with self._lock:
             self._display = None
             self._closing.close()
 
     def _at_a_line_start(self) -> Display:
         """The display, when pytest has ended its line; the next result begins one with the file's name anew."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        is_worker = hasattr(self._config, "workerinput")
-        if is_worker or not isinstance(reporter, pytest.TerminalReporter) or reporter.verbosity < 0:
+        reporter = self._reporter()
+        if reporter is None:
             return SilentDisplay()
         with self._lock, self._uncaptured():
             reporter.ensure_newline()
@@ -86,6 +85,13 @@ class SessionDisplay:
 
                 self._display = open_display(self._open(reporter._tw._file), color=reporter.hasmarkup)
             return self._display
+
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        """What writes the run's results, None where nothing is to be shown."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if hasattr(self._config, "workerinput") or not isinstance(reporter, pytest.TerminalReporter):
+            return None
+        return None if reporter.verbosity < 0 else reporter
 
     def _uncaptured(self) -> AbstractContextManager[None]:
         """While it lasts, the reporter's descriptor is the run's own output and no file of captured text."""

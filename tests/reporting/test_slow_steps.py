@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_pycontainer.reporting.slow_steps import SlowSteps
+from pytest_pycontainer.reporting.slow_steps import shown_if_slow
 
 
 class Shown:
@@ -22,32 +22,20 @@ class Shown:
 
 
 def test_what_takes_long_is_shown_until_it_is_over() -> None:
-    steps, first, second = SlowSteps(0.01), Shown(), Shown()
-    with steps.watching(first.show):
+    first, second = Shown(), Shown()
+    with shown_if_slow(first.show, 0.01):
         assert first.begun.wait(60)
-        with steps.watching(second.show):
+        with shown_if_slow(second.show, 0.01):
             assert second.begun.wait(60)
             assert not second.over
         assert second.over
         assert not first.over
     assert first.over
-    steps.close()
 
 
-def test_what_begins_while_nothing_goes_on_is_shown() -> None:
-    steps = SlowSteps(0.01)
-    for _ in range(3):
-        shown = Shown()
-        with steps.watching(shown.show):
-            assert shown.begun.wait(60)
-    steps.close()
-
-
-def test_what_is_soon_over_is_not_shown() -> None:
-    steps, shown, other = SlowSteps(3600), Shown(), Shown()
-    with steps.watching(shown.show), steps.watching(other.show):
+def test_what_is_soon_over_is_not_shown_and_leaves_no_thread() -> None:
+    shown, before = Shown(), threading.active_count()
+    with shown_if_slow(shown.show, 3600):
         pass
-    steps.close()
     assert not shown.begun.is_set()
-    assert not other.begun.is_set()
-    SlowSteps().close()
+    assert threading.active_count() == before
