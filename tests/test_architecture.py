@@ -21,7 +21,8 @@ STANDARD_LIBRARY = sys.stdlib_module_names
 PROGRAM_STARTERS = {"subprocess", "pty", "multiprocessing", "concurrent.futures.process"}
 # Spawner and keeper, which are fresh interpreters of our own; credential helpers, which are programs by their nature.
 MAY_START_PROGRAMS = {
-    PACKAGE / place for place in ("runtime/spawner.py", "engine/keeper.py", "engine/holder.py", "registry/credentials.py")
+    PACKAGE / place
+    for place in ("runtime/spawner.py", "engine/keeper.py", "engine/holder.py", "registry/credentials.py")
 }
 # The whole hierarchy of errors in one place is its subject, however long.
 MAY_BE_LONGER = PACKAGE / "errors.py"
