@@ -48,7 +48,12 @@ class Network(NetworkFaults):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove(force=True)
+        self.end()
+
+    def end(self) -> None:
+        """Removes it, unless it has a container that stays."""
+        if not any(container.is_kept for container in self.containers):
+            self.remove(force=True)
 
     @property
     def name(self) -> str:

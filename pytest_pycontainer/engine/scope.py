@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.engine import Engine
@@ -47,14 +46,14 @@ class EngineScope(Engine):
         before = {network.name for network in self.networks()}
         network = super().network(name, subnet=subnet, internal=internal, ipv6=ipv6)
         if network.name not in before and network.name != DEFAULT_NETWORK:
-            self._until_closed.callback(partial(network.remove, force=True))
+            self._until_closed.callback(network.end)
         return network
 
     def volume(self, name: str | None = None) -> Volume:
         """As Engine's; one with a name stays."""
         volume = super().volume(name)
         if name is None:
-            self._until_closed.callback(volume.remove)
+            self._until_closed.callback(volume.end)
         return volume
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from pytest_pycontainer.errors import VolumeInUseError
+
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.resources import Resources
     from pytest_pycontainer.store.volumes import StoredVolume
@@ -19,9 +21,10 @@ class Volume:
     equal.
     """
 
-    def __init__(self, stored: StoredVolume, remove: Callable[[str], None]) -> None:
+    def __init__(self, stored: StoredVolume, remove: Callable[[str], None], *, users_may_stay: bool = False) -> None:
         self._stored = stored
         self._remove = remove
+        self._users_may_stay = users_may_stay
 
     def __repr__(self) -> str:
         return f"<Volume {self.name}>"
@@ -38,7 +41,15 @@ class Volume:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove()
+        self.end()
+
+    def end(self) -> None:
+        """Removes it; where containers may stay, it stays with them. Raises what ``remove`` raises."""
+        try:
+            self.remove()
+        except VolumeInUseError:
+            if not self._users_may_stay:
+                raise
 
     @property
     def name(self) -> str:
@@ -83,15 +94,19 @@ class VolumeOperations:
         else:
             with volumes.locked():
                 stored = volumes.ensure(name)
-        return Volume(stored, self._remove_volume)
+        return self._volume_of(stored)
 
     def volumes(self) -> list[Volume]:
         """The volumes of all processes that use the store, sorted by name, but those that a container has of its own.
 
         Raises StoreError.
         """
-        return [Volume(stored, self._remove_volume) for stored in self._resources.volumes.listed()]
+        return [self._volume_of(stored) for stored in self._resources.volumes.listed()]
 
     def _remove_volume(self, name: str) -> None:
         if self._resources.are_ours():
             self._resources.remove_volume(name)
+
+    def _volume_of(self, stored: StoredVolume) -> Volume:
+        may_stay = self._resources.extensions.keeps is not None
+        return Volume(stored, self._remove_volume, users_may_stay=may_stay)

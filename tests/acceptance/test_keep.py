@@ -22,15 +22,17 @@ RunPytest = Callable[..., pytest.RunResult]
 
 TESTS = """
     import pytest
-    from pytest_pycontainer import container, wait
+    from pytest_pycontainer import container, network, volume, wait
     from pytest_pycontainer.errors import ContainerNotReadyError
     base = container("host", "sleep 1000", scope="session", ports=[80], wait=None, name="base", network="own")
     other = container("host", "sleep 1000")
+    net, vol = network(), volume()
+    inside = container("host", "sleep 1000", network=net, volumes={vol: "/data"})
     busy = container("host", ["sh", "-c", "echo busy; exec sleep 1000"], wait=wait.log("ready", timeout=0.1))
     @pytest.fixture(scope="session", autouse=True)
     def own(pycontainer): pycontainer.network("own")
     def test_passes(base, other): pass
-    def test_fails(base): assert False
+    def test_fails(base, inside): assert False
     def test_is_not_ready(busy): pass
     def test_expects_that(pycontainer):
         with pytest.raises(ContainerNotReadyError):
@@ -86,10 +88,12 @@ def test_containers_of_failed_tests_stay(
     assert [(name.partition("-")[0], status) for name, status in sorted(kept().items())] == [
         ("base", "running"),
         ("host", "running"),
+        ("host", "running"),
     ]
     result.stdout.fnmatch_lines(["*= containers that were kept =*"])
     assert sorted(re.findall(r"^(base|host)-\w+ \(.*::(\w+)\)$", result.stdout.str(), re.MULTILINE)) == [
         ("base", "test_fails"),
+        ("host", "test_fails"),
         ("host", "test_is_not_ready"),
     ]
 
