@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.readiness import Condition, exited, not_ready
 from pytest_pycontainer.errors import ContainerUnhealthyError, InvalidSpecError
@@ -47,8 +47,6 @@ class HealthWait(Condition):
 @dataclass(frozen=True, slots=True)
 class ExitWait(Condition):
     """Waits until the container has exited, with one of these codes; with any, if there are none."""
-
-    may_hold_after_exit: ClassVar[bool] = True
 
     codes: Collection[int] = ()
     timeout: float | None = None

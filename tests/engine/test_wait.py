@@ -217,7 +217,7 @@ def test_all_have_one_time_and_the_one_that_is_missing_is_named(idle: Container)
 def test_any_is_enough(engine: Engine, idle: Container) -> None:
     idle.wait_for(wait.port(80) | wait.file("/etc"), PATIENCE)
     idle.wait_for(wait.any_of(wait.port(80), wait.all_of(wait.file("/etc"), wait.command("true"))), PATIENCE)
-    with engine.run("host", shell("echo done"), wait=wait.port(80) | wait.exit(0), timeout=PATIENCE) as c:
+    with engine.run("host", shell("sleep 0.3"), wait=wait.port(80) | wait.exit(0), timeout=PATIENCE) as c:
         assert c.exit_code == 0
     error = not_ready(idle, wait.port(80) | (wait.file("/etc") & wait.file("/never")))
     assert error.waited_for == "port 80 accepts a connection or there is '/etc' and there is '/never'"
