@@ -108,7 +108,8 @@ def test_what_can_not_be_committed_is_said(engine: Engine, image: Image) -> None
 
 VOLUMES_DOCKERFILE = """
 FROM host
-RUN mkdir -p /deep/er/data/inner /real && chmod 750 /deep && chmod 711 /deep/er /deep/er/data && chown 5:6 /deep/er && touch /deep/er/data/old
+RUN mkdir -p /deep/er/data/inner /real && chmod 750 /deep && chmod 711 /deep/er /deep/er/data
+RUN chown 5:6 /deep/er && touch /deep/er/data/old
 RUN ln -s /real /linked
 VOLUME /deep/er/data /linked
 """
@@ -118,8 +119,8 @@ def test_an_image_has_what_is_in_the_containers_own_volumes(engine: Engine) -> N
     image = engine.build({"Dockerfile": VOLUMES_DOCKERFILE})
     with engine.volume() as named:
         script = (
-            "cd /deep/er/data; rm old; echo new > new; chmod 640 new; chown 7:8 . new; ln new second; echo in > inner/in;"
-            "echo named > /named/file; echo linked > /linked/file; mkfifo pipe"
+            "cd /deep/er/data; rm old; echo new > new; chmod 640 new; chown 7:8 . new; ln new second;"
+            "echo in > inner/in; echo named > /named/file; echo linked > /linked/file; mkfifo pipe"
         )
         volumes = ["/deep/er/data/inner", f"{named.name}:/named"]
         with engine.run(image, ["sh", "-c", script], volumes=volumes) as container:
