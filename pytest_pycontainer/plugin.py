@@ -1,7 +1,7 @@
 """The pytest plugin: the ``pycontainer`` fixture, its options, and what a failing test says about its containers.
 
-A run that uses no container pays for this module alone, so it imports pytest and nothing else; the engine is imported
-when the fixture is first asked for.
+A run that uses no container pays for its options alone, so nothing heavy is imported; the engine is when the fixture is
+first asked for.
 """
 
 from __future__ import annotations

@@ -134,7 +134,8 @@ def test_a_run_without_containers_imports_no_engine(project: pytest.Pytester, ru
         import sys
         def test():
             assert {name for name in sys.modules if name.startswith("pytest_pycontainer")} == {
-                "pytest_pycontainer", "pytest_pycontainer.plugin", "pytest_pycontainer.hookspecs"
+                "pytest_pycontainer", "pytest_pycontainer.plugin", "pytest_pycontainer.hookspecs",
+                "pytest_pycontainer.plugin_options", "pytest_pycontainer.settings", "pytest_pycontainer.errors",
             }
     """)
     run_pytest("-p", "no:randomly").assert_outcomes(passed=1)
