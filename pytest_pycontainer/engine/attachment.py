@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
@@ -51,6 +51,7 @@ class Attachment:
         self._mappings = tuple(mappings)
         self._published: list[PublishedPort] = []
         self._publishing: Network | None = None
+        self._withheld: tuple[PortMapping, ...] = ()  # until there is a way out
         self._endpoints: list[Endpoint] = []
         with ExitStack() as undone:
             undone.callback(self.close)
@@ -107,18 +108,25 @@ class Attachment:
             self._attach(endpoint, namespace, default_route=endpoint is way_out)
 
     def connect(self, wanted: WantedEndpoint, open_namespace: OpenNamespace) -> Endpoint:
-        """Gives a container a further interface. Raises what the constructor raises; then nothing has changed."""
+        """Gives a container a further interface, and if it had no way out, its published ports with that.
+
+        Raises what the constructor and ``publish`` raise; then nothing has changed.
+        """
         for endpoint in self._endpoints:
             if endpoint.network.name == wanted.network:
                 raise NetworkAttachError(f"connect {self._member.name} to {wanted.network}", "it is connected already")
-        before = self._way_out()
+        before, withheld = self._way_out(), self._withheld
         endpoint = self._join(wanted)
+        is_way_out = before is None and self._way_out() is endpoint
         try:
             with open_namespace() as namespace:
-                self._attach(endpoint, namespace, default_route=before is None and self._way_out() is endpoint)
+                self._attach(endpoint, namespace, default_route=is_way_out)
+            if is_way_out:
+                self._publish(withheld)
         except BaseException:
             endpoint.network.bridge.detach(endpoint.address)
             self._leave(endpoint)
+            self._withheld = withheld
             raise
         return endpoint
 
@@ -130,22 +138,26 @@ class Attachment:
         raise NetworkAttachError(f"disconnect {self._member.name} from {network.name}", "it is not connected to it")
 
     def disconnect(self, endpoint: Endpoint, open_namespace: OpenNamespace) -> None:
-        """Takes an interface away; ports and the default route go to another network, if there is one for them.
+        """Takes an interface away; ports and the default route go to another network.
 
-        Raises what ``publish`` raises: the interface is gone all the same.
+        If there is none for them, ports are published through the next one that is connected. Raises what ``publish``
+        raises: the interface is gone all the same.
         """
         was_way_out = endpoint is self._way_out()
-        published = self.published
+        published = tuple(
+            PortMapping(port.container_port, port.protocol, port.host_address, port.host_port)
+            for port in self._published
+        )
         if was_way_out:
             self.unpublish()
         endpoint.network.bridge.detach(endpoint.address)
         self._leave(endpoint)
-        if was_way_out and (way_out := self._way_out()) is not None:
+        if not was_way_out:
+            return
+        if (way_out := self._way_out()) is not None:
             with open_namespace() as namespace:
                 way_out.network.bridge.route_through(way_out.address, namespace, number=way_out.number)
-            self._publish(
-                PortMapping(port.container_port, port.protocol, port.host_address, port.host_port) for port in published
-            )
+        self._publish(published)
 
     def publish(self) -> None:
         """Publishes the ports. Raises PortInUseError and other NetworkErrors, with nothing left published."""
@@ -153,6 +165,7 @@ class Attachment:
 
     def unpublish(self) -> None:
         """Takes the published ports back."""
+        self._withheld = ()
         while self._published and self._publishing is not None:
             self._networks.unpublish(self._publishing, self._published.pop())
 
@@ -169,10 +182,12 @@ class Attachment:
         for endpoint in self.endpoints:
             self._leave(endpoint)
 
-    def _publish(self, mappings: Sequence[PortMapping] | Iterator[PortMapping]) -> None:
+    def _publish(self, mappings: Sequence[PortMapping]) -> None:
         endpoint = self._way_out()
         if endpoint is None:
+            self._withheld = tuple(mappings)
             return
+        self._withheld = ()
         self._publishing = endpoint.network.bridge
         try:
             for mapping in mappings:

@@ -92,8 +92,8 @@ class Network(NetworkFaults):
         """Gives a container an interface in it, running or not; it keeps that when it starts again.
 
         ``aliases`` are further names by which others find it. Raises InvalidSpecError (also for a container of another
-        engine), NetworkNotFoundError if the network was removed, AddressInUseError, NetworkAttachError, and
-        ContainerNotFoundError.
+        engine), NetworkNotFoundError if the network was removed, AddressInUseError, NetworkAttachError,
+        ContainerNotFoundError, and PortInUseError if its ports are to be published through it.
         """
         if container not in self._list_containers():
             raise InvalidSpecError("container", repr(container), "a container that this engine has made")
@@ -104,7 +104,8 @@ class Network(NetworkFaults):
         """Takes the container's interface in it away, with all connections through that.
 
         Ports that are published through it, and the way out, go to another network of the container, if it has one that
-        is not internal. Raises NetworkAttachError if it is not in it, and PortInUseError.
+        is not internal, else to the next one that is connected. Raises NetworkAttachError if it is not in it, and
+        PortInUseError.
         """
         container._disconnect(self._network)
 

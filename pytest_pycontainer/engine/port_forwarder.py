@@ -54,6 +54,8 @@ class PortForwarder:
         """
         try:
             if port.protocol == "tcp":
+                # Connections have it from the listener: ended ones are not in the way of who publishes the port next.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.listen(_QUEUE)
             forward = Forward(next(self._keys), port.protocol, str(address), port.container_port)
             self._forwarded[port] = forward, listener

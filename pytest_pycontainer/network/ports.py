@@ -90,11 +90,28 @@ def _bind(host_address: str, host_port: int, protocol: str) -> socket.socket:
     try:
         if ipv6:  # ``::`` is as docker has it: the IPv4 addresses are those of ``0.0.0.0``
             reservation.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        reservation.bind((host_address, host_port))
+        try:
+            reservation.bind((host_address, host_port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or protocol != "tcp" or host_port == 0:
+                raise
+            _bind_beside_ended_connections(reservation, host_address, host_port)
     except BaseException:
         reservation.close()
         raise
     return reservation
+
+
+def _bind_beside_ended_connections(reservation: socket.socket, host_address: str, host_port: int) -> None:
+    """A server's connections hold its port for a minute after their end, but not against who says so, as it did.
+
+    Of several who say so only one may listen: that one has the port.
+    """
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind((host_address, host_port))
+    reservation.listen()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    reservation.shutdown(socket.SHUT_RD)  # it listens no more, and stays bound
 
 
 def _raise_unavailable(error: OSError, host_address: str, host_port: int) -> NoReturn:

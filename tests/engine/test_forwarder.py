@@ -117,6 +117,18 @@ def test_who_does_not_read_holds_up_who_writes(server: Container) -> None:
             connection.sendall(bytes(1 << 30))
 
 
+def test_connections_that_the_server_ended_do_not_keep_a_named_port(engine: Engine) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        port = free.getsockname()[1]
+    for _ in range(2):
+        ports = [f"[::1]:{port}:8000"]
+        with engine.run("host", ["python3", "-c", SERVER], ports=ports, wait=wait.port(8000)) as server:
+            with ask(server, "send 0") as connection:
+                assert rest(connection) == b""
+            server.restart(timeout=0)
+            assert server.address(8000) == ("::1", port)
+
+
 def test_a_reset_reaches_the_client(server: Container) -> None:
     def be_reset() -> None:
         with ask(server, "reset") as connection:

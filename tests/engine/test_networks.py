@@ -28,6 +28,8 @@ from pytest_pycontainer.errors import (
     NetworkAttachError,
     NetworkInUseError,
     NetworkNotFoundError,
+    PortInUseError,
+    PortNotPublishedError,
     SubnetInUseError,
 )
 
@@ -177,7 +179,7 @@ def test_connecting_and_disconnecting_what_runs(engine: Engine) -> None:
     with (
         engine.network("one") as one,
         engine.network("two") as two,
-        run_server(engine, network=one, ports=[80], hostname="box") as c,
+        run_server(engine, network=one, ports=["127.0.176.1::80"], hostname="box") as c,  # where nobody takes its port
         engine.run("host", SLEEP, network=two) as client,
         Engine(engine.settings) as other,
     ):
@@ -205,11 +207,20 @@ def test_connecting_and_disconnecting_what_runs(engine: Engine) -> None:
         assert list(c.networks) == ["two"]
         assert c.exec(["ls", "/sys/class/net"]).stdout.split() == ["eth1", "lo"]
 
+        port = c.port(80)
         two.disconnect(c)
         assert c.exec(["ls", "/sys/class/net"]).stdout.split() == ["lo"]
         assert "\tbox" not in c.exec(["cat", "/etc/hosts"]).stdout
+        with pytest.raises(PortNotPublishedError):
+            c.port(80)
+        with socket.create_server(("127.0.176.1", port)), pytest.raises(PortInUseError):
+            one.connect(c)
+        assert c.networks == {}
         one.connect(c)
         assert routes(c) == [["eth0", hexadecimal(one.gateway)]]
+        assert c.port(80) == theirs.port(80) == port
+        with socket.create_connection(c.address(80), 60) as connection:
+            assert connection.recv(100).decode() == one.gateway
 
 
 def test_connecting_what_does_not_run_yet_or_any_more(engine: Engine) -> None:

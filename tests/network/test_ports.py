@@ -70,9 +70,31 @@ def test_the_owner_is_named_by_what_it_is_called(here: Namespace) -> None:
 
 
 def test_connections_that_have_just_ended_are_named(here: Namespace) -> None:
-    with here.server("127.0.0.1", 7000):
-        here.ask("127.0.0.1", 7000)
+    with here.run(socket.socket) as listener:
+        listener.bind(("127.0.0.1", 7000))
+        leave_ended_connection(here, listener)
     assert refusal(here, "127.0.0.1", 7000).owner == "connections that ended less than a minute ago"
+
+
+def test_connections_that_have_just_ended_are_not_in_the_way_if_their_server_had_it_so(here: Namespace) -> None:
+    with here.run(socket.create_server, ("127.0.0.1", 7000)) as listener:
+        leave_ended_connection(here, listener)
+    with pytest.raises(OSError, match="in use"), here.run(socket.socket) as other:
+        other.bind(("127.0.0.1", 7000))
+    with here.run(ports.reserve, "127.0.0.1", 7000, "tcp"):
+        refusal(here, "127.0.0.1", 7000)
+        with pytest.raises(OSError, match="in use"):
+            here.run(socket.create_server, ("0.0.0.0", 7000))
+        with pytest.raises(ConnectionRefusedError):
+            here.ask("127.0.0.1", 7000)
+
+
+def leave_ended_connection(here: Namespace, listener: socket.socket) -> None:
+    """The listener's side ends it first, and keeps the port for a minute."""
+    listener.listen()
+    with here.run(socket.create_connection, listener.getsockname()) as client:
+        listener.accept()[0].close()
+        assert client.recv(1) == b""
 
 
 def test_a_port_of_another_address_is_not_in_the_way(here: Namespace) -> None:
