@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
-from pytest_pycontainer.resource_declarations import (
+from pytest_pycontainer.declarations.resources import (
     BuiltImage,
     LoadedImage,
     MadeNetwork,
@@ -30,14 +30,8 @@ if TYPE_CHECKING:
     # What pytest.fixture returns; pytest has no public name for it.
     from _pytest.fixtures import FixtureFunctionDefinition
 
-    from pytest_pycontainer.declarations import FixtureOptions
-    from pytest_pycontainer.engine.arguments import Command
-    from pytest_pycontainer.engine.builds import ContextSource
-    from pytest_pycontainer.engine.image import Image
-    from pytest_pycontainer.engine.networks import Network
-    from pytest_pycontainer.engine.service import Service
-    from pytest_pycontainer.engine.volumes import Volume
-    from pytest_pycontainer.fixture_options import (
+    from pytest_pycontainer.declarations.declaration import FixtureOptions
+    from pytest_pycontainer.declarations.options import (
         BuildFixtureOptions,
         ContainerFixtureOptions,
         LoadOptions,
@@ -45,6 +39,12 @@ if TYPE_CHECKING:
         PullOptions,
         SnapshotOptions,
     )
+    from pytest_pycontainer.engine.arguments import Command
+    from pytest_pycontainer.engine.builds import ContextSource
+    from pytest_pycontainer.engine.image import Image
+    from pytest_pycontainer.engine.networks import Network
+    from pytest_pycontainer.engine.service import Service
+    from pytest_pycontainer.engine.volumes import Volume
 
     # For type checkers a fixture of a network is a network, and one of a volume a volume, so that options take them.
     class ImageFixture(FixtureFunctionDefinition): ...

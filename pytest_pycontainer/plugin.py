@@ -29,14 +29,14 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pytest_pycontainer.declarations" in sys.modules:
-        from pytest_pycontainer.fixture_checks import check_fixtures_of
+        from pytest_pycontainer.declarations.checks import check_fixtures_of
 
         check_fixtures_of(metafunc)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput") and "pytest_pycontainer.declarations" in sys.modules:
-        from pytest_pycontainer.keepers import join_those_who_share
+        from pytest_pycontainer.declarations.keepers import join_those_who_share
 
         join_those_who_share(session, session.config.stash[_SETTINGS])
 
@@ -67,7 +67,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.getoption("pycontainer_remove_reused") and not hasattr(session.config, "workerinput"):
-        from pytest_pycontainer.keepers import remove_reused
+        from pytest_pycontainer.declarations.keepers import remove_reused
 
         remove_reused(session.config, session.config.stash[_SETTINGS])
 
@@ -83,7 +83,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     if reused := getattr(node, "workeroutput", {}).get("pycontainer_reused"):
-        from pytest_pycontainer.keepers import keepers_of
+        from pytest_pycontainer.declarations.keepers import keepers_of
 
         keepers_of(node.config).names_of_reused.update(reused)
 
@@ -112,7 +112,7 @@ def _pycontainer_keepers(
     pycontainer: Engine,  # noqa: ARG001  (its end comes after this one's)
 ) -> Iterator[None]:
     """What shared and reused containers request: its end lets go of them."""
-    from pytest_pycontainer.keepers import keepers_of
+    from pytest_pycontainer.declarations.keepers import keepers_of
 
     yield
     keepers_of(request.config).leave()

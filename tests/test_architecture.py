@@ -45,14 +45,10 @@ ROOMS: dict[str, set[str]] = {
     "hookspecs": {"engine", "settings", "pytest"},
     "plugin_hooks": {"engine", "services", "pytest"},
     "plugin_options": {"settings", "pytest"},
-    "declarations": {"engine", "pytest", "_pytest"},
-    "fixture_checks": {"declarations", "pytest", "_pytest"},
-    "fixture_options": {"declarations", "engine"},
-    "keepers": {"declarations", "engine", "settings", "pytest"},
-    "resource_declarations": {"declarations", "keepers", "engine", "_pytest"},
-    "fixtures": {"resource_declarations", "declarations", "fixture_options", "engine", "_pytest"},
-    "plugin": {"keepers", "engine", "services", "reporting", "settings", "hookspecs", "plugin_hooks", "fixture_checks"}
-    | {"plugin_options", "pytest"},
+    "declarations": {"engine", "settings", "pytest", "_pytest"},
+    "fixtures": {"declarations", "engine", "_pytest"},
+    "plugin": {"plugin_options", "plugin_hooks", "hookspecs", "declarations", "engine", "services", "reporting"}
+    | {"settings", "pytest"},
     "cli": {"engine", "services", "reporting", "settings"},
     "__init__": {"engine", "services", "settings", "fixtures", "store"},
     "__main__": {"cli"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypedDict
 
-from pytest_pycontainer.declarations import FixtureOptions
+from pytest_pycontainer.declarations.declaration import FixtureOptions
 from pytest_pycontainer.engine.builds import BuildOptions
 from pytest_pycontainer.engine.container import Container
 from pytest_pycontainer.engine.image_sources import PullPolicy

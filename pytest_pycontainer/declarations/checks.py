@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from _pytest.fixtures import FixtureFunctionDefinition
 
-from pytest_pycontainer.declarations import Declaration, Scope, declaration_of
+from pytest_pycontainer.declarations.declaration import Declaration, Scope, declaration_of
 
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef

@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 # What pytest.fixture returns; pytest has no public name for it.
 from _pytest.fixtures import FixtureFunctionDefinition
 
-from pytest_pycontainer.declarations import PARAMETER, Declaration, FixtureOptions, SetUp, declare, is_lazy
+from pytest_pycontainer.declarations.declaration import (
+    KEEPERS_FIXTURE,
+    PARAMETER,
+    Declaration,
+    FixtureOptions,
+    SetUp,
+    declare,
+    is_lazy,
+    print_progress,
+)
 from pytest_pycontainer.errors import ImageInUseError, ImageNotFoundError, InvalidSpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
 
-    from pytest_pycontainer.declarations import Scope
+    from pytest_pycontainer.declarations.declaration import Scope
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.engine.image import Image
@@ -128,12 +137,7 @@ class BuiltImage(ResourceDeclaration):
             }
             options = options | {"contexts": found}
         context = self.find(given["context"], "build context", root)
-        return set_up.engine.build(context, progress=_print_progress, **options)
-
-
-def _print_progress(line: str) -> None:
-    # Standard error: pytest shows it at once with -s, and otherwise in the report of a test whose set-up failed.
-    print(line, file=sys.stderr, flush=True)
+        return set_up.engine.build(context, progress=print_progress, **options)
 
 
 class LoadedImage(ResourceDeclaration):
@@ -198,8 +202,8 @@ class RunContainer(ResourceDeclaration):
         options = {name: value for name, value in given["options"].items() if name not in ("shared", "reuse")}
         if isinstance(environment := options.get("env"), Mapping):
             options = options | {"env": {name: _host_name(value) for name, value in environment.items()}}
-        if engine is set_up.engine and "pytest_pycontainer.keepers" in sys.modules:
-            from pytest_pycontainer.keepers import engine_for
+        if engine is set_up.engine and "pytest_pycontainer.declarations.keepers" in sys.modules:
+            from pytest_pycontainer.declarations.keepers import engine_for
 
             engine = engine_for(set_up, options)
         image = given["image"]
@@ -217,11 +221,11 @@ class SharedContainer(RunContainer):
     scope = "session"
 
     def requested(self) -> tuple[str, ...]:
-        return (*super().requested(), "_pycontainer_keepers")
+        return (*super().requested(), KEEPERS_FIXTURE)
 
     def make(self, set_up: SetUp) -> Container:
         __tracebackhide__ = True
-        from pytest_pycontainer.keepers import run_for_others
+        from pytest_pycontainer.declarations.keepers import run_for_others
 
         reused = bool(self.given["options"].get("reuse"))
         return run_for_others(self, set_up, self.run, reused=reused) or super().make(set_up)
@@ -261,11 +265,11 @@ class MadeSharedNetwork(MadeNetwork):
     scope = "session"
 
     def requested(self) -> tuple[str, ...]:
-        return (*super().requested(), "_pycontainer_keepers")
+        return (*super().requested(), KEEPERS_FIXTURE)
 
     def make(self, set_up: SetUp) -> Network | SharedNetwork:
         __tracebackhide__ = True
-        from pytest_pycontainer.keepers import network_for_others
+        from pytest_pycontainer.declarations.keepers import network_for_others
 
         return network_for_others(self, set_up, *self.arguments(set_up)) or super().make(set_up)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -54,6 +55,9 @@ class _Parameter:
 
 PARAMETER: Final = _Parameter()
 """Stands among a declaration's arguments for the one of its ``params`` whose turn it is."""
+
+KEEPERS_FIXTURE: Final = "_pycontainer_keepers"
+"""The fixture that all request which is shared or reused: its end lets go of the keepers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,12 @@ def declare(declaration: Declaration, options: FixtureOptions, default_scope: Sc
 def is_lazy(value: object) -> bool:
     """Whether fixtures, or functions of them, stand in a value, which is thus not known yet."""
     return any(map(_stands_for_another, _leaves(value)))
+
+
+def print_progress(line: str) -> None:
+    """Says how far a fixture's set-up is."""
+    # Standard error: pytest shows it at once with -s, and otherwise in the report of a test whose set-up failed.
+    print(line, file=sys.stderr, flush=True)
 
 
 def declaration_of(fixture: FixtureFunctionDefinition) -> Declaration | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_pycontainer.declarations import Declaration, SetUp
+from pytest_pycontainer.declarations.declaration import KEEPERS_FIXTURE, Declaration, SetUp, print_progress
 from pytest_pycontainer.engine.keeper import Keeper
 from pytest_pycontainer.engine.keeper_messages import Removed, SharedNetwork
 from pytest_pycontainer.engine.sharing import (
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.engine import Engine
     from pytest_pycontainer.settings import Settings
-
-KEEPERS_FIXTURE: Final = "_pycontainer_keepers"
-"""The fixture that all request which is shared or reused: its end lets go of the keepers."""
 
 _KEEPERS = pytest.StashKey["RunKeepers"]()
 
@@ -147,7 +143,7 @@ def run_for_others(
     if keeper is None:
         return None
     place = _place(declaration, set_up.request, with_line=not reused)
-    engine = SharingEngine(set_up.engine, keeper, place, reused=reused, progress=_print_progress)
+    engine = SharingEngine(set_up.engine, keeper, place, reused=reused, progress=print_progress)
     set_up.until_finished.callback(engine.close)
     container = run(engine, set_up)
     if reused:
@@ -167,7 +163,7 @@ def network_for_others(
     keeper = keepers_of(set_up.request.config).shared(set_up.engine.settings)
     if keeper is None:
         return None
-    return shared_network(keeper, _place(declaration, set_up.request), name, _print_progress, **options)
+    return shared_network(keeper, _place(declaration, set_up.request), name, print_progress, **options)
 
 
 def engine_for(set_up: SetUp, options: Mapping[str, Any]) -> Engine:
@@ -187,8 +183,3 @@ def _place(declaration: Declaration, request: pytest.FixtureRequest, *, with_lin
     place = f"{request.fixturename} of {file}:{line}" if with_line else f"{request.fixturename} of {file}"
     index = getattr(request, "param_index", 0)
     return f"{place} [{index}]" if index else place
-
-
-def _print_progress(line: str) -> None:
-    # As a build's lines: pytest shows them at once with -s, and otherwise in the report of a test whose set-up failed.
-    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Fixtures that are declared by a call: what stands behind the factories in ``fixtures``."""
