@@ -1,4 +1,4 @@
-"""A way to an SSH agent of this machine, for a container: a socket with a mode and an owner of its own."""
+"""A way to an SSH agent of this machine, for a container: a socket of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AgentSocket:
     Raises OSError.
     """
 
-    def __init__(self, directory: Path, agent: Path, *, mode: int, uid: int, gid: int) -> None:
+    def __init__(self, directory: Path, agent: Path) -> None:
         self.path = directory / _NAME
         self._agent = agent
         self._listener = socket.socket(socket.AF_UNIX)
@@ -32,8 +32,6 @@ class AgentSocket:
                 self._listener.bind(f"/proc/self/fd/{descriptor}/{_NAME}")
             finally:
                 os.close(descriptor)
-            os.chown(self.path, uid, gid)
-            self.path.chmod(mode)
             self._listener.listen()
         except BaseException:
             self._listener.close()

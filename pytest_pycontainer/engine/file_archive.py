@@ -24,6 +24,7 @@ from pytest_pycontainer.engine.file_transfer import (
     write_all,
 )
 from pytest_pycontainer.kernel.mount import open_in_root
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.runtime.spec import IdMap
 from pytest_pycontainer.store.calling import Write
 
@@ -129,11 +130,13 @@ def extract_archive(path: str, ids: IdMap | None, file: BinaryIO, root: int) -> 
     """
     with opened(open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)):
         pass
+    own = OwnIds.read()
     made: list[tuple[str, tarfile.TarInfo]] = []
     with tarfile.open(fileobj=file, mode="r|*") as tar:
         for member in tar:
             if ids is not None:
                 member.uid, member.gid = ids.of_machine(member.uid, member.gid)
+            member.uid, member.gid = own.owner(member.uid, member.gid)
             name = posixpath.normpath(member.name.lstrip("/"))
             if name == ".." or name.startswith("../"):
                 raise ValueError(f"its entry {member.name!r} leads out of the directory")

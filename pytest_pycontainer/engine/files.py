@@ -22,6 +22,7 @@ from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, r
 from pytest_pycontainer.errors import ContainerFileError, ContainerNotFoundError, SpawnerError, WaitTimeoutError
 from pytest_pycontainer.kernel.credentials import files_made_as
 from pytest_pycontainer.kernel.mount import open_in_root
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime.spawner import Spawner
 from pytest_pycontainer.runtime.spec import BindMount, ContainerSpec, IdMap, VolumeMount
@@ -149,7 +150,7 @@ def _read(path: str, root: int) -> bytes:
 def _write(path: str, data: bytes, mode: int, owner: tuple[int, int], root: int) -> None:
     with parent_of(root, path) as (parent, name), opened(replace_file(parent, name)) as file:
         write_all(file, data)
-        os.fchown(file, *owner)
+        os.fchown(file, *OwnIds.read().owner(*owner))
         os.fchmod(file, mode)
 
 

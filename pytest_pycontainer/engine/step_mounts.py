@@ -13,6 +13,7 @@ from pytest_pycontainer.engine.agent_socket import AgentSocket
 from pytest_pycontainer.engine.prepared import make_upper, new_id, read_only_root, writable_root
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import StoreError
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.runtime import spec
 from pytest_pycontainer.store.cache_mounts import CacheMounts
 
@@ -80,10 +81,10 @@ class _Opener:
 
     def _open_agent(self, mount: steps.AgentMount, directory: Path) -> spec.Mount:
         try:
-            agent = AgentSocket(directory, mount.socket, mode=mount.mode, uid=mount.uid, gid=mount.gid)
+            agent = self._opened.enter_context(closing(AgentSocket(directory, mount.socket)))
+            self._give(agent.path, mount)
         except OSError as error:
             raise StoreError("make a socket in", str(directory), str(error)) from error
-        self._opened.enter_context(closing(agent))
         return spec.BindMount(str(agent.path), mount.target)
 
     def _open_stage(self, mount: steps.BindMount, base: steps.Base, directory: Path) -> spec.Mount:
@@ -104,16 +105,19 @@ class _Opener:
     def _fill(self, mount: steps.CacheMount, directory: Path, content: Path) -> None:
         if mount.root is None:
             content.mkdir()
-            _give(content, mount)
+            self._give(content, mount)
             return
         make_upper(directory)
         step = steps.CopyStep(mount.root, (steps.CopySource(mount.source.strip("/")),), "/", owner="", mode=None)
         self._copy(writable_root((), False, directory), step)
-        if not mount.source.strip("/"):
-            _give(directory / "upper", mount)
         (directory / "upper").rename(content)
+        if not mount.source.strip("/"):
+            self._give(content, mount)
+
+    def _give(self, path: Path, mount: steps.CacheMount | steps.AgentMount) -> None:
+        self._resources.call(_give, str(path), mount.uid, mount.gid, mount.mode)
 
 
-def _give(directory: Path, mount: steps.CacheMount) -> None:
-    os.chown(directory, mount.uid, mount.gid)
-    directory.chmod(mount.mode)
+def _give(path: str, uid: int, gid: int, mode: int) -> None:
+    os.chown(path, *OwnIds.read().owner(uid, gid))
+    os.chmod(path, mode)  # noqa: PTH101

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 _ALL = 2**32 - 1
@@ -20,6 +21,21 @@ class OwnIds(NamedTuple):
     @property
     def are_all(self) -> bool:
         return self.users == _ALL
+
+    def owner(self, uid: int, gid: int) -> tuple[int, int]:
+        """Whose a file that is meant for that user and group becomes: root's, where there is nobody else.
+
+        Raises OSError for one that is not among those that there are.
+        """
+        if self.users == 1:
+            return 0, 0
+        if uid >= self.users or gid >= self.groups:
+            raise OSError(
+                errno.EINVAL,
+                f"user {uid} and group {gid} are not among the {self.users} users and {self.groups} groups here: as "
+                "root, give this user more of them in /etc/subuid and /etc/subgid",
+            )
+        return uid, gid
 
     @classmethod
     def read(cls) -> OwnIds:

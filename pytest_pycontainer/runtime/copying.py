@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 
 from pytest_pycontainer.kernel import mount, namespaces
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.kernel.removal import remove_tree
 from pytest_pycontainer.runtime import users
 from pytest_pycontainer.runtime.copy_sources import SOURCE_STEP, Entry, Filter, SourceRoot, walk
@@ -41,11 +42,12 @@ def run_copy(spec: CopySpec, points: MountPoints) -> None:
         target = mount_root(spec.rootfs, points, points.root)
         sys.path.clear()
         mount.pivot_into(target)
-    _copy_all(spec, [SourceRoot(root) for root in roots])
+    _copy_all(spec, [SourceRoot(root) for root in roots], points.ids)
 
 
-def _copy_all(spec: CopySpec, roots: list[SourceRoot]) -> None:
-    owner = _owner(spec.owner)
+def _copy_all(spec: CopySpec, roots: list[SourceRoot], ids: OwnIds) -> None:
+    with step(f"find the owner {spec.owner}"):
+        owner = ids.owner(*_owner(spec.owner))
     if not spec.sources:
         with step(f"make {spec.destination}"):
             _make_directories(spec.destination, owner)

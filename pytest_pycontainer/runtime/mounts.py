@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from pytest_pycontainer.kernel import mount
+from pytest_pycontainer.kernel.own_ids import OwnIds
 from pytest_pycontainer.runtime.copying import SOURCE_STEP
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.messages import Failed
@@ -42,7 +43,8 @@ def attach_mounts(
     for one in mounts:
         with step(f"mount {one.target}"):
             if isinstance(one, TmpfsMount):
-                _mount_tmpfs(root, one if ids is None else replace(one, options=_of_machine(one.options, ids)))
+                options = one.options if ids is None else _of_machine(one.options, ids)
+                _mount_tmpfs(root, replace(one, options=tuple(_owned(options, points.ids))))
             else:
                 if isinstance(one, FileMount) and ids is not None:
                     uid, gid = ids.of_machine(one.uid, one.gid)
@@ -58,6 +60,17 @@ def _of_machine(options: Iterable[str], ids: IdMap) -> tuple[str, ...]:
     return tuple(
         f"{name}={first[name] + int(value)}" if name in first else name + sign + value for name, sign, value in parted
     )
+
+
+def _owned(options: Iterable[str], ids: OwnIds) -> Iterator[str]:
+    """A tmpfs's options, with its owner as whoever can have it here. Raises OSError."""
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "uid":
+            option = f"uid={ids.owner(int(value), 0)[0]}"
+        elif name == "gid":
+            option = f"gid={ids.owner(0, int(value))[1]}"
+        yield option
 
 
 def _mount_tmpfs(root: int, wanted: TmpfsMount) -> None:
@@ -109,7 +122,7 @@ def _open_source(wanted: _FromSource, points: MountPoints) -> Iterator[int]:
         with _mounted_root(wanted, points) as source:
             yield source
     else:
-        with _file_in_memory(wanted, points.source) as source:
+        with _file_in_memory(wanted, points) as source:
             yield source
 
 
@@ -131,7 +144,8 @@ def _mounted_root(wanted: RootMount, points: MountPoints) -> Iterator[int]:
 
 
 @contextmanager
-def _file_in_memory(wanted: FileMount, point: str) -> Iterator[int]:
+def _file_in_memory(wanted: FileMount, points: MountPoints) -> Iterator[int]:
+    point = points.source
     # A memfd can't be mounted: it lies on a file system of the kernel's own.
     mount.mount("pycontainer", point, "tmpfs", _SMALL, "mode=0700,nr_inodes=8")
     try:
@@ -139,7 +153,7 @@ def _file_in_memory(wanted: FileMount, point: str) -> Iterator[int]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(wanted.content)
-        os.chown(path, wanted.uid, wanted.gid)
+        os.chown(path, *points.ids.owner(wanted.uid, wanted.gid))
         os.chmod(path, wanted.mode)
         source = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:

@@ -31,15 +31,10 @@ class Owners:
         ids = self._ids
         if not self._is_root:
             return _UNCHANGED, _UNCHANGED
-        if ids.users == 1:
-            return 0, 0
-        if entry.uid >= ids.users or entry.gid >= ids.groups:
-            raise invalid(
-                entry.name,
-                f"it belongs to user {entry.uid} and group {entry.gid}, and there are {ids.users} users and "
-                f"{ids.groups} groups here: as root, give this user more of them in /etc/subuid and /etc/subgid",
-            )
-        return entry.uid, entry.gid
+        try:
+            return ids.owner(entry.uid, entry.gid)
+        except OSError as error:
+            raise invalid(entry.name, f"its {error.strerror}") from error
 
     @property
     def may_make_devices(self) -> bool:

@@ -9,6 +9,7 @@ import io
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,7 @@ import pytest
 
 from pytest_pycontainer import Container, Engine, Image, wait
 from pytest_pycontainer.errors import (
+    ContainerFileError,
     ContainerHasNoCgroupError,
     ContainerStartError,
     RootRequiredError,
@@ -126,6 +128,40 @@ def test_what_other_users_have_written_is_told_read_committed_and_exported(engin
         assert tar.extractfile("closed/inside").read() == b"inside\n"  # type: ignore[union-attr]
         assert tar.getmember("private").uid == (7 if HAS_IDS else 0)
     engine.remove("plain")
+
+
+def test_a_builds_files_belong_to_whom_they_are_meant_for(engine: Engine, tmp_path: Path) -> None:
+    dockerfile = """FROM host
+COPY --chown=7:8 file /copied
+RUN --mount=type=cache,target=/c,uid=7,gid=8,mode=0700,id=PLACE --mount=type=secret,id=s,target=/s,uid=7 \\
+    --mount=type=ssh,target=/a,uid=7,gid=8 \\
+    stat -c '%n %u:%g %a' /copied /c /s /a > /told
+"""
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "agent"))
+        agent.listen()
+        image = engine.build(
+            {"Dockerfile": dockerfile.replace("PLACE", str(tmp_path)), "file": "content"},
+            secrets={"s": b"secret"},
+            ssh={"default": tmp_path / "agent"},
+        )
+    owner = "7:8" if HAS_IDS else "0:0"
+    told = f"/copied {owner} 644\n/c {owner} 700\n/s {owner[0]}:0 400\n/a {owner} 600\n"
+    assert run(engine, image, "cat /told") == told
+
+
+def test_who_is_not_here_is_told(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "1000"], network="none") as container:
+        if HAS_IDS:
+            with pytest.raises(
+                ContainerFileError, match=r"user 70000 and group 0 are not among the 65537 .*/etc/subuid"
+            ):
+                container.write("/etc/theirs", "", owner=(70000, 0))
+        else:
+            container.write("/etc/theirs", "", owner=(70000, 0))
+            assert container.file("/etc/theirs").uid == 0
+    tmpfs = {"tmpfs": ["/t:uid=7,gid=8,mode=700"]}
+    assert run(engine, "host", "stat -c %u:%g /t", **tmpfs) == ("7:8\n" if HAS_IDS else "0:0\n")
 
 
 def test_an_image_is_saved_as_it_came(engine: Engine) -> None:
