@@ -39,9 +39,14 @@ CallMessage = Call | Returned
 
 def encode_call(function: Callable[..., object], arguments: Sequence[object]) -> Call:
     """The message that has a function of a module called. Raises what pickle raises for what can't be sent."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return Call(pickle.dumps((function, tuple(arguments))), tuple(sys.path), umask)
+    return Call(pickle.dumps((function, tuple(arguments))), tuple(sys.path), _umask())
+
+
+def _umask() -> int:
+    # umask(2) tells it only by changing it, which other threads would notice.
+    with open("/proc/self/status", "rb") as file:
+        (mask,) = (line.split()[1] for line in file if line.startswith(b"Umask:"))
+    return int(mask, 8)
 
 
 def carry_out(call: Call, descriptors: Sequence[int]) -> Returned:

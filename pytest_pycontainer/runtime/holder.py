@@ -44,15 +44,16 @@ def main(requests: int, owner_process: int) -> None:
     while remaining:
         for connection, _ in poll.poll():
             # What a monitor tells is for nobody; unread, it would block it some day.
-            if not _read(connection):
+            if _is_over(connection):
                 poll.unregister(connection)
                 remaining.discard(connection)
 
 
-def _read(connection: int) -> bytes:
+def _is_over(connection: int) -> bool:
+    """Throws away what there is; whether that was the end."""
     try:
-        return os.read(connection, _READ_BYTES)
+        return not os.read(connection, _READ_BYTES)
     except BlockingIOError:
-        return b"nothing"
+        return False
     except OSError:
-        return b""
+        return True

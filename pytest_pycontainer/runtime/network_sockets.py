@@ -42,9 +42,8 @@ def fork_to_open(loop: EventLoop, answer: socket.socket, network: int, kind: int
 
 def _open(answer: socket.socket, network: int, kind: int) -> None:
     with step("open sockets in its network"):
-        if (
-            os.fstat(network).st_ino != os.stat("/proc/self/ns/net").st_ino
-        ):  # else it may be one that is not to be entered
+        # The own one it may lack the right to enter.
+        if os.fstat(network).st_ino != os.stat("/proc/self/ns/net").st_ino:
             namespaces.enter(network, namespaces.NETWORK)
         opened = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)]
         if kind:

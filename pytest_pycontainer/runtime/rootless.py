@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from pytest_pycontainer.kernel import credentials, mount, namespaces
+from pytest_pycontainer.runtime.values import dataclass
 
 Ranges = tuple[tuple[int, int], ...]
 """Users or groups of this machine: the first one and how many, of each range."""

@@ -124,9 +124,8 @@ class Extraction:
         try:
             if entry.segments is not None:
                 os.truncate(self._file, entry.real_size)
-            os.fchown(
-                self._file, *self._owners.of(entry)
-            )  # before the mode and attributes, some of which it takes away
+            # Before the mode and attributes, some of which it takes away.
+            os.fchown(self._file, *self._owners.of(entry))
             os.fchmod(self._file, entry.mode & _PERMISSIONS)
             if entry.attributes:
                 _set_attributes(entry, self._file)
