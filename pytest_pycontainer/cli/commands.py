@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Entry] = {
         ("build", "building", "Build an image from a Dockerfile"),
         ("exec", "executing", "Run a command in a running container"),
         ("kill", "states", "Kill running containers"),
-        ("logs", "output", "Show what a container has written"),
+        ("logs", "logs", "Show what a container has written"),
         ("pause", "states", "Pause all processes of containers"),
         ("ps", "listing", "List containers"),
         ("rename", "states", "Rename a container"),
@@ -58,7 +58,7 @@ COMMANDS: Mapping[str, Entry] = {
         ("export", "files", "Write a container's file system to a tar archive"),
         ("inspect", "inspecting", "Show all that is known of containers or images"),
         ("port", "inspecting", "Show the ports of a container"),
-        ("stats", "usage", "Show what containers use"),
+        ("stats", "stats", "Show what containers use"),
         ("top", "inspecting", "Show the processes of a container"),
         ("doctor", "system", "Say what this machine lacks for running containers"),
         ("history", "images", "Show the history of an image"),
@@ -98,18 +98,10 @@ GROUPS: Mapping[str, Group] = {
     "container": Group(
         "Manage containers",
         {
-            verb: COMMANDS[name]
-            for verb, name in (
-                *(
-                    (name, name)
-                    for name in ("attach", "commit", "cp", "diff", "exec", "export", "inspect", "kill", "logs")
-                ),
-                ("ls", "ps"),
-                *(
-                    (name, name)
-                    for name in ("pause", "port", "rename", "restart", "rm", "start", "stats", "stop", "top")
-                ),
-                *((name, name) for name in ("unpause", "wait")),
+            "ls" if name == "ps" else name: COMMANDS[name]
+            for name in (
+                *("attach", "commit", "cp", "diff", "exec", "export", "inspect", "kill", "logs", "ps", "pause", "port"),
+                *("rename", "restart", "rm", "start", "stats", "stop", "top", "unpause", "wait"),
             )
         },
     ),
@@ -145,7 +137,7 @@ def find(words: list[str]) -> tuple[str, Entry, list[str]]:
         raise UsageError(f"'{name}' is not a pycontainer command{_hint(name, (*COMMANDS, *GROUPS))}.", 1)
     commands = GROUPS[name].commands
     if not rest or rest[0] not in commands:
-        wanted = f"{', '.join(commands)}"
+        wanted = ", ".join(commands)
         given = f"'{rest[0]}' is not a command of {name}" if rest else f"{name} needs a command"
         raise UsageError(f"{given}{_hint(rest[0], tuple(commands)) if rest else ''}: it has {wanted}.", 1)
     return f"{name} {rest[0]}", commands[rest[0]], rest[1:]

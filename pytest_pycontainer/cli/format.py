@@ -41,11 +41,16 @@ def lines_of(
     return lay_out(line.split("\t") for line in (template.render(headings), *lines))
 
 
-def print_inspected(found: Sequence[Mapping[str, Any]], form: str | None) -> list[str]:
-    """What ``inspect`` prints of objects: all of them as JSON, or each by a template."""
+def inspected_lines(found: Sequence[Mapping[str, Any]], form: str | None) -> list[str]:
+    """What ``inspect`` prints of objects: all of them as JSON, or each by a template. Raises UsageError."""
     if form and form != "json":
         template = Template(form)
         return [template.render(one) for one in found]
     import json
 
     return [json.dumps(list(found), indent=4, ensure_ascii=False)]
+
+
+def fact_line(facts: Mapping[str, Any], form: str) -> str:
+    """One object as ``--format`` wants it: JSON in a line, or a template. Raises UsageError."""
+    return Template("{{json .}}" if form == "json" else form).render(facts)

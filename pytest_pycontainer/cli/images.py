@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError
-from pytest_pycontainer.cli.format import FORMAT, lines_of, print_inspected
-from pytest_pycontainer.cli.units import duration, size
-from pytest_pycontainer.errors import PycontainerError
+from pytest_pycontainer.cli.format import FORMAT, lines_of
+from pytest_pycontainer.cli.inspecting import inspect_each
+from pytest_pycontainer.cli.units import ago, local_time, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_pycontainer.cli.session import Session
     from pytest_pycontainer.engine.image import Image
 
-_SHORT = 12
 _NONE = "<none>"
 _SHORTENED = 45
 
@@ -117,12 +115,12 @@ def _moment(created: str | None) -> datetime | None:
 
 def _since(created: str | None) -> str:
     moment = _moment(created)
-    return "N/A" if moment is None else f"{duration(time.time() - moment.timestamp())} ago"
+    return "N/A" if moment is None else ago(moment)
 
 
 def _at(created: str | None) -> str:
     moment = _moment(created)
-    return "N/A" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S %z %Z}"
+    return "N/A" if moment is None else local_time(moment)
 
 
 def _history(session: Session, given: Given) -> int:
@@ -164,32 +162,18 @@ def _tag(session: Session, given: Given) -> int:
 
 
 def _remove(session: Session, given: Given) -> int:
-    code = 0
-    for reference in given.arguments:
-        try:
-            removed = session.engine.remove(reference, force=given.switch("force"))
-        except PycontainerError as error:
-            session.print_error(error)
-            code = 1
-            continue
+    def remove(reference: str) -> None:
+        removed = session.engine.remove(reference, force=given.switch("force"))
         for name in removed.untagged:
             session.print(f"Untagged: {name}")
         for image_id in removed.deleted:
             session.print(f"Deleted: {image_id}")
-    return code
+
+    return session.for_each(given.arguments, remove)
 
 
 def _inspect(session: Session, given: Given) -> int:
-    found, code = [], 0
-    for reference in given.arguments:
-        try:
-            found.append(session.engine.image(reference).inspect())
-        except PycontainerError as error:
-            session.print_error(error)
-            code = 1
-    for line in print_inspected(found, given.text("format")):
-        session.print(line)
-    return code
+    return inspect_each(session, given, lambda reference: session.engine.image(reference).inspect())
 
 
 def _prune(session: Session, given: Given) -> int:

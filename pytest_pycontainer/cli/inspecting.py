@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError
-from pytest_pycontainer.cli.format import FORMAT, print_inspected
+from pytest_pycontainer.cli.format import FORMAT, inspected_lines
 from pytest_pycontainer.cli.table import lay_out
-from pytest_pycontainer.errors import (
-    ContainerNotFoundError,
-    ImageNotFoundError,
-    InvalidReferenceError,
-    PycontainerError,
-)
+from pytest_pycontainer.errors import ContainerNotFoundError, ImageNotFoundError, InvalidReferenceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from pytest_pycontainer.cli.session import Session
     from pytest_pycontainer.engine.container import Container
 
@@ -26,14 +23,14 @@ def _inspect(session: Session, given: Given) -> int:
     kind = given.text("type") or ""
     if kind not in _KINDS:
         raise UsageError(f'"{kind}" is not a valid value for --type: container or image', 1)
-    found, code = [], 0
-    for name in given.arguments:
-        try:
-            found.append(_find(session, name, kind))
-        except PycontainerError as error:
-            session.print_error(error)
-            code = 1
-    for line in print_inspected(found, given.text("format")):
+    return inspect_each(session, given, lambda name: _find(session, name, kind))
+
+
+def inspect_each(session: Session, given: Given, find: Callable[[str], Mapping[str, Any]]) -> int:
+    """Prints what ``find`` finds of each that is named; the exit code. Raises UsageError for a wrong template."""
+    found: list[Mapping[str, Any]] = []
+    code = session.for_each(given.arguments, lambda name: found.append(find(name)))
+    for line in inspected_lines(found, given.text("format")):
         session.print(line)
     return code
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError
 from pytest_pycontainer.cli.format import FORMAT, lines_of
-from pytest_pycontainer.cli.units import duration, size
+from pytest_pycontainer.cli.units import ago, duration, local_time, size
 from pytest_pycontainer.errors import ContainerNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from pytest_pycontainer.cli.session import Session
     from pytest_pycontainer.engine.container import Container
@@ -70,12 +69,10 @@ def _row(container: Container, *, whole: bool, sized: bool) -> Mapping[str, str]
         command = f"{command[: _SHOWN_COMMAND - 1]}…"
     return {
         "ID": container.id if whole else container.short_id,
-        "Image": container.image.name.removeprefix("sha256:")[:12]
-        if _is_id(container.image.name)
-        else container.image.name,
+        "Image": container.image.short_id if container.image.name.startswith("sha256:") else container.image.name,
         "Command": f'"{command}"',
-        "CreatedAt": f"{container.created_at.astimezone():%Y-%m-%d %H:%M:%S %z %Z}",
-        "RunningFor": _ago(container.created_at),
+        "CreatedAt": local_time(container.created_at),
+        "RunningFor": ago(container.created_at),
         "State": container.status,
         "Status": status_of(container),
         "Ports": ", ".join(_ports(container)),
@@ -86,14 +83,6 @@ def _row(container: Container, *, whole: bool, sized: bool) -> Mapping[str, str]
     }
 
 
-def _is_id(image: str) -> bool:
-    return image.startswith("sha256:")
-
-
-def _ago(moment: datetime) -> str:
-    return f"{duration(time.time() - moment.timestamp())} ago"
-
-
 def status_of(container: Container) -> str:
     """How a container is, as ``ps`` says it: ``Up 2 minutes (healthy)``."""
     status = container.status
@@ -102,9 +91,9 @@ def status_of(container: Container) -> str:
     if status == "removed":
         return "Removed"
     if status == "exited" and container.finished_at is not None:
-        return f"Exited ({container.exit_code}) {_ago(container.finished_at)}"
+        return f"Exited ({container.exit_code}) {ago(container.finished_at)}"
     if status == "restarting" and container.finished_at is not None:
-        return f"Restarting ({container.exit_code}) {_ago(container.finished_at)}"
+        return f"Restarting ({container.exit_code}) {ago(container.finished_at)}"
     up = f"Up {duration(time.time() - container.started_at.timestamp())}" if container.started_at else "Up"
     if status == "paused":
         return f"{up} (Paused)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pytest_pycontainer.cli.command import HELP
+from pytest_pycontainer.cli.command import HELP, Command
 from pytest_pycontainer.cli.commands import GROUPS, find
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError, parse
 from pytest_pycontainer.errors import PycontainerError
@@ -58,7 +58,7 @@ def _main(words: list[str]) -> int:
         wanted = command.read(name, rest)
         if wanted.switch("help"):
             return _print_help(name.split())
-        return _run(given, wanted, name)
+        return _run(command, given, wanted)
     except UsageError as error:
         code = _complain(error, f"pycontainer {name}")
         if error.shows_usage:
@@ -68,14 +68,13 @@ def _main(words: list[str]) -> int:
         return code
 
 
-def _run(given: Given, wanted: Given, name: str) -> int:
+def _run(command: Command, given: Given, wanted: Given) -> int:
     from pytest_pycontainer.cli.session import Session
 
     options = {name: text for name in ("root", "state") if (text := given.text(name)) is not None}
-    _, entry, _ = find(name.split())
     with Session(options) as session:
         try:
-            return entry.load().run(session, wanted)
+            return command.run(session, wanted)
         except PycontainerError as error:
             session.print_error(error)
             return 1

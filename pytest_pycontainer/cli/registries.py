@@ -44,12 +44,14 @@ def _login(session: Session, given: Given) -> int:
         session.complain("WARNING! A password on the command line can be read by others: use --password-stdin.")
     elif not sys.stdin.isatty():
         raise UsageError("cannot perform an interactive login from a non TTY device", 1)
-    if username is None:
-        username = input("Username: ")
-    if password is None:
-        from getpass import getpass
+    try:
+        username = input("Username: ") if username is None else username
+        if password is None:
+            from getpass import getpass
 
-        password = getpass("Password: ")
+            password = getpass("Password: ")
+    except EOFError:
+        raise UsageError("the input ended before user name and password were known", 1) from None
     session.engine.login(registry, username, password)
     session.print("Login Succeeded")
     return 0

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from contextlib import ExitStack
     from types import TracebackType
 
@@ -69,6 +70,22 @@ class Session:
     def print_error(self, error: Exception) -> None:
         """Prints what failed in one line, and what is known beyond it below."""
         self.complain("\n".join((f"Error: {error}", *getattr(error, "__notes__", ()))))
+
+    def for_each(self, names: Iterable[str], act: Callable[[str], object]) -> int:
+        """Does something with each of what is named; the exit code.
+
+        What fails with one is said, and the others have their turn.
+        """
+        from pytest_pycontainer.errors import PycontainerError
+
+        code = 0
+        for name in names:
+            try:
+                act(name)
+            except PycontainerError as error:
+                self.print_error(error)
+                code = 1
+        return code
 
     def confirm(self, warning: str) -> bool:
         """Whether the person wants what ``warning`` says; no without an answer."""

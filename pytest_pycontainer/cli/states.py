@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given
-from pytest_pycontainer.errors import PycontainerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,22 +14,12 @@ if TYPE_CHECKING:
     from pytest_pycontainer.cli.session import Session
     from pytest_pycontainer.engine.container import Container
 
-_EACH = "[OPTIONS] CONTAINER [CONTAINER...]"
+_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
 
 
-def for_each(session: Session, given: Given, act: Callable[[Container], str | None]) -> int:
-    """Does something with each container that is named, and prints what comes of it, else its name.
-
-    What fails with one is said, and the others have their turn.
-    """
-    code = 0
-    for name in given.arguments:
-        try:
-            session.print(act(session.engine.find(name)) or name)
-        except PycontainerError as error:
-            session.print_error(error)
-            code = 1
-    return code
+def _each(session: Session, given: Given, act: Callable[[Container], str | None]) -> int:
+    """Does something with each container that is named, and prints what comes of it, else its name."""
+    return session.for_each(given.arguments, lambda name: session.print(act(session.engine.find(name)) or name))
 
 
 def _stop(session: Session, given: Given) -> int:
@@ -39,7 +28,7 @@ def _stop(session: Session, given: Given) -> int:
     def stop(container: Container) -> None:
         container.stop(None if seconds is None else _grace(seconds))
 
-    return for_each(session, given, stop)
+    return _each(session, given, stop)
 
 
 def _restart(session: Session, given: Given) -> int:
@@ -48,7 +37,7 @@ def _restart(session: Session, given: Given) -> int:
     def restart(container: Container) -> None:
         container.restart(None if seconds is None else _grace(seconds))
 
-    return for_each(session, given, restart)
+    return _each(session, given, restart)
 
 
 def _grace(seconds: int) -> float:
@@ -58,27 +47,27 @@ def _grace(seconds: int) -> float:
 
 def _kill(session: Session, given: Given) -> int:
     signal = given.text("signal") or "KILL"
-    return for_each(session, given, lambda container: container.kill(int(signal) if signal.isdecimal() else signal))
+    return _each(session, given, lambda container: container.kill(int(signal) if signal.isdecimal() else signal))
 
 
 def _start(session: Session, given: Given) -> int:
-    return for_each(session, given, lambda container: container.start())
+    return _each(session, given, lambda container: container.start())
 
 
 def _pause(session: Session, given: Given) -> int:
-    return for_each(session, given, lambda container: container.pause())
+    return _each(session, given, lambda container: container.pause())
 
 
 def _unpause(session: Session, given: Given) -> int:
-    return for_each(session, given, lambda container: container.unpause())
+    return _each(session, given, lambda container: container.unpause())
 
 
 def _wait(session: Session, given: Given) -> int:
-    return for_each(session, given, lambda container: str(container.wait()))
+    return _each(session, given, lambda container: str(container.wait()))
 
 
 def _remove(session: Session, given: Given) -> int:
-    return for_each(session, given, partial(_remove_one, force=given.switch("force")))
+    return _each(session, given, partial(_remove_one, force=given.switch("force")))
 
 
 def _remove_one(container: Container, *, force: bool) -> None:
@@ -94,18 +83,18 @@ def _rename(session: Session, given: Given) -> int:
 _TIME = Flag("time", "Seconds to wait before SIGKILL", "t", "int", default="the container's, or 10")
 
 COMMANDS = {
-    "start": Command(_EACH, _start, least=1, most=None),
-    "stop": Command(_EACH, _stop, (_TIME,), least=1, most=None),
-    "restart": Command(_EACH, _restart, (_TIME,), least=1, most=None),
+    "start": Command(_USAGE, _start, least=1, most=None),
+    "stop": Command(_USAGE, _stop, (_TIME,), least=1, most=None),
+    "restart": Command(_USAGE, _restart, (_TIME,), least=1, most=None),
     "kill": Command(
-        _EACH, _kill, (Flag("signal", "Signal to send", "s", "string", default="KILL"),), least=1, most=None
+        _USAGE, _kill, (Flag("signal", "Signal to send", "s", "string", default="KILL"),), least=1, most=None
     ),
     "pause": Command("CONTAINER [CONTAINER...]", _pause, least=1, most=None),
     "unpause": Command("CONTAINER [CONTAINER...]", _unpause, least=1, most=None),
     "wait": Command("CONTAINER [CONTAINER...]", _wait, least=1, most=None),
     "rename": Command("CONTAINER NEW_NAME", _rename, least=2, most=2),
     "rm": Command(
-        _EACH,
+        _USAGE,
         _remove,
         (
             Flag("force", "Kill it if it runs", "f"),

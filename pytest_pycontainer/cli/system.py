@@ -1,4 +1,4 @@
-"""The machine and its store: ``version``, ``info``, ``doctor``, ``system df``, ``system prune``."""
+"""The machine and its store: ``version``, ``info``, ``doctor``, ``system df``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Given
-from pytest_pycontainer.cli.format import FORMAT, lines_of, print_inspected
+from pytest_pycontainer.cli.format import FORMAT, fact_line, lines_of
 from pytest_pycontainer.cli.units import size
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ _DF_HEADINGS = {
 
 def _version(session: Session, given: Given) -> int:
     found = _facts()
-    if (form := given.text("format")) is not None:
-        for line in print_inspected([found], form) if form != "json" else [_json(found)]:
-            session.print(line)
+    if form := given.text("format"):
+        session.print(fact_line(found, form))
         return 0
     session.print(f"pycontainer {found['Version']}")
     for name in ("Python", "Os", "Arch", "KernelVersion"):
@@ -48,12 +47,6 @@ def _facts() -> dict[str, Any]:
     }
 
 
-def _json(value: object) -> str:
-    import json
-
-    return json.dumps(value, separators=(",", ":"))
-
-
 def _info(session: Session, given: Given) -> int:
     engine = session.engine
     containers = engine.containers(others=True)
@@ -71,9 +64,8 @@ def _info(session: Session, given: Given) -> int:
         "Store": str(session.settings.root),
         "State": str(session.settings.state),
     }
-    if (form := given.text("format")) is not None:
-        for line in print_inspected([facts], form) if form != "json" else [_json(facts)]:
-            session.print(line)
+    if form := given.text("format"):
+        session.print(fact_line(facts, form))
         return 0
     for name, value in facts.items():
         session.print(f"{name}: {value}")

@@ -16,7 +16,6 @@ from pytest_pycontainer.cli.flags import UsageError
 
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 _WORD = re.compile(r"""\s*(?:("(?:[^"\\]|\\.)*"|`[^`]*`)|([^\s|()"`]+)|([|()]))""")
-_NAMES_NOTHING = ""
 
 
 def _join(values: Sequence[Any], between: str) -> str:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -45,3 +51,13 @@ def duration(seconds: float) -> str:
         return "About an hour"
     name, length = next((name, length) for name, length, end in _LONG_TIMES if end is None or hours < end)
     return f"{hours // length} {name}"
+
+
+def ago(moment: datetime) -> str:
+    """How long ago it was, in words: ``2 hours ago``."""
+    return f"{duration(time.time() - moment.timestamp())} ago"
+
+
+def local_time(moment: datetime) -> str:
+    """When it was, in this machine's time zone: ``2026-01-31 12:00:00 +0100 CET``."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %z %Z}"

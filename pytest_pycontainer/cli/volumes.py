@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given
-from pytest_pycontainer.cli.format import FORMAT, lines_of, print_inspected
+from pytest_pycontainer.cli.format import FORMAT, lines_of
+from pytest_pycontainer.cli.inspecting import inspect_each
 from pytest_pycontainer.cli.units import size
-from pytest_pycontainer.errors import PycontainerError, VolumeInUseError, VolumeNotFoundError
+from pytest_pycontainer.errors import VolumeInUseError, VolumeNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,35 +43,31 @@ def _row(volume: Volume) -> Mapping[str, str]:
 
 
 def _inspect(session: Session, given: Given) -> int:
-    known = {volume.name: volume for volume in session.engine.volumes()}
-    code = 0
-    found = []
-    for name in given.arguments:
-        if name in known:
-            found.append(_row(known[name]))
-        else:
-            session.print_error(VolumeNotFoundError(name))
-            code = 1
-    for line in print_inspected(found, given.text("format")):
-        session.print(line)
-    return code
+    known = _volumes(session)
+
+    def find(name: str) -> Mapping[str, str]:
+        if name not in known:
+            raise VolumeNotFoundError(name)
+        return _row(known[name])
+
+    return inspect_each(session, given, find)
+
+
+def _volumes(session: Session) -> dict[str, Volume]:
+    return {volume.name: volume for volume in session.engine.volumes()}
 
 
 def _remove(session: Session, given: Given) -> int:
-    known = {volume.name: volume for volume in session.engine.volumes()}
-    code = 0
-    for name in given.arguments:
-        try:
-            if name in known:
-                known[name].remove()
-            elif not given.switch("force"):
-                raise VolumeNotFoundError(name)
-        except PycontainerError as error:
-            session.print_error(error)
-            code = 1
-            continue
+    known = _volumes(session)
+
+    def remove(name: str) -> None:
+        if name in known:
+            known[name].remove()
+        elif not given.switch("force"):
+            raise VolumeNotFoundError(name)
         session.print(name)
-    return code
+
+    return session.for_each(given.arguments, remove)
 
 
 def _prune(session: Session, given: Given) -> int:
