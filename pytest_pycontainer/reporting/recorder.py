@@ -209,7 +209,9 @@ class Recorder:
         for container in self.engine.containers() if self.engine is not None else ():
             life = self.lives.get(container.id)
             is_new = container.created_at.timestamp() >= self._test_begin
-            if container.id not in named and (is_new or id(self.definitions.get(container.id)) in definitions):
+            # One that is kept was an earlier test's value of a fixture.
+            is_value = not container.is_kept and id(self.definitions.get(container.id)) in definitions
+            if container.id not in named and (is_new or is_value):
                 yield (life and life.fixture) or container.name, container
 
     # What takes long

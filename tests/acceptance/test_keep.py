@@ -132,6 +132,21 @@ def test_all_stay(project: pytest.Pytester, run_pytest: RunPytest, kept: Callabl
     assert sorted(printed) == ["", "its last words\n"]
 
 
+def test_what_stays_is_in_no_later_tests_report(
+    project: pytest.Pytester, run_pytest: RunPytest, kept: Callable[[], dict[str, str]]
+) -> None:
+    project.makepyfile("""
+        from pytest_pycontainer import container
+        server = container("host", "sleep 1000")
+        def test_first(server): assert False
+        def test_second(server): assert False
+    """)
+    result = run_pytest("-p", "no:randomly", "--pycontainer-keep=failed")
+    result.assert_outcomes(failed=2)
+    assert len(kept()) == 2
+    assert result.stdout.str().count(" Container server ") == 2
+
+
 def test_nothing_stays_of_a_run_that_passes_or_is_killed(
     project: pytest.Pytester,
     run_pytest: RunPytest,
