@@ -241,7 +241,7 @@ class _KeeperProcess:
         except ContainerRunningError:  # somebody else has started it
             return True
         except PycontainerError:
-            kept.container = None
+            kept.container, kept.was_ready = None, False
             exited.remove(force=True)
             return False
         return True

@@ -336,6 +336,24 @@ def test_a_reused_container_that_cant_start_again_is_made_anew(
     assert container.status == "removed"
 
 
+def test_a_client_that_ends_while_it_makes_a_reused_container_anew_leaves_it_to_another(
+    engine: Engine, open_keeper: OpenKeeper, run_sleeper: RunSleeper
+) -> None:
+    keeper, other = open_keeper(stays=True), open_keeper(stays=True)
+    container = run_sleeper(keeper, reused=True)
+    container.exec(["rm", "/usr/bin/sleep"], check=True)
+    container.stop(timeout=0)
+    options = {"network": "none", "env": {"COLOR": "none"}}
+    shared = SharedContainer.of("server", engine.image("host"), SLEEP, options)
+    wanted = shared.wanted(reused=True, seconds=PATIENCE)
+    assert other.claim(wanted, print) is None
+    with pytest.raises(InvalidSpecError):
+        other.run(wanted, shared.image, shared.command, {"memory": "much"}, PATIENCE)
+    assert container.status == "removed"
+    other.abandon()
+    assert run_sleeper(keeper, reused=True).id != container.id
+
+
 def test_a_reused_container_gives_way_to_what_is_declared_in_its_place(
     open_keeper: OpenKeeper, run_sleeper: RunSleeper
 ) -> None:
