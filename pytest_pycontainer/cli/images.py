@@ -12,7 +12,7 @@ from pytest_pycontainer.cli.inspecting import inspect_each
 from pytest_pycontainer.cli.units import ago, local_time, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_pycontainer.cli.session import Session
     from pytest_pycontainer.engine.image import Image
@@ -41,10 +41,11 @@ _HISTORY_HEADINGS = {
 
 def _list(session: Session, given: Given) -> int:
     wanted = given.arguments[0] if given.arguments else None
+    filters = [_filter(text) for text in given.texts("filter")]
     images = [
         image
         for image in session.engine.images(all=given.switch("all"))
-        if (wanted is None or _is_named(image, wanted)) and _passes(image, given.texts("filter"))
+        if (wanted is None or _is_named(image, wanted)) and all(lets_through(image) for lets_through in filters)
     ]
     if given.switch("quiet"):
         for image_id in dict.fromkeys(image.id if given.switch("no-trunc") else image.short_id for image in images):
@@ -65,21 +66,17 @@ def _is_named(image: Image, wanted: str) -> bool:
     return fnmatchcase(repository if ":" not in wanted.rpartition("/")[2] else f"{repository}:{tag}", wanted)
 
 
-def _passes(image: Image, filters: list[str]) -> bool:
-    for text in filters:
-        name, _, value = text.partition("=")
-        if name == "dangling":
-            passes = bool(image.tags) != (value in ("true", "1"))
-        elif name == "label":
-            label, equals, wanted = value.partition("=")
-            passes = label in image.config.labels and (not equals or image.config.labels[label] == wanted)
-        elif name == "reference":
-            passes = _is_named(image, value)
-        else:
-            raise UsageError(f"invalid filter '{name}': known are dangling, label, reference", 1)
-        if not passes:
-            return False
-    return True
+def _filter(text: str) -> Callable[[Image], bool]:
+    """Which images a ``--filter`` lets through. Raises UsageError."""
+    name, _, value = text.partition("=")
+    if name == "dangling":
+        return lambda image: bool(image.tags) != (value in ("true", "1"))
+    if name == "label":
+        label, equals, wanted = value.partition("=")
+        return lambda image: label in image.config.labels and (not equals or image.config.labels[label] == wanted)
+    if name == "reference":
+        return lambda image: _is_named(image, value)
+    raise UsageError(f"invalid filter '{name}': known are dangling, label, reference", 1)
 
 
 def _name(image: Image) -> tuple[str, str]:

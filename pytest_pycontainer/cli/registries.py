@@ -42,7 +42,7 @@ def _login(session: Session, given: Given) -> int:
         password = sys.stdin.readline().rstrip("\r\n")
     elif password is not None:
         session.complain("WARNING! A password on the command line can be read by others: use --password-stdin.")
-    elif not sys.stdin.isatty():
+    if None in (username, password) and not sys.stdin.isatty():
         raise UsageError("cannot perform an interactive login from a non TTY device", 1)
     try:
         username = input("Username: ") if username is None else username
@@ -51,6 +51,7 @@ def _login(session: Session, given: Given) -> int:
 
             password = getpass("Password: ")
     except EOFError:
+        session.print("")
         raise UsageError("the input ended before user name and password were known", 1) from None
     session.engine.login(registry, username, password)
     session.print("Login Succeeded")

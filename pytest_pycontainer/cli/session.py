@@ -39,9 +39,14 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """Where things are. Raises InvalidSpecError."""
+        from pytest_pycontainer.errors import InvalidSpecError
         from pytest_pycontainer.settings import Settings
 
-        return Settings.read(options=self._options)
+        try:
+            return Settings.read(options=self._options)
+        except InvalidSpecError as error:
+            field = error.field.replace("--pycontainer-", "--")  # the command's are shorter than pytest's
+            raise InvalidSpecError(field, error.value, error.wanted) from None
 
     @cached_property
     def engine(self) -> Engine:

@@ -55,6 +55,7 @@ def test_the_help_of_a_noun(group: str, call: Call) -> None:
         (["ps", "--alll"], 125, "unknown flag: --alll (did you mean --all?)"),
         (["ps", "-y"], 125, "unknown shorthand flag: 'y' in -y"),
         (["stop", "-t"], 125, "flag needs an argument: 't' in -t"),
+        (["images", "-f", "x=y"], 1, "invalid filter 'x': known are dangling, label, reference"),
         (["ps", "--format", "{{.Nmae}}"], 1, "template: no field Nmae: it has ID, Image"),
     ],
 )
@@ -64,6 +65,18 @@ def test_what_means_nothing_is_said_in_one_line(call: Call, words: list[str], co
     line, see = ended.err.splitlines()
     assert message in line
     assert see.startswith("See 'pycontainer ")
+
+
+def test_a_setting_is_called_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", "/dev/null", "ps"]) == 1
+    assert capsys.readouterr().err.startswith("Error: invalid --root '/dev/null': ")
+
+
+def test_a_login_needs_a_person_or_all_it_would_ask_for() -> None:
+    command = [sys.executable, "-m", "pytest_pycontainer", "login", "--password", "secret", "registry.test"]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "cannot perform an interactive login from a non TTY device" in ended.stderr
 
 
 def test_a_missing_argument_shows_the_usage(call: Call) -> None:
