@@ -131,7 +131,9 @@ def test_params_make_a_container_each(project: pytest.Pytester, run_pytest: RunP
     project.makepyfile(
         RECORDING
         + """
-    server = container("host", lambda request: ["sleep", request.param], network="none", shared=True, params=["8", "9"])
+    server = container(
+        "host", lambda request: ["sleep", request.param], network="none", shared=True, params=["1000", "2000"]
+    )
 
     @pytest.mark.parametrize("number", range(4))
     def test(server, record, number, request):
