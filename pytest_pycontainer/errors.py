@@ -1229,4 +1229,5 @@ class NoFreeSubnetError(NetworkError):
         self.pool = pool
 
     def __str__(self) -> str:
-        return f"no free subnet left in {self.pool}; close other engines, or set another pool"
+        remedy = "remove networks, close other engines, or name one of your own with engine.network(subnet=)"
+        return f"no free subnet left in {self.pool}; {remedy}"

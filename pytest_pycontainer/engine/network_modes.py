@@ -90,7 +90,9 @@ def _parse_places(options: NetworkOptions) -> NetworkModes:
         if endpoints:
             raise InvalidSpecError("networks", _names(endpoints), f"none: with network={given!r} it has no others")
         if named:
-            raise InvalidSpecError("network_aliases or ip", str(first), f"none: with network={given!r} it has neither")
+            field, value = next((field, value) for field, value in first.items() if value)
+            field = "network_aliases" if field == "aliases" else field
+            raise InvalidSpecError(field, str(value), f"none: with network={given!r} it has none")
         return mode
     if given is not None or not endpoints:
         endpoints = (parse_endpoint(given or DEFAULT_NETWORK, first), *endpoints)

@@ -117,6 +117,9 @@ def _bind_beside_ended_connections(reservation: socket.socket, host_address: str
 def _raise_unavailable(error: OSError, host_address: str, host_port: int) -> NoReturn:
     if error.errno == errno.EADDRNOTAVAIL:
         raise InvalidSpecError("host address", host_address, "an address of this machine") from None
+    if error.errno == errno.EINVAL:
+        wanted = "an address of this machine that is good without naming a link"
+        raise InvalidSpecError("host address", host_address, wanted) from None
     if error.errno in (errno.EACCES, errno.EPERM):
         first = int(_FIRST_FOR_ALL.read_text())
         raise PrivilegedPortError(host_address, host_port, first) from None

@@ -18,7 +18,7 @@ from pytest_pycontainer.kernel.seccomp import install_filter
 from pytest_pycontainer.runtime import users
 from pytest_pycontainer.runtime.failure import StepFailed, step
 from pytest_pycontainer.runtime.messages import Failed
-from pytest_pycontainer.runtime.spec import ProcessSpec
+from pytest_pycontainer.runtime.spec import ProcessSpec, ResourceLimit
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -130,8 +130,13 @@ def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
     Called while /proc is this machine's: nothing is written to what a container shows as that (CVE-2025-52881).
     """
     if process.oom_score_adj is not None:
-        with step(f"set oom_score_adj to {process.oom_score_adj}"), open(f"/proc/{number}/oom_score_adj", "w") as file:
-            file.write(str(process.oom_score_adj))
+        with step(f"set oom_score_adj to {process.oom_score_adj}"):
+            try:
+                with open(f"/proc/{number}/oom_score_adj", "w") as file:
+                    file.write(str(process.oom_score_adj))
+            except PermissionError as error:
+                detail = "only root may have it below that of whoever started pytest; name a higher one, or none"
+                raise PermissionError(error.errno, detail) from error
 
 
 def raise_hard_limits(process: ProcessSpec, number: int = 0) -> None:
@@ -146,6 +151,20 @@ def raise_hard_limits(process: ProcessSpec, number: int = 0) -> None:
             soft, hard = _LIMITS.unpack(now.raw)
             if hard != _UNLIMITED and (limit.hard == _UNLIMITED or limit.hard > hard):
                 libc.call("prlimit", number, limit.number, _LIMITS.pack(soft, limit.hard), None)
+
+
+def _set_limit(limit: ResourceLimit) -> None:
+    try:
+        libc.call("setrlimit", limit.number, _LIMITS.pack(limit.soft, limit.hard))
+    except PermissionError as error:
+        now = ctypes.create_string_buffer(_LIMITS.size)
+        libc.call("prlimit", 0, limit.number, None, now)
+        _, hard = _LIMITS.unpack(now.raw)
+        detail = (
+            f"only root may go beyond the hard limit that pytest was started with, {hard}, and nobody with nofile "
+            "beyond fs.nr_open; name a lower one, or have it raised for this user (/etc/security/limits.conf)"
+        )
+        raise PermissionError(error.errno, detail) from error
 
 
 def set_exec_label(process: ProcessSpec) -> None:
@@ -183,7 +202,7 @@ def become(process: ProcessSpec, *, makes_directory: bool = False) -> dict[str, 
         os.getcwd()  # the kernel answers ENOENT where it lies outside the root
     for limit in process.resource_limits:
         with step(f"{_LIMIT_STEP} {limit.name} to {limit.soft}:{limit.hard}"):
-            libc.call("setrlimit", limit.number, _LIMITS.pack(limit.soft, limit.hard))
+            _set_limit(limit)
     with step(_IDS_STEP):
         if user.uid or user.gid:
             _show_root_as(user)
@@ -228,13 +247,18 @@ def _show_root_as(user: users.User) -> None:
 
 
 def _take_ids(user: users.User, groups: Iterable[int]) -> None:
+    # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
+    wanted = list(dict.fromkeys((user.gid, *user.groups, *groups)))
     try:
-        # With the primary one among them: what is denied to it stays denied when it is changed (CVE-2022-36109).
-        os.setgroups(list(dict.fromkeys((user.gid, *user.groups, *groups))))
+        os.setgroups(wanted)
     except PermissionError as error:
         # Where root is an ordinary user without subordinate ones, groups can neither be had nor got rid of.
         if groups:
             raise _no_such_ids(f"groups with the numbers {', '.join(map(str, groups))}", error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _no_such_ids(f"groups with the numbers {', '.join(map(str, wanted))}", error) from error
     try:
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)

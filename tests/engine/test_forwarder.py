@@ -197,8 +197,9 @@ def test_the_host_port_belongs_to_one(engine: Engine) -> None:
             engine.run("host", ["sleep", "1000"], ports=[f"[::1]:{port}:80"])
         with pytest.raises(PortInUseError):
             engine.run("host", ["sleep", "1000"], ports=[f"[::]:{port}:80"])
-    with pytest.raises(InvalidSpecError, match="host address"):
-        engine.run("host", ["sleep", "1000"], ports=["[2001:db8::1]:8080:80"])
+    for address in ("2001:db8::1", "fe80::1"):
+        with pytest.raises(InvalidSpecError, match=f"host address '{address}': wanted an address of this machine"):
+            engine.run("host", ["sleep", "1000"], ports=[f"[{address}]:8080:80"])
     with engine.run("host", ["sleep", "1000"], ports=[f"[::]:{port}:80", f"0.0.0.0:{port}:80"]):
         pass
 

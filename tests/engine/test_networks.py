@@ -314,7 +314,8 @@ def test_threads_that_connect_at_once(engine: Engine) -> None:
     [
         ({"network": "container:"}, "container:NAME"),
         ({"network": "none", "networks": ["a"]}, "it has no others"),
-        ({"network": "host", "ip": "10.0.0.1"}, "it has neither"),
+        ({"network": "host", "ip": "10.0.0.1"}, "invalid ip '10.0.0.1': wanted none"),
+        ({"network": "none", "network_aliases": ["one"]}, "invalid network_aliases \"['one']\": wanted none"),
         ({"network": "none", "ports": [80]}, "no network of its own"),
         ({"network": "host", "ports": [80]}, "no network of its own"),
         ({"network": "container:x", "hostname": "y"}, "shares the network"),

@@ -164,6 +164,25 @@ def test_who_is_not_here_is_told(engine: Engine) -> None:
     assert run(engine, "host", "stat -c %u:%g /t", **tmpfs) == ("7:8\n" if HAS_IDS else "0:0\n")
 
 
+NO_SUCH_IDS: tuple[tuple[dict[str, object], str], ...] = (
+    ({"user": "70000:70000"}, r"no groups with the numbers 70000 here; .*usermod --add-subuids"),
+    ({"user": "70000:0"}, r"no users with the numbers 70000:0 here; .*usermod --add-subuids"),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"oom_score_adj": -1000}, r"only root may have it below that of whoever started pytest; name a higher one"),
+        ({"ulimits": {"nofile": -1}}, r"hard limit that pytest was started with, \d+, .*name a lower one"),
+        *(NO_SUCH_IDS if HAS_IDS else ()),  # who is the only user that there is, is called by any number
+    ],
+)
+def test_what_only_root_may_says_what_to_do(engine: Engine, options: dict[str, object], told: str) -> None:
+    with pytest.raises(ContainerStartError, match=told):
+        run(engine, "host", "true", **options)
+
+
 def test_an_image_is_saved_as_it_came(engine: Engine) -> None:
     content = archive().getvalue()
     image = engine.import_image(io.BytesIO(content), tag="saved")
