@@ -100,6 +100,10 @@ class Recorder:
         self._test_begin = time.time()
         self._of_thread = threading.local()
 
+    def pytest_unconfigure(self) -> None:
+        # Not with the engine: the last test's teardown, which ends that, is reported after it.
+        self.close()
+
     def close(self) -> None:
         """Lets go of what is held of containers that are gone."""
         while self.last_looks:

@@ -38,7 +38,6 @@ def reporting(config: pytest.Config, settings: Settings, report: ReportSettings)
     recorder = Recorder(keeps_all=keeps_all)
     keeping = Keeping(report.keep, settings, recorder) if report.keep != "never" else None
     with ExitStack() as open_ones:
-        open_ones.callback(recorder.close)
         display = open_ones.enter_context(SessionDisplay(config))
         for plugin in (recorder, FailureReports(recorder, report.log_lines), keeping):
             if plugin is not None:

@@ -219,3 +219,23 @@ def test_a_fixture_that_can_not_start_shows_what_was_done(project: pytest.Pytest
             "still busy",
         ]
     )
+
+
+def test_a_teardown_that_fails_after_the_last_test_shows_its_containers(
+    project: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    project.makepyfile("""
+        import pytest
+        from pytest_pycontainer import container, wait
+        server = container("host", ["sh", "-c", "echo its words; exec sleep 1000"], wait=wait.log("words"))
+        @pytest.fixture
+        def ends_badly(server):
+            yield
+            assert False
+        def test_last(ends_badly): pass
+    """)
+    result = run_pytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*- Container server -*", "(removed meanwhile)", "*, image host, running", "its words"]
+    )
