@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -90,17 +90,24 @@ def programs(engine: Engine, shared_directory: Path, tmp_path_factory: pytest.Te
     return found
 
 
+def sockets_of_one_port() -> tuple[socket.socket, socket.socket]:
+    """A TCP socket that listens, and one for datagrams that has a port of the same number."""
+    with ExitStack() as taken:
+        while True:
+            listener = taken.enter_context(socket.create_server(("", 0)))
+            datagrams = taken.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with suppress(OSError):  # somebody has that one
+                datagrams.bind(listener.getsockname())
+                return listener.dup(), datagrams.dup()
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[str, str, str]]:
     """This machine's address, a port where it says ``tcp`` and ``udp``, by these, and one that is closed."""
-    with (
-        socket.create_server(("", 0)) as listener,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        socket.socket() as closed,
-    ):
+    listener, datagrams = sockets_of_one_port()
+    with listener, datagrams, socket.socket() as closed:
         closed.bind(("", 0))
         port = listener.getsockname()[1]
-        datagrams.bind(("", port))
         ended, end = os.pipe()
 
         def serve() -> None:
