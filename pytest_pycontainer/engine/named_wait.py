@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_pycontainer.engine.readiness import Condition, Wait, glance
+from pytest_pycontainer.engine.readiness import Condition, Wait, await_within, glance
 from pytest_pycontainer.errors import InvalidSpecError
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class NamedWait(Condition):
 
     def within(self, container: Container, seconds: float) -> None:
         """See Condition."""
-        found = self._found(container)
-        found.within(container, seconds) if isinstance(found, Condition) else found.until_ready(container, seconds)
+        await_within(self._found(container), container, seconds)
 
     def _found(self, container: Container) -> Wait:
         waits = container._resources.extensions.waits

@@ -128,6 +128,14 @@ def glance(wait: Wait, container: Container, seconds: float) -> str | None:
     return None
 
 
+def await_within(wait: Wait, container: Container, seconds: float) -> None:
+    """As ``Condition.within``, for any Wait."""
+    if isinstance(wait, Condition):
+        wait.within(container, seconds)
+    else:
+        wait.until_ready(container, seconds)
+
+
 def own_timeout(wait: Wait) -> float | None:
     """The seconds that the wait itself was given; None if it was given none."""
     own: float | None = getattr(wait, "timeout", None)

@@ -13,7 +13,7 @@ from pytest_pycontainer.errors import NetworkAttachError, SpawnerError
 from pytest_pycontainer.kernel import rtnetlink
 from pytest_pycontainer.kernel.netlink import Message, NetlinkError, NetlinkSocket
 from pytest_pycontainer.network.rules import Outlet
-from pytest_pycontainer.network.upstream import NetworkAccess, Router, Settings
+from pytest_pycontainer.network.upstream import NetworkAccess, NetworkSettings, Router
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.spawner import Spawner
 
@@ -62,25 +62,28 @@ class EngineRouter:
         """Has another program lead out in the place of one that was killed, if one was."""
         if self._namespace is None or self._outlet is None or not messages.has_come(self._outlet):
             return
-        self._outlet.close()
-        self._outlet = None
+        self._end_outlet()
         route, netfilter = self._spawner().open_network_sockets(self._namespace)
         with route, netfilter:
             self._lead_out(self._namespace, NetlinkSocket(route))
 
     def close(self) -> None:
         """Ends what leads out, and lets go of the namespace. Closing it again is harmless."""
-        if self._outlet is not None:
-            self._outlet.close()
-            self._outlet = None
+        self._end_outlet()
         if self._namespace is not None:
             os.close(self._namespace)
             self._namespace = None
+
+    def _end_outlet(self) -> None:
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
 
     def _make(self) -> None:
         namespace, route, *others = self._spawner().open_network_namespace()
         with ExitStack() as undone:
             undone.callback(os.close, namespace)
+            undone.callback(self._end_outlet)
             with ExitStack() as sockets:
                 for one in (route, *others):
                     sockets.callback(one.close)
@@ -113,6 +116,7 @@ class EngineRouter:
         try:
             device = rtnetlink.link(route, DEVICE)
         except NetlinkError:
+            self._end_outlet()  # else it would be started again for every container
             return f"{command[0]}: it has ended at once"
         self._change(route, rtnetlink.configure_ipv4(device.index, DEVICE, {rtnetlink.FORWARDING: 1}))
         return ""
@@ -150,7 +154,7 @@ class EngineRouter:
         route.close()
         return NetlinkSocket(netfilter)
 
-    def _write_settings(self, namespace: int, settings: Settings) -> None:
+    def _write_settings(self, namespace: int, settings: NetworkSettings) -> None:
         try:
             sockets = self._spawner().open_network_sockets(namespace, tuple(settings.items()))
         except SpawnerError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_pycontainer.engine.readiness import Condition, Wait, glance, own_timeout
+from pytest_pycontainer.engine.readiness import Condition, Wait, await_within, glance, own_timeout
 from pytest_pycontainer.errors import (
     ContainerError,
     ContainerExitedError,
@@ -49,10 +49,7 @@ class AllOf(Condition):
             own = own_timeout(wait)
             mine = left if own is None else min(left, own)
             try:
-                if isinstance(wait, Condition):
-                    wait.within(container, mine)
-                else:
-                    wait.until_ready(container, mine)
+                await_within(wait, container, mine)
             except ContainerNotReadyError as error:
                 if own is not None and own <= left:
                     raise

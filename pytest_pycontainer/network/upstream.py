@@ -33,7 +33,7 @@ ROUTER_MTU: Final = 65520
 Ipv6 = bool | ipaddress.IPv6Network
 """Whether a network has IPv6; a subnet is its own choice."""
 
-Settings = Mapping[str, str]
+NetworkSettings = Mapping[str, str]
 """Values of files, by their paths below /proc/sys/net."""
 
 
@@ -45,7 +45,7 @@ class NetworkAccess:
     """
 
     open_netfilter: Callable[[int], NetlinkSocket]
-    write_settings: Callable[[int, Settings], None]
+    write_settings: Callable[[int, NetworkSettings], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _open_netfilter(namespace: int) -> NetlinkSocket:
     return namespaces.call_inside(namespace, namespaces.NETWORK, lambda: NetlinkSocket.open(nftables.NETFILTER))
 
 
-def _write_settings(namespace: int, settings: Settings) -> None:
+def _write_settings(namespace: int, settings: NetworkSettings) -> None:
     def write() -> None:
         for name, value in settings.items():
             Path("/proc/sys/net", name).write_text(value)
