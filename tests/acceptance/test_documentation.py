@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ servers = [Server(("", 6379), Redis), Server(("", 8000), Greeting)]
 threads = [threading.Thread(target=server.serve_forever) for server in servers]
 for thread in threads:
     thread.start()
-print("Ready to accept connections, serving, ready", flush=True)
+print("Ready to accept connections, serving", *["ready to accept connections"] * 2, sep="\\n", flush=True)
 """
 
 
@@ -49,6 +50,15 @@ def _images(pycontainer):
 """
 
 
+# Pages of which each piece of Python is a whole test file: all with Python but those that have a test of their own.
+WITH_TESTS_OF_THEIR_OWN = {"hooks", "migration", "services"}
+WHOLE_FILES = sorted(
+    page.stem
+    for page in (ROOT / "docs").glob("*.md")
+    if page.stem not in WITH_TESTS_OF_THEIR_OWN and "```python\n" in page.read_text()
+)
+
+
 def code(page: str, beginning: str) -> list[str]:
     """The pieces of Python on a page that begin so."""
     return re.findall(rf"^```python\n({re.escape(beginning)}.*?)^```", (ROOT / page).read_text(), re.M | re.S)
@@ -60,10 +70,13 @@ def documented(project: pytest.Pytester) -> pytest.Pytester:
     context = project.mkdir("service")
     (context / "serve.py").write_text(SERVER)
     (context / "entrypoint.sh").write_text(ENTRYPOINT)
+    (context / "redis-cli").write_text("#!/bin/sh\necho PONG\n")
     (context / "Dockerfile").write_text(
         "FROM host\nRUN mkdir -p /var/lib/postgresql/data\nVOLUME /var/lib/postgresql/data\n"
-        'COPY serve.py entrypoint.sh /\nENTRYPOINT ["sh", "/entrypoint.sh"]\n'
+        "COPY serve.py entrypoint.sh /\nCOPY --chmod=755 redis-cli /usr/local/bin/\n"
+        'ENTRYPOINT ["sh", "/entrypoint.sh"]\n'
     )
+    project.mkdir("web").joinpath("Dockerfile").write_text('FROM redis:7\nENTRYPOINT ["sh", "-c", "sleep 1000"]\n')
     project.makeconftest(CONFTEST)
     return project
 
@@ -98,27 +111,21 @@ def test_the_page_on_hooks(documented: pytest.Pytester, run_pytest: RunPytest) -
     assert result.parseoutcomes().keys() == {"passed"}, result.stdout.str()
 
 
-def test_the_readme_on_fixtures(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
-    (piece,) = code("README.md", "backend = network()\n")
-    documented.mkdir("web").joinpath("Dockerfile").write_text('FROM redis:7\nENTRYPOINT ["sh", "-c", "sleep 1000"]\n')
-    documented.makepyfile(
-        "from pytest_pycontainer import build, container, network, pull, wait\n"
-        + piece.replace('["redis-server"', '["sleep", "1000"').replace("ready to accept connections", "ready")
-        + """
-def test(web, worker, cache, database, backend):
-    assert set(backend.containers) == {web, worker, cache, database}
-    assert web.exec(["printenv", "CACHE_URL"]).stdout.strip() == f"redis://{cache.name}:6379"
-    assert worker.exec(["sh", "-c", "getent hosts $DB_HOST"]).exit_code == 0
-"""
-    )
+@pytest.mark.parametrize("page", WHOLE_FILES)
+def test_a_page_whose_pieces_are_whole_files(documented: pytest.Pytester, run_pytest: RunPytest, page: str) -> None:
+    pieces = code(f"docs/{page}.md", "")
+    assert pieces
+    for number, piece in enumerate(pieces):
+        Path(f"test_{number}.py").write_text(piece)
+    result = run_pytest()
+    assert result.parseoutcomes().keys() == {"passed"}, result.stdout.str()
+
+
+def test_the_readme(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
+    pytest.importorskip("redis")
+    tests, program, tour = code("README.md", "")
+    as_test = f"def test(capsys):\n    exec({program!r})\n    assert capsys.readouterr().out.split() == ['PONG']"
+    examples = documented.mkdir("examples")
+    shutil.copytree("service", examples / "redis")
+    documented.makepyfile(test_tests=tests, test_program=as_test, test_tour=tour)
     run_pytest().assert_outcomes(passed=4)
-
-
-def test_the_readme_on_waiting_and_asserting(documented: pytest.Pytester, run_pytest: RunPytest) -> None:
-    (waiting,) = code("README.md", "import re\nfrom pytest_pycontainer import container, wait\n")
-    (asserting,) = code("README.md", 'from pytest_pycontainer import container\n\nweb = container("python:3.12"')
-    documented.makepyfile(
-        test_waiting=waiting + "def test_all(cache, probed, done): assert done.exit_code == 0\n",
-        test_asserting=asserting,
-    )
-    run_pytest().assert_outcomes(passed=3)
