@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    _Found = list[tuple[str, os.stat_result]]
-
 _LINKS_AT_MOST = 40
 _KIND = 0o170000
 _NOTHING = IgnoreRules()

@@ -95,7 +95,7 @@ def _unpack(file: BinaryIO, directory: Path, name: str) -> None:
     from pytest_pycontainer.store.unpacking import unpack
 
     try:
-        unpack(file, directory)
+        unpack(directory, file)
     except LayerInvalidError as problem:
         raise ContextInvalidError(name, f"as an archive it can't be unpacked: {problem.detail}") from problem
     except CompressionUnavailableError as problem:

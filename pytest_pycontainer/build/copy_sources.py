@@ -218,7 +218,7 @@ class Reader:
 
     def _unpacked(self, word: Word, thing: CopySource, root: Path, make_directory: MakeDirectory) -> CopySource:
         """An archive's content in its place; what is none, as it is."""
-        from pytest_pycontainer.store.unpacking import is_archive, unpack_into
+        from pytest_pycontainer.store.unpacking import is_archive, unpack
 
         if thing.entries is not None:
             return thing
@@ -228,7 +228,7 @@ class Reader:
                 if not is_archive(file):
                     return thing
                 directory = make_directory()
-                read_through(self._call, partial(unpack_into, directory), file)
+                read_through(self._call, partial(unpack, directory), file)
         return CopySource("", root=directory, unpacked=True, excludes=self._excludes)
 
     @contextmanager

@@ -38,7 +38,7 @@ def is_archive(file: BinaryIO) -> bool:
     return len(beginning) >= BLOCK and any(beginning[:BLOCK])
 
 
-def unpack(file: BinaryIO, directory: Path) -> None:
+def unpack(directory: Path, file: BinaryIO) -> None:
     """Unpacks a tar archive, plain or compressed, from where ``file`` stands, into an empty directory.
 
     Owners, modes, times and attributes are as it says; nothing gets outside ``directory``. Raises LayerInvalidError,
@@ -51,11 +51,6 @@ def unpack(file: BinaryIO, directory: Path) -> None:
             reader.feed(piece)
         reader.finish()
         extraction.finish()
-
-
-def unpack_into(directory: Path, file: BinaryIO) -> None:
-    """As ``unpack``."""
-    unpack(file, directory)
 
 
 def _decompressed(file: BinaryIO) -> Iterator[bytes]:

@@ -48,11 +48,11 @@ def test_an_archive_without_anything_in_it_is_a_file() -> None:
 
 def test_a_deletion_has_no_place(tmp_path: Path) -> None:
     with pytest.raises(LayerInvalidError, match="that of a deletion"):
-        unpack(io.BytesIO(archive(".wh.f")), tmp_path)
+        unpack(tmp_path, io.BytesIO(archive(".wh.f")))
 
 
 def test_what_follows_where_the_file_stands_is_unpacked(tmp_path: Path) -> None:
     file = io.BytesIO(b"before" + archive("f"))
     file.seek(6)
-    unpack(file, tmp_path)
+    unpack(tmp_path, file)
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
