@@ -26,6 +26,7 @@ from pytest_pycontainer.engine.isolation import ContainerIsolation
 from pytest_pycontainer.engine.measurements import ContainerMeasurements
 from pytest_pycontainer.engine.readiness import READY_SECONDS, Wait, parse_wait
 from pytest_pycontainer.engine.records import ContainerRecord, Reservation
+from pytest_pycontainer.engine.removals import REMOVAL_SECONDS
 from pytest_pycontainer.engine.resources import Resources
 from pytest_pycontainer.errors import (
     ContainerNotPausedError,
@@ -34,12 +35,12 @@ from pytest_pycontainer.errors import (
     InvalidSpecError,
     WaitTimeoutError,
 )
+from pytest_pycontainer.kernel.namespaces import PID
 from pytest_pycontainer.runtime import messages
 from pytest_pycontainer.runtime.spec import ContainerDescription, IdMap
 from pytest_pycontainer.runtime.state import ContainerState
 from pytest_pycontainer.store.calling import Caller
 
-_REMOVAL_SECONDS = 30.0
 _ACTIVE: Final = ("running", "paused", "restarting")
 
 
@@ -57,10 +58,10 @@ class Container(
 ):
     """One container, from its making to its removal.
 
-    A context manager: leaving it removes the container, running or not. Safe to use from several threads. Calls on a
-    removed container raise ContainerNotFoundError. What any process of the machine does to the container is seen by all
-    handles on it; those of other processes than its owner's are made by ``Engine.find``. In a child that the owner has
-    forked, its copy is such a handle, and removes nothing.
+    A context manager: leaving it removes the container, running or not (see ``end``). Safe to use from several threads.
+    Calls on a removed container raise ContainerNotFoundError. What any process of the machine does to the container is
+    seen by all handles on it; those of other processes than its owner's are made by ``Engine.find``. In a child that
+    the owner has forked, its copy is such a handle, and removes nothing.
     """
 
     def __init__(
@@ -103,12 +104,15 @@ class Container(
         self.end(error)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Removes it, running or not, unless the engine's extensions want it to stay; ``error`` is why it ends."""
+        """Removes it, running or not, unless the engine's extensions want it to stay; ``error`` is why it ends.
+
+        Then its processes have ended, and nobody finds it; its directory and cgroup may be there for some milliseconds.
+        """
         keeps = self._resources.extensions.keeps
         if keeps is not None and not self.is_kept and not self._is_removed():
             self.is_kept = keeps(self, error)
         if not self.is_kept:
-            self.remove(force=True)
+            self._remove_as_told(force=True, at_once=False)
 
     # Life and death
 
@@ -183,14 +187,14 @@ class Container(
         if self._connection.state.runs == 0 and self.status == "created":
             return 0
         self._require_started("stop")
-        for number, seconds in ((self._description.stop_signal, grace), (signals.SIGKILL, _REMOVAL_SECONDS)):
+        for number, seconds in ((self._description.stop_signal, grace), (signals.SIGKILL, REMOVAL_SECONDS)):
             try:
                 self._signal("stop", number, ends=True)
             except ContainerNotRunningError:
                 break
             if self._exited(seconds) is not None:
                 break
-        return self.wait(_REMOVAL_SECONDS)
+        return self.wait(REMOVAL_SECONDS)
 
     def restart(self, timeout: float | None = None) -> None:
         """Stops it, as ``stop`` does, if it runs, and starts it. Raises what these raise."""
@@ -239,6 +243,9 @@ class Container(
         A running one only with ``force``: it is killed, without grace. Removing it again is no error. Raises
         ContainerRunningError, and WaitTimeoutError if it can't be ended.
         """
+        self._remove_as_told(force, at_once=True)
+
+    def _remove_as_told(self, force: bool, *, at_once: bool) -> None:
         if os.getpid() != self._process_of_owner:
             return  # a child that the owner has forked holds a copy of the handle, not the container
         with self._lock:
@@ -247,20 +254,29 @@ class Container(
             if not force and self.status in _ACTIVE:
                 raise ContainerRunningError(self.name, "remove")
             with ExitStack() as removing:
-                removing.callback(self._remove)  # whatever observers do
+                removing.callback(self._remove, at_once)  # whatever observers do
                 for observer in self._resources.extensions.observers:
                     observer.before_remove(self)
 
-    def _remove(self) -> None:
+    def _remove(self, at_once: bool) -> None:
+        """With ``at_once`` all that it had is gone then."""
         if self._removed:
             return
+        # Whose processes do not end with PID 1, or whose owner this is not, is waited for.
+        at_once = at_once or self._shares_processes() or not isinstance(self._connection, Connection)
         self._thaw()
         # The name first: once the directory is gone, anybody may take it.
-        self._resources.records.free_name(self.name, self.id)
+        records = self._resources.records
+        (records.free_name if at_once else records.retire)(self.name, self.id)
         self._connection.send(messages.Remove())
-        if not self._connection.await_gone(_REMOVAL_SECONDS):
-            raise WaitTimeoutError(self.name, "ending", _REMOVAL_SECONDS)
-        self._let_go()
+        ended = self._connection.await_state(lambda state: not at_once and state.status == "exited", REMOVAL_SECONDS)
+        if ended is None:
+            raise WaitTimeoutError(self.name, "ending", REMOVAL_SECONDS)
+        self._let_go(at_once)
+
+    def _shares_processes(self) -> bool:
+        namespaces = self._description.namespaces
+        return bool(namespaces.machine & PID) or PID in namespaces.joined
 
     def await_removal(self) -> None:
         """Waits until it is gone, removed by anybody or ended with its monitor."""
@@ -275,17 +291,24 @@ class Container(
         super()._become_a_childs()
         self._attachment = None  # to be used by the owner alone
 
-    def _let_go(self) -> None:
-        """It is gone: closes what this handle has of it, and removes what its monitor may have left."""
+    def _let_go(self, at_once: bool = True) -> None:
+        """It is gone: closes what this handle has of it, and removes what its monitor may have left.
+
+        Unless that is to be ``at_once``, its monitor is still at it.
+        """
         self._removed = True
         self.is_kept = False
         if os.getpid() != self._process_of_owner:
             return
         with ExitStack() as closing:
-            closing.callback(self._resources.records.remove, self._reservation)
+            records, connection, reservation = self._resources.records, self._connection, self._reservation
+            if at_once:
+                closing.callback(records.remove, reservation)
+                closing.callback(connection.close)
+            else:
+                closing.callback(self._resources.removals.add, self.name, connection, reservation, records)
             if self._forget is not None:
                 closing.callback(self._forget, self)
-            closing.callback(self._connection.close)
             if self._attachment is not None:
                 closing.callback(self._attachment.close)
 

@@ -243,8 +243,12 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         return EngineScope(self)
 
     def settle(self) -> None:
-        """Lets go of the container that is made ahead for the next ``run``; what is left is what the caller made."""
+        """Lets go of the container that is made ahead for the next ``run``, and waits for what is still being removed.
+
+        What is left is what the caller made. Raises WaitTimeoutError and StoreError for what can't be removed.
+        """
         self._resources.discard_next()
+        self._resources.removals.finish()
 
     def close(self) -> None:
         """Removes its containers and lets go of everything. Closing it again is no error.

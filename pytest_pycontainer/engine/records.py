@@ -133,6 +133,16 @@ class ContainerRecords:
             if _id_of(link) == container_id:
                 link.unlink()
 
+    def retire(self, name: str, container_id: str) -> None:
+        """As ``free_name``; and nobody finds the container any more, nor takes it for a user of anything.
+
+        Its directory is still whoever's that have it locked. Raises StoreError.
+        """
+        self.free_name(name, container_id)
+        record = self._containers / container_id / _RECORD
+        with storing("change the record", record), suppress(FileNotFoundError):
+            _add_line(record, {"id": container_id, "removed": True}, os.O_APPEND)
+
     def find(self, name: str) -> tuple[ContainerRecord, Path, tuple[str, ...]]:
         """The container of that name, or whose id begins so, of any process: record, directory, cgroup directories.
 
@@ -235,9 +245,9 @@ class ContainerRecords:
             self._threads.release()
 
 
-def _add_line(record: Path, content: Mapping[str, object]) -> None:
-    """Adds a line to a record, which is made if it is not there; all of it, or nothing. Raises OSError."""
-    descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def _add_line(record: Path, content: Mapping[str, object], flags: int = os.O_APPEND | os.O_CREAT) -> None:
+    """Adds a line to a record, which these flags make if it is not there; all of it, or nothing. Raises OSError."""
+    descriptor = os.open(record, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
     try:
         before = os.fstat(descriptor).st_size
         line = json.dumps(content).encode() + b"\n"
@@ -280,7 +290,7 @@ def _is_held(directory: Path) -> bool:
 
 
 def _read_record(directory: Path) -> ContainerRecord | None:
-    """The record; None while there is none, or when the container goes in this moment."""
+    """The record; None while there is none, or when the container goes in this moment, or is to be found no more."""
     try:
         lines = _lines(directory / _RECORD)
     except FileNotFoundError:
@@ -288,5 +298,7 @@ def _read_record(directory: Path) -> ContainerRecord | None:
     if len(lines) == 1:
         return None
     fields = json.loads(lines[-1])
+    if "removed" in fields:
+        return None
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     return ContainerRecord(**{**fields, **lists})

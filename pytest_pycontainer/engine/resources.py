@@ -19,6 +19,7 @@ from pytest_pycontainer.engine.port_forwarder import PortForwarder
 from pytest_pycontainer.engine.prepared import PreparedContainer
 from pytest_pycontainer.engine.privileges import DEFAULT_SYSTEM
 from pytest_pycontainer.engine.records import ContainerRecords
+from pytest_pycontainer.engine.removals import Removals
 from pytest_pycontainer.engine.requirements import missing_requirements
 from pytest_pycontainer.engine.subordinate_ids import subordinate_ids
 from pytest_pycontainer.errors import EngineUnavailableError, StoreError, VolumeInUseError
@@ -65,6 +66,7 @@ class Resources:
         """What networks end in; None where that is this machine."""
         forwarder = PortForwarder(self._start_forwarder, every_port=self.router is not None)
         self.networks = NetworkRegistry(self._lock, self._open_network, names, forwarder)
+        self.removals = Removals()
         self._spare: PreparedContainer | None = None
         self._registries: Registries | None = None
         self._own_volumes: dict[str, int] = {}
@@ -308,6 +310,7 @@ class Resources:
         """
         with self._lock:
             self._closed = True
+            self.removals.finish()
             self.discard_next()
             self._let_go_of_volumes()
             if self._registries is not None:
@@ -331,6 +334,7 @@ class Resources:
                 closing.callback(self.networks.close)
                 closing.callback(self._let_go_of_volumes)
                 closing.callback(self.discard_next)
+                closing.callback(self.removals.finish)
 
     def are_ours(self) -> bool:
         """Whether this process is the owner, and not a child that it has forked."""

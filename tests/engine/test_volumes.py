@@ -194,6 +194,7 @@ def test_an_images_volumes_are_the_containers_own(engine: Engine, image: Image) 
         assert container.exec(["grep", "-c", " /srv/", "/proc/self/mounts"]).stdout == "2\n"
         assert container.exec(["cat", "/srv/data/file"]).stdout == "first\n"
         assert not (container.upper / "srv/data/new").exists()
+    engine.settle()
     assert not directory.exists()
     assert output(engine, "ls /srv/data", image) == "file\nhard\nout\nsub\n"
 
