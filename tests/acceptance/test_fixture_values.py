@@ -214,4 +214,4 @@ def test_declared_fixtures_work_in_asynchronous_tests(project: pytest.Pytester, 
             result = await asyncio.to_thread(server.exec, ["echo", "hi"])
             assert result.stdout == "hi\\n"
         """)
-    run_pytest().assert_outcomes(passed=1)
+    run_pytest("-p", "anyio").assert_outcomes(passed=1)
