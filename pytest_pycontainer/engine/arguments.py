@@ -49,7 +49,9 @@ def check_known(names: Iterable[str], known: Collection[str], call: str = "") ->
             from difflib import get_close_matches
 
             begin = f"{call} got an unexpected keyword argument {name!r}; ".lstrip()
-            hint = "".join(f"did you mean {near!r}? " for near in get_close_matches(name, known, 1))
+            longer = sorted((one for one in known if name.startswith(one)), key=len)  # environment, of docker-py
+            nearest = (get_close_matches(name, known, 1) or longer)[-1:]
+            hint = "".join(f"did you mean {near!r}? " for near in nearest)
             raise TypeError(f"{begin}{hint}known are {', '.join(sorted(known))}")
 
 

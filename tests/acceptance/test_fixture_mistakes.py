@@ -102,6 +102,10 @@ def test_a_declaration_that_is_used_without_being_requested(project: pytest.Pyte
     ("declaration", "said"),
     [
         ("container('host', prots=[80])", "TypeError: container() got * 'prots'; did you mean 'ports'? known are *"),
+        (
+            "container('host', environment={})",
+            "TypeError: container() got * 'environment'; did you mean 'env'? known are *",
+        ),
         ("network('x', subnets='10.0.0.0/24')", "TypeError: network() got * 'subnets'; did you mean 'subnet'? *"),
         ("container()", "TypeError: container() misses its argument 'image', or params in its place"),
         ("pull()", "TypeError: pull() misses its argument 'reference', or params in its place"),
