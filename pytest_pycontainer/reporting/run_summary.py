@@ -6,6 +6,7 @@ is missing.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -103,15 +104,15 @@ class RunSummary:
             problem = self._write()
             said = problem or f"timeline of the containers: {self._timeline}"
             terminalreporter.write_line(said, red=bool(problem))
-
         if self._kept:
             terminalreporter.write_sep("=", "containers that were kept")
             for line in kept_lines(self._kept):
                 terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
-        if not hasattr(self._config, "workerinput"):
-            self._write()  # without a terminal's summary it has not been written yet
+        # Without a terminal's summary it has not been written yet.
+        if not hasattr(self._config, "workerinput") and (problem := self._write()):
+            print(f"pycontainer: {problem}", file=sys.stderr)
 
     def _write(self) -> str:
         """Writes the timeline, once; returns why it could not."""

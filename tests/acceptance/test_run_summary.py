@@ -76,6 +76,8 @@ def test_a_run_without_containers_says_so(project: pytest.Pytester, run_pytest: 
     result = run_pytest("--pycontainer-timeline=test_a_run_without_containers_says_so.py/x", "--pycontainer-durations")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["no container was used", "cannot write the timeline */x: *"])
+    result = run_pytest("--pycontainer-timeline=test_a_run_without_containers_says_so.py/x", "-p", "no:terminal")
+    assert result.stderr.lines[0].startswith("pycontainer: cannot write the timeline ")
 
 
 def test_usage_is_measured_for_the_timeline(project: pytest.Pytester, run_pytest: RunPytest) -> None:
