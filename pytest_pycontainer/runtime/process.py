@@ -135,7 +135,7 @@ def adjust_oom_score(process: ProcessSpec, number: int | str = "self") -> None:
                 with open(f"/proc/{number}/oom_score_adj", "w") as file:
                     file.write(str(process.oom_score_adj))
             except PermissionError as error:
-                detail = "only root may have it below that of whoever started pytest; name a higher one, or none"
+                detail = "it takes CAP_SYS_RESOURCE to have it below that of whoever started pytest; name a higher one"
                 raise PermissionError(error.errno, detail) from error
 
 
@@ -161,8 +161,8 @@ def _set_limit(limit: ResourceLimit) -> None:
         libc.call("prlimit", 0, limit.number, None, now)
         _, hard = _LIMITS.unpack(now.raw)
         detail = (
-            f"only root may go beyond the hard limit that pytest was started with, {hard}, and nobody with nofile "
-            "beyond fs.nr_open; name a lower one, or have it raised for this user (/etc/security/limits.conf)"
+            f"it takes CAP_SYS_RESOURCE to go beyond the hard limit that pytest was started with, {hard}, and nofile "
+            "ends at fs.nr_open; name a lower one, or have it raised for this user (/etc/security/limits.conf)"
         )
         raise PermissionError(error.errno, detail) from error
 
