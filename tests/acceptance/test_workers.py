@@ -45,6 +45,17 @@ SHARED = (
     def test(server, record, number): record(server)
 """
 )
+UNENDING = (
+    RECORDING
+    + """
+    server = container("host", "sleep 1000", network="none", shared=True)
+
+    def test(server, record):
+        record(server)
+        Path("told").write_text("that it runs")
+        time.sleep(600)
+"""
+)
 
 
 def seen(project: pytest.Pytester, column: int) -> list[str]:
@@ -220,16 +231,7 @@ def test_a_killed_worker_takes_nothing_along(project: pytest.Pytester, run_pytes
 
 
 def test_when_all_are_killed_nothing_is_left(project: pytest.Pytester) -> None:
-    project.makepyfile(
-        RECORDING
-        + """
-    server = container("host", "sleep 1000", network="none", shared=True)
-    def test(server, record):
-        record(server)
-        Path("told").write_text("that it runs")
-        time.sleep(60)
-    """
-    )
+    project.makepyfile(UNENDING)
     with running(project, "-n", "1") as process, ending_with_its_keeper(int(seen(project, 2)[0])):
         for victim in (process.pid, *descendants(process.pid)):
             with suppress(ProcessLookupError):
@@ -238,16 +240,7 @@ def test_when_all_are_killed_nothing_is_left(project: pytest.Pytester) -> None:
 
 
 def test_an_interrupt_ends_what_workers_share(project: pytest.Pytester) -> None:
-    project.makepyfile(
-        RECORDING
-        + """
-    server = container("host", "sleep 1000", network="none", shared=True)
-    def test(server, record):
-        record(server)
-        Path("told").write_text("that it runs")
-        time.sleep(60)
-    """
-    )
+    project.makepyfile(UNENDING)
     with running(project, "-n", "1") as process, ending_with_its_keeper(int(seen(project, 2)[0])):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert process.wait(PATIENCE) == pytest.ExitCode.INTERRUPTED
