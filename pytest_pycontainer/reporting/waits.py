@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.text import Text
 
 from pytest_pycontainer.reporting.live_view import LiveView, Row
+from pytest_pycontainer.reporting.slow_steps import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
@@ -39,7 +40,10 @@ class WaitLines:
 
 
 class WaitRows:
-    """A row for each wait in a live view. Safe to use from several threads."""
+    """A row for each wait in a live view, from when it has gone on for SLOW_SECONDS.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, view: LiveView) -> None:
         self._wait_view = view
@@ -50,12 +54,12 @@ class WaitRows:
 
 
 class _Waiting:
-    """One wait, with the seconds since it was first shown."""
+    """One wait, with the seconds that it has gone on for."""
 
     def __init__(self, what: str) -> None:
         self.over = False
         self._what = what
-        self._begin = time.monotonic()
+        self._begin = time.monotonic() - SLOW_SECONDS
 
     def rows(self, width: int) -> Iterable[Row]:  # noqa: ARG002  (the view cuts it)
         seconds = time.monotonic() - self._begin
