@@ -57,6 +57,11 @@ class Clients:
         for client in tuple(self._clients):
             self._tell(client)
 
+    def hear_owner(self) -> None:
+        """Serves what the owner has said and is not heard yet, if there is such."""
+        if self._owner in self._clients and messages.has_come(self._owner):
+            self._hear(self._owner)
+
     def close(self) -> None:
         """Lets go of all of them."""
         for client in (*self._clients, self._listener):

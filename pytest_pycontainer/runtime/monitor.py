@@ -175,6 +175,8 @@ class _Monitor:
             self._streams.open(message, descriptors)
             messages.tell(init.report, messages.Done())
             return
+        if self._description is None:
+            self._clients.hear_owner()  # it has told what runs here before it told init, by another way, to run it
         self._loop.unwatch(init.report.fileno())
         init.report.close()
         if self._channel is not None:
@@ -261,7 +263,7 @@ class _Monitor:
     # What is asked of it
 
     def _serve(self, request: messages.Message, descriptors: list[int]) -> None:
-        if self._init is not None:
+        if self._init is not None and self._description is not None:
             self._hear_reports(self._init)  # who asks may know already that the command runs
         if isinstance(request, messages.Remember):
             self._remember(request.description)

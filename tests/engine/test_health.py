@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from pytest_pycontainer.errors import (
     InvalidSpecError,
 )
 from pytest_pycontainer.image.config import Healthcheck, ImageConfig
+from pytest_pycontainer.runtime.messages import has_come
 from pytest_pycontainer.runtime.spec import HealthCheck
 from pytest_pycontainer.runtime.state import ContainerState, HealthState
 
@@ -30,6 +34,37 @@ OFTEN = 0.03
 NEVER = 1000.0
 PATIENCE = 30.0
 IF_WELL = "test -e /tmp/well"
+
+
+def test_a_monitor_that_is_slower_than_its_init_probes_all_the_same(engine: Engine) -> None:
+    with engine.scope() as scope:
+        spawner = engine._resources.spawner.pid
+        scope.settle()
+        before = children(spawner)
+        scope._resources.prepare_next()
+        spare = engine._resources._spare
+        assert spare is not None
+        assert has_come(spare.connection._channel, PATIENCE)
+        (monitor,) = children(spawner) - before
+        os.kill(monitor, signal.SIGSTOP)
+        try:
+            c = scope.create("host", IDLE, health_cmd="true", health_interval=OFTEN, network="none")
+            with ThreadPoolExecutor(1) as pool:
+                started = pool.submit(c.start)
+                (init,) = children(monitor)
+                deadline = time.monotonic() + PATIENCE
+                while (name := Path(f"/proc/{init}/comm").read_text()) != "sleep\n" and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                os.kill(monitor, signal.SIGCONT)
+                started.result(PATIENCE)
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+        assert name == "sleep\n"
+        await_state(c, lambda health: health.status == "healthy")
+
+
+def children(process: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
 
 
 def await_state(container: Container, reached: Callable[[HealthState], bool]) -> HealthState:
