@@ -27,8 +27,9 @@ def test_they_do_not_see_each_others_files(first: Container, second: Container) 
 def test_they_do_not_see_each_others_processes(first: Container, second: Container) -> None:
     processes = "for process in /proc/[0-9]*; do cat $process/comm; done"
 
-    assert first.exec(["sh", "-c", f"sleep 60 & {processes}"]).stdout.split().count("sleep") == 2
-    assert second.exec(["sh", "-c", processes]).stdout.split().count("sleep") == 1
+    with first.popen(["sleep", "60"]):
+        assert first.exec(["sh", "-c", processes]).stdout.split().count("sleep") == 2
+        assert second.exec(["sh", "-c", processes]).stdout.split().count("sleep") == 1
 
 
 def test_they_cannot_signal_each_other(first: Container, second: Container) -> None:
