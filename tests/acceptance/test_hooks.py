@@ -72,6 +72,7 @@ def test_a_plugin_that_uses_every_hook(project: pytest.Pytester, run_pytest: Run
             assert server.labels == {"own": "1", "team": "storage"}
             assert seen == ["create", "start running", "ready"]
             server.restart(timeout=0)
+            wait.log("by alias", times=2).until_ready(server, 60)
             with pycontainer.create("alias"): pass
             assert seen[3:] == ["start running", "create", "remove created: "]
             seen.clear()

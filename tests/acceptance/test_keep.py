@@ -62,7 +62,7 @@ def await_end_of_holders(settings: Settings) -> None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             descriptor = os.pidfd_open(int(process.name))
             try:
-                command = (process / "cmdline").read_bytes().decode().split("\0")
+                command = os.fsdecode((process / "cmdline").read_bytes()).split("\0")
                 if str(settings.root) in command and any("runtime.holder" in argument for argument in command):
                     assert select.select([descriptor], [], [], 60)[0], "a holder has no containers, and stays"
             finally:

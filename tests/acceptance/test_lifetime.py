@@ -15,7 +15,7 @@ import pytest
 
 RunPytest = Callable[..., pytest.RunResult]
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 RUNNING = """
     import sys, time
@@ -24,7 +24,7 @@ RUNNING = """
     reaped = container("host", ["sh", "-c", "trap '' TERM INT; while :; do sleep 1; done"], network="none")
     def test_runs(server, reaped):
         print("running", file=sys.stderr, flush=True)
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
@@ -61,7 +61,7 @@ def running(project: pytest.Pytester) -> Iterator[subprocess.Popen[bytes]]:
     ) as process:
         try:
             assert process.stderr is not None
-            ready, _, _ = select.select([process.stderr], [], [], 60)
+            ready, _, _ = select.select([process.stderr], [], [], PATIENCE)
             assert ready
             assert process.stderr.readline() == b"running\n"
             yield process
@@ -120,7 +120,7 @@ def test_many_workers_share_one_store(project: pytest.Pytester, run_pytest: RunP
         @pytest.mark.parametrize("number", range(8))
         def test(server, number):
             host, port = server.address(8000)
-            assert urllib.request.urlopen(f"http://{host}:{port}/built", timeout=10).read() == b"once\\n"
+            assert urllib.request.urlopen(f"http://{host}:{port}/built", timeout=60).read() == b"once\\n"
     """)
     (project.mkdir("web") / "Dockerfile").write_text(
         "FROM host\nWORKDIR /web\nRUN echo once > built\n"

@@ -18,7 +18,7 @@ def test_a_failing_test_shows_its_containers(project: pytest.Pytester, run_pytes
         quiet = container("host", ["sh", "-c", "exit 5"], name="silent")
         @pytest.fixture
         def indirect(quiet):
-            quiet.wait(10)
+            quiet.wait(60)
         def test_fails(chatty, indirect, pycontainer):
             by_hand = pycontainer.run("host", "sleep 1000", name="by-hand")
             assert chatty is by_hand
@@ -202,7 +202,12 @@ def test_a_fixture_that_can_not_start_shows_what_was_done(project: pytest.Pytest
     project.makepyfile("""
         from pytest_pycontainer import build, container, wait
         image = build(dockerfile="FROM host\\nENV A=1", tag="own:1")
-        late = container(image, ["sh", "-c", "echo still busy; exec sleep 1000"], wait=wait.log("ready", timeout=0.2))
+        class Ready:
+            what = "that it is ready"
+            def until_ready(self, container, timeout):
+                wait.log("busy").until_ready(container, timeout)
+                wait.log("ready").until_ready(container, 0.2)
+        late = container(image, ["sh", "-c", "echo still busy; exec sleep 1000"], wait=Ready())
         def test(late): pass
     """)
     result = run_pytest()
@@ -213,7 +218,7 @@ def test_a_fixture_that_can_not_start_shows_what_was_done(project: pytest.Pytest
             "*- Containers: what was done -*",
             " * s  built own:1  (* s)",
             " * s  started own-*  (* s)",
-            " * s  waited for own-*ready*  (0.* s, in vain)",
+            " * s  waited for own-*: that it is ready  (*.* s, in vain)",
             "*- Container late -*",
             "own-*, image own:1, running",
             "still busy",
