@@ -42,7 +42,7 @@ class ContainerChanges(ContainerHandle):
         from pytest_pycontainer.store.sizes import size_on_disk
 
         self._require_present()
-        return size_on_disk(self.upper)
+        return self._resources.call(size_on_disk, self.upper)
 
     def diff(self) -> list[Change]:
         """What it has added (``A``), changed (``C``) or deleted (``D``), sorted by path, as ``docker diff`` tells.

@@ -11,6 +11,7 @@ from pytest_pycontainer.errors import VolumeInUseError
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.resources import Resources
+    from pytest_pycontainer.store.calling import Caller
     from pytest_pycontainer.store.volumes import StoredVolume
 
 
@@ -21,9 +22,12 @@ class Volume:
     equal.
     """
 
-    def __init__(self, stored: StoredVolume, remove: Callable[[str], None], *, users_may_stay: bool = False) -> None:
+    def __init__(
+        self, stored: StoredVolume, remove: Callable[[str], None], call: Caller, *, users_may_stay: bool
+    ) -> None:
         self._stored = stored
         self._remove = remove
+        self._call = call
         self._users_may_stay = users_may_stay
 
     def __repr__(self) -> str:
@@ -66,7 +70,7 @@ class Volume:
         """Bytes that it takes on disk. Raises StoreError."""
         from pytest_pycontainer.store.sizes import size_on_disk
 
-        return size_on_disk(self._stored.directory)
+        return self._call(size_on_disk, self._stored.directory)
 
     def remove(self) -> None:
         """Removes it with all in it. Removing it again is no error.
@@ -109,4 +113,4 @@ class VolumeOperations:
 
     def _volume_of(self, stored: StoredVolume) -> Volume:
         may_stay = self._resources.extensions.keeps is not None
-        return Volume(stored, self._remove_volume, users_may_stay=may_stay)
+        return Volume(stored, self._remove_volume, self._resources.call, users_may_stay=may_stay)
