@@ -52,6 +52,13 @@ class Engine(ImageOperations, VolumeOperations, NetworkOperations):
         self._containers: dict[str, Container] = {}
         self._others: dict[str, Container] = {}
 
+    def _share(self, engine: Engine) -> None:
+        """In the place of ``__init__``: this has another one's resources and handles, and opens none."""
+        super().__init__(engine._resources, engine._display)
+        self._lock = engine._lock
+        self._containers = engine._containers
+        self._others = engine._others
+
     def __enter__(self) -> Engine:
         return self
 

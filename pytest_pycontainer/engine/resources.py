@@ -306,17 +306,18 @@ class Resources:
     def stay(self, connections: Sequence[int]) -> None:
         """Lets go of what containers do not need; the rest is held until the other ends of ``connections`` are closed.
 
-        Raises SpawnerError.
+        Raises SpawnerError, and what else goes wrong, after which the rest is held, too.
         """
         with self._lock:
             self._closed = True
-            self.removals.finish()
-            self.discard_next()
-            self._let_go_of_volumes()
-            if self._registries is not None:
-                self._registries.close()
-            if self._holder is not None:
-                self._holder.stay(connections, self)
+            with ExitStack() as leaving:
+                if self._holder is not None:
+                    leaving.callback(self._holder.stay, connections, self)
+                if self._registries is not None:
+                    leaving.callback(self._registries.close)
+                leaving.callback(self._let_go_of_volumes)
+                leaving.callback(self.discard_next)
+                leaving.callback(self.removals.finish)
 
     def close(self) -> None:
         """Lets go of everything. Containers have to be removed before."""

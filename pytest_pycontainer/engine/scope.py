@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pytest_pycontainer.engine.engine import Engine
-from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.network_modes import DEFAULT_NETWORK
 
 if TYPE_CHECKING:
@@ -23,11 +22,7 @@ class EngineScope(Engine):
     """
 
     def __init__(self, engine: Engine) -> None:
-        # Not Engine's: resources and handles are shared, none is opened.
-        ImageOperations.__init__(self, engine._resources, engine._display)
-        self._lock = engine._lock
-        self._containers = engine._containers
-        self._others = engine._others
+        self._share(engine)
         self._until_closed = ExitStack()
 
     def _keep(self, container: Container) -> None:

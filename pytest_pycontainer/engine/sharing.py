@@ -14,7 +14,6 @@ from uuid import uuid4
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connecting import connect_as
 from pytest_pycontainer.engine.engine import Engine
-from pytest_pycontainer.engine.image_operations import ImageOperations
 from pytest_pycontainer.engine.keeper_messages import SharedNetwork, Wanted
 from pytest_pycontainer.engine.networks import Network
 from pytest_pycontainer.engine.readiness import READY_SECONDS, parse_wait
@@ -86,11 +85,7 @@ class SharingEngine(Engine):
     def __init__(
         self, engine: Engine, keeper: Keeper, place: str, *, reused: bool, progress: Callable[[str], None]
     ) -> None:
-        # Not Engine's: resources and handles are shared, none is opened.
-        ImageOperations.__init__(self, engine._resources, engine._display)
-        self._lock = engine._lock
-        self._containers = engine._containers
-        self._others = engine._others
+        self._share(engine)
         self._keeper = keeper
         self._place = place
         self._runs = 0
