@@ -104,7 +104,7 @@ def _unshare_mapped(kinds: int, ids: SubordinateIds, uid: int, gid: int) -> None
     os.close(ready_end)
     _, status = os.waitpid(mapper, 0)
     if status != 0:
-        sys.exit("the users in /etc/subuid and /etc/subgid could not be mapped")
+        sys.exit("the users in /etc/subuid and /etc/subgid could not be mapped: have root mend this user's lines there")
 
 
 def _map(process: int, ids: SubordinateIds, uid: int, gid: int) -> int:
