@@ -98,7 +98,8 @@ class Container(
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception) and not self._is_removed():
+        is_told = getattr(error, "container", None) == self.name and hasattr(error, "log_tail")
+        if isinstance(error, Exception) and not is_told and not self._is_removed():
             # Once it is removed, nobody can look into its log any more.
             error.add_note(f"{self!r} had printed last:\n{self.log_tail() or '(nothing)'}")
         self.end(error)

@@ -318,7 +318,7 @@ def test_time_limits_are_looked_at_before_anything_happens(engine: Engine) -> No
 
 
 def test_an_option_that_nobody_knows_is_an_error(engine: Engine) -> None:
-    with pytest.raises(TypeError, match=r"'enviroment'; known are .*env"):
+    with pytest.raises(TypeError, match=r"'enviroment'; did you mean 'env'\? known are .*env"):
         engine.run("host", ["true"], enviroment={})  # type: ignore[call-arg]
 
 

@@ -187,6 +187,7 @@ def test_a_container_that_dies_fails_at_once(engine: Engine, wanted: Wait) -> No
         engine.run("host", shell("echo bye; exit 4"), wait=wanted, timeout=10 * PATIENCE)
     assert raised.value.container_exit_code == 4
     assert raised.value.log_tail == "bye\n"
+    assert not hasattr(raised.value, "__notes__"), "its message has the log"
 
 
 def test_one_that_dies_while_it_is_waited_for(engine: Engine) -> None:
