@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.cli.command import HELP, Command
 from pytest_pycontainer.cli.commands import COMMANDS as ALL
 from pytest_pycontainer.cli.commands import GROUPS, Entry
-from pytest_pycontainer.cli.flags import Flag, Given, UsageError
+from pytest_pycontainer.cli.flags import Flag, Given, UsageError, parse
+from pytest_pycontainer.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    from pytest_pycontainer.cli.session import Session
-
-_GLOBAL_FLAGS = ("root", "state")
 
 _BASH = """\
 _pycontainer() {
@@ -61,11 +58,15 @@ def _completion(session: Session, given: Given) -> int:
 
 def _candidates(session: Session, words: list[str]) -> Iterable[tuple[str, str]]:
     """What may stand in place of the last word, each with its meaning, or none."""
+    from pytest_pycontainer.cli.main import FLAGS, engine_options
+
     *before, last = words or [""]
-    while before and before[0].startswith("--"):
-        before = before[1:] if "=" in before[0] or before[0].removeprefix("--") not in _GLOBAL_FLAGS else before[2:]
-    found = _following(session, before, last)
-    return [(word, meaning) for word, meaning in found if word.startswith(last)]
+    try:
+        given = parse(FLAGS, before, options_first=True)
+    except UsageError:
+        return ()
+    with Session(session.options | engine_options(given)) as there:
+        return [found for found in _following(there, given.arguments, last) if found[0].startswith(last)]
 
 
 def _following(session: Session, before: list[str], last: str) -> Iterable[tuple[str, str]]:

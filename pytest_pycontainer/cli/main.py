@@ -10,11 +10,14 @@ from pytest_pycontainer.cli.commands import GROUPS, find
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError, parse
 from pytest_pycontainer.errors import PycontainerError
 
-_FLAGS = (
+FLAGS = (
     Flag("root", "The directory that holds images, layers and the build cache", value="DIR"),
     Flag("state", "The directory that holds locks and what containers run", value="DIR"),
     Flag("version", "Print the version and quit", "v"),
+    HELP,
 )
+"""What may stand before a command's name."""
+
 _INTERRUPTED = 130
 _NO_READER = 141
 
@@ -38,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     try:
-        given = parse((*_FLAGS, HELP), words, options_first=True)
+        given = parse(FLAGS, words, options_first=True)
     except UsageError as error:
         return _complain(error, "pycontainer")
     if given.switch("version"):
@@ -71,8 +74,7 @@ def _main(words: list[str]) -> int:
 def _run(command: Command, given: Given, wanted: Given) -> int:
     from pytest_pycontainer.cli.session import Session
 
-    options = {name: text for name in ("root", "state") if (text := given.text(name)) is not None}
-    with Session(options) as session:
+    with Session(engine_options(given)) as session:
         try:
             return command.run(session, wanted)
         except PycontainerError as error:
@@ -80,11 +82,16 @@ def _run(command: Command, given: Given, wanted: Given) -> int:
             return 1
 
 
+def engine_options(given: Given) -> dict[str, str]:
+    """Those of the flags before a command's name that are settings of the engine, by their names."""
+    return {name: text for name in ("root", "state") if (text := given.text(name)) is not None}
+
+
 def _print_help(words: list[str]) -> int:
     from pytest_pycontainer.cli import help as texts
 
     if not words:
-        sys.stdout.write(texts.all_commands((*_FLAGS, HELP)))
+        sys.stdout.write(texts.all_commands(FLAGS))
     elif words[0] in GROUPS and len(words) == 1:
         sys.stdout.write(texts.group(words[0]))
     else:

@@ -23,7 +23,7 @@ class Session:
     """
 
     def __init__(self, options: dict[str, str]) -> None:
-        self._options = options
+        self.options = options
         self.shows_progress = False
         self._closing: ExitStack | None = None
 
@@ -43,7 +43,7 @@ class Session:
         from pytest_pycontainer.settings import Settings
 
         try:
-            return Settings.read(options=self._options)
+            return Settings.read(options=self.options)
         except InvalidSpecError as error:
             field = error.field.replace("--pycontainer-", "--")  # the command's are shorter than pytest's
             raise InvalidSpecError(field, error.value, error.wanted) from None

@@ -47,7 +47,8 @@ def heard(numbers: Iterable[int], tell: Callable[[int], object]) -> Iterator[Non
 
     def listen() -> None:
         while (number := signal.sigwait(waited)) != _STOP:
-            tell(number)
+            with suppress(OSError):  # the terminal, or who was to be told, has gone
+                tell(number)
 
     thread = threading.Thread(target=listen, name="signals", daemon=True)
     thread.start()

@@ -36,6 +36,7 @@ def test_names(call: Call, engine: Engine, tmp_path: Path) -> None:
         assert candidates(call, "stop", "to-be") == [container.name]
         assert candidates(call, "stop", container.name, "to-be") == []
         assert candidates(call, "volume", "rm", "to-be") == []
+        assert candidates(call, f"--root={tmp_path / 'store'}", "stop", "to-be") == []
     volume = engine.volume("to-be-a-volume")
     with volume:
         assert candidates(call, "volume", "rm", "to-be") == [volume.name]

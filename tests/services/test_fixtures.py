@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_pycontainer import Engine, Image
+from tests.acceptance.conftest import OPTIONS
 from tests.services.conftest import SECONDS
 
 PAGE = Path(__file__).parent.parent.parent / "docs/services.md"
@@ -22,7 +23,7 @@ def run_pytest(engine: Engine, pytester: pytest.Pytester, monkeypatch: pytest.Mo
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYCONTAINER_ROOT", str(engine.settings.root))
-    pytester.makeini("[pytest]\n")
+    pytester.makeini(f"[pytest]\naddopts = {' '.join(OPTIONS)}\n")
     return lambda *arguments: pytester.runpytest_subprocess(*arguments, timeout=3 * SECONDS)
 
 
