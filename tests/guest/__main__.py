@@ -20,7 +20,7 @@ from tests.guest.initramfs import write_initramfs
 
 PROJECT = Path(__file__).parents[2]
 CACHE = Path.home() / ".cache/pycontainer-guest"
-PASSED = "guest: exit code "
+EXIT_CODE = "guest: exit code "
 
 
 def main() -> int:
@@ -77,7 +77,7 @@ busybox ip link set lo up
 modprobe -a fuse loop sch_netem sch_tbf
 cd {PROJECT}
 {command}
-echo "{PASSED}$?"
+echo "{EXIT_CODE}$?"
 sync; echo o > /proc/sysrq-trigger; busybox sleep 60
 """
 
@@ -102,8 +102,8 @@ def run(kernel: Path, initramfs: Path, *, memory: str, timeout: float) -> int:
         for line in guest.stdout:
             sys.stdout.write(line)
             sys.stdout.flush()
-            if line.startswith(PASSED):
-                code = int(line.removeprefix(PASSED))
+            if line.startswith(EXIT_CODE):
+                code = int(line.removeprefix(EXIT_CODE))
     return code
 
 
