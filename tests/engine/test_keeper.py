@@ -112,7 +112,7 @@ def test_clients_have_one_container_that_is_gone_with_the_last_of_them(
     assert one not in engine.containers()
     host, port = other.address(8000)
     assert urllib.request.urlopen(f"http://{host}:{port}/etc/hostname", timeout=PATIENCE).status == 200
-    assert "GET /etc/hostname" in other.logs()
+    other.wait_for(wait.log("GET /etc/hostname"), PATIENCE)
     assert other.exec(["echo", "hello"]).stdout == "hello\n"
     assert other.networks == one.networks != {}
     assert other.stats().cpu is not None
