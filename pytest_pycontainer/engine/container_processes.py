@@ -15,7 +15,6 @@ from pytest_pycontainer.errors import (
     ContainerNotRunningError,
     InvalidSpecError,
 )
-from pytest_pycontainer.kernel.credentials import capability_mask
 from pytest_pycontainer.runtime.spec import ProcessSpec, TerminalSize
 
 if TYPE_CHECKING:
@@ -117,7 +116,11 @@ class ContainerProcesses(ContainerHandle):
             raise InvalidSpecError("command", str(command), "at least the name of a program")
         own = self._spec.process
         user = options.get("user")
-        privileged = arguments.parse_flag("privileged", options.get("privileged"))
+        capabilities = own.capabilities
+        if arguments.parse_flag("privileged", options.get("privileged")):
+            from pytest_pycontainer.engine.privileges import all_capabilities
+
+            capabilities = all_capabilities()
         environment = arguments.parse_environment(options.get("env"))
         return replace(
             own,
@@ -125,7 +128,7 @@ class ContainerProcesses(ContainerHandle):
             environment=(*own.environment, *(f"{name}={value}" for name, value in environment.items())),
             user=own.user if user is None else arguments.parse_user(user) or "",
             working_directory=arguments.parse_working_directory(options.get("workdir")) or own.working_directory,
-            capabilities=_all_capabilities() if privileged else own.capabilities,
+            capabilities=capabilities,
         )
 
 
@@ -142,9 +145,3 @@ def _terminal(options: ExecOptions) -> TerminalSize | None:
         return arguments.parse_terminal_size(columns, lines)
     except (TypeError, ValueError) as error:
         raise InvalidSpecError("size", repr(size), "columns and lines, such as (80, 24)") from error
-
-
-def _all_capabilities() -> int:
-    from pytest_pycontainer.engine.privileges import held_capabilities
-
-    return capability_mask(held_capabilities())

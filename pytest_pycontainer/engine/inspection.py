@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pytest_pycontainer.engine.privileges import all_capabilities
 from pytest_pycontainer.runtime.spec import BindMount, TmpfsMount, VolumeMount
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def inspect_container(container: Container, description: ContainerDescription) -
             "NetworkMode": "host" if spec.host_network else next(iter(container.networks), "none"),
             "RestartPolicy": _restart_policy(description.restart),
             "AutoRemove": False,
-            "Privileged": spec.process.system_call_filter is None,
+            # Nobody keeps what was asked for; it is a privileged one that has all rights, and no filter.
+            "Privileged": process.system_call_filter is None and process.capabilities == all_capabilities(),
             "ReadonlyRootfs": spec.read_only,
             "Init": spec.reaper,
             "GroupAdd": list(process.groups),
@@ -76,11 +79,18 @@ def inspect_container(container: Container, description: ContainerDescription) -
             "Image": container.image.name,
             "WorkingDir": process.working_directory,
             "Labels": dict(container.labels),
-            "StopSignal": description.stop_signal,
+            "StopSignal": _signal_name(description.stop_signal),
             "StopTimeout": description.stop_seconds,
         },
         "NetworkSettings": _network_settings(container, description),
     }
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name of their own
+        return str(number)
 
 
 def _state(container: Container) -> Inspection:

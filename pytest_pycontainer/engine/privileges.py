@@ -130,6 +130,11 @@ def held_capabilities() -> tuple[str, ...]:
     return tuple(name for number, name in enumerate(CAPABILITIES) if held >> number & 1)
 
 
+def all_capabilities() -> int:
+    """What is privileged has these, as a bit set."""
+    return capability_mask(held_capabilities())
+
+
 class _SecurityOptions:
     """docker's ``--security-opt``: ``NAME``, ``NAME=VALUE`` or, as it was once written, ``NAME:VALUE``."""
 

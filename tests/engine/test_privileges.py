@@ -25,6 +25,14 @@ def output(engine: Engine, script: str, **options: Any) -> str:
         return c.logs()
 
 
+def test_it_is_told_who_is_privileged(engine: Engine) -> None:
+    for options, privileged in (({"privileged": True}, True), ({"security_opt": ["seccomp=unconfined"]}, False)):
+        with engine.create("host", "true", network="none", stop_signal="SIGINT", **options) as c:
+            told = c.inspect()
+        assert told["HostConfig"]["Privileged"] is privileged
+        assert told["Config"]["StopSignal"] == "SIGINT"
+
+
 def status(engine: Engine, field: str, **options: Any) -> str:
     return output(engine, f"grep ^{field}: /proc/self/status", **options).split()[1]
 
