@@ -128,9 +128,13 @@ def _parse_volume(source: VolumeSource, path: str, options: str, text: str) -> W
 
 def _bind_source(field: str, source: str | os.PathLike[str], text: str) -> str:
     path = Path(source).absolute()
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         # Docker's -v makes a directory, which hides what a test has misspelt; its --mount refuses too.
-        raise InvalidSpecError(field, text, f"a source that is there; nothing is at {path}, make it first")
+        raise InvalidSpecError(field, text, f"a source that is there; nothing is at {path}, make it first") from None
+    except OSError as error:
+        raise InvalidSpecError(field, text, f"a source that can be reached ({error.strerror})") from None
     return str(path)
 
 

@@ -102,6 +102,7 @@ def test_what_is_mounted_later_shows_with_rslave_only(tmp_path: Path, userns: Li
     ("options", "message"),
     [
         ({"volumes": ["/nowhere/at/all:/mnt"]}, "nothing is at /nowhere/at/all"),
+        ({"volumes": [f"/{'x' * 300}:/mnt"]}, "that can be reached .File name too long"),
         ({"volumes": {"data": "relative"}}, "an absolute path in the container"),
         ({"volumes": ["/"]}, "other than /"),
         ({"volumes": ["/etc:/x:rshared"]}, "rprivate or rslave"),

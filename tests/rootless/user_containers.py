@@ -22,6 +22,7 @@ from pytest_pycontainer.errors import (
     ContainerFileError,
     ContainerHasNoCgroupError,
     ContainerStartError,
+    InvalidSpecError,
     RootRequiredError,
     UnsupportedLimitError,
 )
@@ -256,6 +257,14 @@ def test_other_users(engine: Engine) -> None:
     container.remove()
     with pytest.raises(ContainerStartError, match=r"no groups with the numbers 9 here; .*/etc/subuid.*usermod"):
         run(engine, "host", "true", group_add=["9"])
+
+
+def test_what_the_user_may_not_reach_is_no_volume(engine: Engine, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(0)
+    with pytest.raises(InvalidSpecError, match=r"a source that can be reached \(Permission denied\)"):
+        engine.run("host", ["true"], volumes=[f"{closed}/file:/file"])
+    closed.rmdir()
 
 
 @pytest.mark.parametrize(
