@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,3 +80,37 @@ def test_a_record_is_what_it_was_until_its_next_line_is_whole(tmp_path: Path) ->
     finally:
         os.close(reservation.lock)
     assert records.live() == []
+
+
+def test_who_has_the_lock_is_waited_for_and_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = ContainerRecords(tmp_path)
+    records.prepare()
+    with (tmp_path / "containers.lock").open("rb") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr("pytest_pycontainer.engine.records._LOCK_SECONDS", 0.01)
+            with pytest.raises(StoreError, match="another process held it for"):
+                records.live()
+        letting_go = threading.Timer(0.05, fcntl.flock, (another, fcntl.LOCK_UN))
+        letting_go.start()
+        assert records.live() == []
+        letting_go.join()
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_have_the_lock(tmp_path: Path) -> None:
+    records = ContainerRecords(tmp_path)
+    records.prepare()
+    reader, writer = os.pipe()
+    with records._locked():
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent has closed its end
+            os._exit(0)
+    os.close(reader)
+    try:
+        with (tmp_path / "containers.lock").open("rb") as another:
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
