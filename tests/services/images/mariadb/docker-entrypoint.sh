@@ -8,20 +8,13 @@ for name in ROOT_PASSWORD DATABASE USER PASSWORD; do
     declare "$name=${!maria:-${!mysql:-}}"
 done
 data=/var/lib/mysql socket=/run/mysqld/mysqld.sock
-if [ "$1" = mariadbd ]; then
-    set -- "$@" --no-defaults --datadir="$data" --socket="$socket" --bind-address='*' --skip-name-resolve
-    # --no-defaults has to come first.
-    set -- mariadbd --no-defaults "${@:2}"
-    arguments=()
-    for argument in "$@"; do
-        [ "$argument" = --no-defaults ] && [ ${#arguments[@]} -gt 1 ] || arguments+=("$argument")
-    done
-    set -- "${arguments[@]}"
-fi
 if [ "$1" = mariadbd ] && [ "$(id -u)" = 0 ]; then
     mkdir -p "$data" /run/mysqld
     chown mysql:mysql "$data" /run/mysqld
     exec setpriv --reuid mysql --regid mysql --clear-groups "$BASH_SOURCE" "$@"
+fi
+if [ "$1" = mariadbd ]; then
+    set -- mariadbd --no-defaults --datadir="$data" --socket="$socket" --bind-address='*' --skip-name-resolve "${@:2}"
 fi
 if [ "$1" = mariadbd ] && [ ! -d "$data/mysql" ]; then
     if [ -z "$ROOT_PASSWORD" ]; then
