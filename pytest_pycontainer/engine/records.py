@@ -240,9 +240,7 @@ class ContainerRecords:
                 self._await_lock(lock)
                 yield
             finally:
-                fcntl.flock(
-                    lock, fcntl.LOCK_UN
-                )  # closing it is not enough: a child that was forked meanwhile has it too
+                fcntl.flock(lock, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open too
                 os.close(lock)
         except OSError as error:
             raise StoreError("change the containers in", str(self._containers), reason(error)) from error
