@@ -70,7 +70,11 @@ class Holder:
     def close(self) -> None:
         """Ends it, and waits for that."""
         self._socket.close()
-        self._process.wait(_SECONDS)
+        try:
+            self._process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def stay(self, connections: Iterable[int], owner: object) -> None:
         """Has it hold all that this process's engines hold, until the other ends of ``connections`` are closed.
