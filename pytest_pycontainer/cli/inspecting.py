@@ -8,6 +8,7 @@ from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError
 from pytest_pycontainer.cli.format import FORMAT, inspected_lines
 from pytest_pycontainer.cli.table import lay_out
+from pytest_pycontainer.cli.units import address
 from pytest_pycontainer.errors import ContainerNotFoundError, ImageNotFoundError, InvalidReferenceError
 
 if TYPE_CHECKING:
@@ -65,15 +66,11 @@ def _port(session: Session, given: Given) -> int:
             session.complain(f"Error: no public port '{number}/{protocol or 'tcp'}' published for {name}")
             return 1
         for port in found:
-            session.print(_address(port.host_address, port.host_port))
+            session.print(address(port.host_address, port.host_port))
         return 0
     for port in container.ports:
-        session.print(f"{port.container_port}/{port.protocol} -> {_address(port.host_address, port.host_port)}")
+        session.print(f"{port.container_port}/{port.protocol} -> {address(port.host_address, port.host_port)}")
     return 0
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _top(session: Session, given: Given) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_pycontainer.cli.command import Command
 from pytest_pycontainer.cli.flags import Flag, Given, UsageError
 from pytest_pycontainer.cli.format import FORMAT, lines_of
-from pytest_pycontainer.cli.units import ago, duration, local_time, size
+from pytest_pycontainer.cli.units import address, ago, duration, local_time, size
 from pytest_pycontainer.errors import ContainerNotFoundError
 
 if TYPE_CHECKING:
@@ -105,11 +105,9 @@ def status_of(container: Container) -> str:
 
 def _ports(container: Container) -> list[str]:
     published = sorted(container.ports, key=lambda port: (port.container_port, port.protocol, port.host_address))
-    shown = []
-    for port in published:
-        host = f"[{port.host_address}]" if ":" in port.host_address else port.host_address
-        shown.append(f"{host}:{port.host_port}->{port.container_port}/{port.protocol}")
-    return shown
+    return [
+        f"{address(port.host_address, port.host_port)}->{port.container_port}/{port.protocol}" for port in published
+    ]
 
 
 class _Filter:

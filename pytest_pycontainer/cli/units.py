@@ -1,4 +1,4 @@
-"""Sizes and times as docker prints them."""
+"""Sizes, times and addresses as docker prints them."""
 
 from __future__ import annotations
 
@@ -61,3 +61,8 @@ def ago(moment: datetime) -> str:
 def local_time(moment: datetime) -> str:
     """When it was, in this machine's time zone: ``2026-01-31 12:00:00 +0100 CET``."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %z %Z}"
+
+
+def address(host: str, port: int) -> str:
+    """Where a port is: ``127.0.0.1:80``, ``[::1]:80``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_pycontainer.cli.table import lay_out
-from pytest_pycontainer.cli.units import binary_size, duration, size
+from pytest_pycontainer.cli.units import address, binary_size, duration, size
 
 MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
 
@@ -50,6 +50,10 @@ def test_sizes_by_powers_of_two() -> None:
 )
 def test_lengths_of_time(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_addresses() -> None:
+    assert (address("127.0.0.1", 80), address("::1", 80)) == ("127.0.0.1:80", "[::1]:80")
 
 
 def test_columns() -> None:
