@@ -32,6 +32,16 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert python(code) == "pytest_pycontainer"
 
 
+def test_an_engine_under_pytest_imports_no_library_that_few_runs_need() -> None:
+    code = (
+        "import sys, pytest_pycontainer.engine.engine, pytest_pycontainer.plugin_hooks;"
+        "import pytest_pycontainer.reporting.session;"
+        "from pytest_pycontainer import container, services; services.redis;"
+        "print({'filelock', 'isal', 'requests', 'rich', 'urllib3', 'backports.zstd'} & set(sys.modules))"
+    )
+    assert python(code) == "set()"
+
+
 def test_the_factory_named_build_outlives_the_import_of_the_room_named_build() -> None:
     code = (
         "import pytest_pycontainer.build, sys; from pytest_pycontainer import build;"

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from filelock import FileLock, Timeout
-
 from pytest_pycontainer.engine import arguments
 from pytest_pycontainer.engine.connection import MonitorConnection
 from pytest_pycontainer.engine.file_transfer import Copier, opened, parent_of, read_all, replace_file, write_all
@@ -195,6 +193,8 @@ def alone_with_what_is_left(directory: Path, name: str) -> Iterator[None]:
 
     Raises WaitTimeoutError, and ContainerNotFoundError if it is removed meanwhile.
     """
+    from filelock import FileLock, Timeout  # few look into what is left, and it takes long to import
+
     lock = FileLock(directory / _LEFT_LOCK, timeout=_END_SECONDS, poll_interval=_LOCK_POLL_SECONDS)
     try:
         lock.acquire()

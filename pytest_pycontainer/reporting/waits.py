@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from rich.text import Text
-
-from pytest_pycontainer.reporting.live_view import LiveView, Row
 from pytest_pycontainer.reporting.slow_steps import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from pytest_pycontainer.engine.container import Container
     from pytest_pycontainer.engine.wait import Wait
+    from pytest_pycontainer.reporting.live_view import LiveView, Row
 
 
 def described(wait: Wait) -> str:
@@ -62,6 +60,10 @@ class _Waiting:
         self._begin = time.monotonic() - SLOW_SECONDS
 
     def rows(self, width: int) -> Iterable[Row]:  # noqa: ARG002  (the view cuts it)
+        from rich.text import Text
+
+        from pytest_pycontainer.reporting.live_view import Row
+
         seconds = time.monotonic() - self._begin
         begin = "Waited for" if self.over else "Waiting for"
         yield Row(Text(f"{begin} {self._what} ({seconds:.0f} s)"), 0, "waiting")
