@@ -278,7 +278,8 @@ def _describe(process: int) -> str:
 def _descriptors() -> Iterator[str]:
     for link in Path("/proc/self/fd").iterdir():
         try:
-            yield f"{link.name} {link.readlink()}"
+            # What a removal that goes on holds open may lose its name meanwhile.
+            yield f"{link.name} {link.readlink()}".removesuffix(" (deleted)")
         except FileNotFoundError:  # the one that the directory itself was listed with
             continue
 
