@@ -273,7 +273,7 @@ class Container(
         ended = self._connection.await_state(lambda state: not at_once and state.status == "exited", REMOVAL_SECONDS)
         if ended is None:
             raise WaitTimeoutError(self.name, "ending", REMOVAL_SECONDS)
-        self._let_go(at_once)
+        self._let_go(at_once or self._connection.gone)  # a monitor that was killed removes nothing
 
     def _shares_processes(self) -> bool:
         namespaces = self._description.namespaces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,14 @@ def test_of_what_is_removed_explicitly_nothing_is_left(engine: Engine) -> None:
         cgroups = [Path(directory) for directory in container.cgroup().values()]
         container.remove(force=True)
         assert [path for path in (*cgroups, container.upper.parent) if path.exists()] == []
+
+
+def test_of_whose_monitor_was_killed_nothing_is_left_at_its_blocks_end(engine: Engine) -> None:
+    with engine.run("host", ["sleep", "inf"]) as c:
+        cgroups = [Path(directory) for directory in c.cgroup().values()]
+        status = Path(f"/proc/{c.pid}/status").read_text()
+        os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
+    assert [path for path in (*cgroups, c.upper.parent) if path.exists()] == []
 
 
 def test_settling_and_closing_wait_for_what_is_still_there(tmp_path: Path, engine: Engine) -> None:
