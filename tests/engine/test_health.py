@@ -319,11 +319,11 @@ def test_probes_leave_nothing_in_the_monitor(engine: Engine) -> None:
                 c.unpause()
 
         counts = []
-        for _ in range(6):
+        for _ in range(12):
             counts.append(descriptors())
             moment = time.time() + 0.1
             await_probe_after(c, moment)
-        assert max(counts) - min(counts) <= 4, counts  # one probe may stand still
+        assert max(counts) - min(counts) <= 8, counts  # one probe may stand still, and another just begin or end
 
 
 def test_who_does_not_listen_for_long_hears_the_last_of_it(engine: Engine) -> None:

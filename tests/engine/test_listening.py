@@ -73,6 +73,8 @@ def test_what_another_command_opens_there(sleeper: Container) -> None:
     with sleeper.popen(command) as process:
         process.stdout.readline(timeout=PATIENCE)
         assert sleeper.listening() == Listening((ListeningSocket("0.0.0.0", 80, "tcp", "python3"),))
+        process.kill()
+        process.wait(PATIENCE)
     assert 80 not in sleeper.listening()
 
 

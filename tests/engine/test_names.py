@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import time
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -231,8 +232,11 @@ def test_many_at_once_and_many_of_one_name(engine: Engine) -> None:
 
 def test_another_resolver_takes_the_place_of_one_that_was_killed(engine: Engine) -> None:
     with Engine(engine.settings) as own, own.run("host", SLEEP, name="first") as first:
-        (resolver,) = _resolvers(own)
-        process = os.pidfd_open(resolver)
+        deadline = time.monotonic() + 60
+        while len(found := _resolvers(own)) != 1:  # the next container's monitor may just be in the making
+            assert time.monotonic() < deadline, found
+            time.sleep(0.01)
+        process = os.pidfd_open(found[0])
         signal.pidfd_send_signal(process, signal.SIGKILL)
         select.select([process], [], [], 60)
         os.close(process)
