@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import time
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -232,20 +231,18 @@ def test_many_at_once_and_many_of_one_name(engine: Engine) -> None:
 
 def test_another_resolver_takes_the_place_of_one_that_was_killed(engine: Engine) -> None:
     with Engine(engine.settings) as own, own.run("host", SLEEP, name="first") as first:
-        deadline = time.monotonic() + 60
-        while len(found := _resolvers(own)) != 1:  # the next container's monitor may just be in the making
-            assert time.monotonic() < deadline, found
-            time.sleep(0.01)
-        process = os.pidfd_open(found[0])
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        select.select([process], [], [], 60)
-        os.close(process)
+        own.settle()  # no monitor is in the making
+        for service in _services(own):  # the resolver, and beside a firewall the forwarder
+            process = os.pidfd_open(service)
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [], 60)
+            os.close(process)
         with own.run("host", SLEEP) as c:
             assert look_up(c, "first") == [first.ip_address]
             assert look_up(first, c.name) == [c.ip_address]
 
 
-def _resolvers(engine: Engine) -> list[int]:
+def _services(engine: Engine) -> list[int]:
     """The children of its spawner that are no monitors: PID namespaces are theirs alone."""
     spawner = engine._resources.spawner.pid
     children = Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()
