@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,9 +165,11 @@ def test_secrets_are_seen_by_the_command_alone(engine: Engine, build: Build, lin
     # In nothing that is kept, and not in the cache key either.
     everything = json.dumps(image.config.to_json().decode()) + "".join(lines)
     assert "hush" not in everything.replace("raw-hush &&", "").replace("= raw-hush", "")
-    for path in engine.settings.root.rglob("*"):
-        if path.is_file() and path.stat().st_size < 1 << 20 and "layers" not in path.parts:
-            assert b"very-hush" not in path.read_bytes(), path
+    for directory, _, names in os.walk(engine.settings.root):
+        for path in (Path(directory, name) for name in names if "layers" not in Path(directory).parts):
+            with suppress(FileNotFoundError):  # other tests' containers come and go
+                if path.is_file() and path.stat().st_size < 1 << 20:
+                    assert b"very-hush" not in path.read_bytes(), path
     build(dockerfile, secrets={**secrets, "text": "another"})
     assert " ---> Using cache" in lines
     build(dockerfile)
