@@ -196,10 +196,13 @@ class Belongings:
     cgroups: frozenset[str] = frozenset()
 
     def since(self, earlier: Belongings) -> list[str]:
+        # What a process is called changes when it executes something: its number does not.
+        known = {process.split()[0] for process in earlier.processes}
         return [
             f"{field.name}: {thing}"
             for field in fields(self)
             for thing in sorted(getattr(self, field.name) - getattr(earlier, field.name))
+            if field.name != "processes" or thing.split()[0] not in known
         ]
 
 
