@@ -82,8 +82,8 @@ def test_a_shell(engine: Engine, sleeper: Container) -> None:
         terminal.read_until(PROMPT)
         terminal.type(b"tty; stty size\n")
         assert b"/dev/pts/" in terminal.read_until(PROMPT)
-        terminal.type(b"sleep 1000\n")
-        terminal.read_until(b"sleep 1000\r\n")
+        terminal.type(b"sh -c 'echo begun; exec sleep 1000'\n")  # it says so when it is in the foreground
+        terminal.read_until(b"\r\nbegun\r\n")
         terminal.type(b"\x03")  # it is the container's Ctrl-C
         terminal.read_until(PROMPT)
         terminal.resize(132, 50)
