@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import descendants
+
 RunPytest = Callable[..., pytest.RunResult]
 
 PATIENCE = 60.0
@@ -26,11 +28,6 @@ RUNNING = """
         print("running", file=sys.stderr, flush=True)
         time.sleep(600)
 """
-
-
-def descendants(process: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return children + [further for child in children for further in descendants(child)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from pytest_pycontainer import Engine, Settings
 from pytest_pycontainer.engine.keeper import Keeper
 from pytest_pycontainer.engine.sharing import REUSED, SharingEngine
+from tests.processes import descendants, ending, parent
 
 RunPytest = Callable[..., pytest.RunResult]
 
@@ -90,27 +91,10 @@ def running(project: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Po
             process.kill()
 
 
-def parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-@contextmanager
-def ending_with_its_keeper(container: int) -> Iterator[None]:
+def ending_with_its_keeper(container: int) -> AbstractContextManager[None]:
     """A block that leads to the end of a container's process, and of the keeper that has it."""
     monitor = parent(container)
-    descriptors = [os.pidfd_open(process) for process in (container, parent(parent(monitor)))]
-    try:
-        yield
-        for descriptor in descriptors:
-            assert select.select([descriptor], [], [], PATIENCE)[0]
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def descendants(process: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return children + [further for child in children for further in descendants(child)]
+    return ending(container, parent(parent(monitor)))
 
 
 def test_four_workers_share_one_container(project: pytest.Pytester, run_pytest: RunPytest) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from pytest_pycontainer.engine.sharing import (
     shared_network,
 )
 from pytest_pycontainer.errors import CommandNotFoundError, ContainerExitedError, InvalidSpecError, KeeperError
+from tests.processes import ending, parent
 
 PATIENCE = 60.0
 SLEEP = ("sleep", "1000")
@@ -83,23 +83,6 @@ def run_sleeper(sharing: Sharing) -> RunSleeper:
         return container
 
     return run
-
-
-@contextmanager
-def ending(*processes: int) -> Iterator[None]:
-    """A block that leads to the end of processes, and waits for it."""
-    descriptors = [os.pidfd_open(process) for process in processes]
-    try:
-        yield
-        for descriptor in descriptors:
-            assert select.select([descriptor], [], [], PATIENCE)[0]
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_clients_have_one_container_that_is_gone_with_the_last_of_them(

@@ -24,6 +24,7 @@ from pytest_pycontainer.errors import (
     InvalidSpecError,
     IpcNotShareableError,
 )
+from tests.processes import parent
 
 _SECONDS = 20.0
 _OWNER = """
@@ -84,7 +85,7 @@ def test_who_shares_this_machines_processes_is_killed_without_its_init(engine: E
 def test_what_outlives_its_monitor_is_ended_with_the_container(engine: Engine) -> None:
     container = engine.run("host", ["sh", "-c", "sleep 60 & echo $!; wait"], pid="host")
     child = int(next(container.follow(_SECONDS)))
-    monitor = parent_of(container.pid)
+    monitor = parent(container.pid)
 
     first = os.pidfd_open(container.pid)
     try:
@@ -105,8 +106,8 @@ def test_what_outlives_everything_is_ended_by_the_next_engine(engine: Engine, tm
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         first, child = map(int, owner.stdout.readline().split())
-        spawner = parent_of(parent_of(first))
-        for process in (parent_of(first), spawner, owner.pid):
+        spawner = parent(parent(first))
+        for process in (parent(first), spawner, owner.pid):
             os.kill(process, signal.SIGKILL)
     assert Path(f"/proc/{child}").exists()
 
@@ -241,10 +242,6 @@ def test_an_ipc_namespace_has_to_be_shareable(engine: Engine, mode: str) -> None
 def test_what_makes_no_sense_is_refused(engine: Engine, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSpecError, match=message):
         engine.run("host", ["true"], **options)
-
-
-def parent_of(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def assert_ends(process: int) -> None:

@@ -32,6 +32,7 @@ from pytest_pycontainer.errors import (
     PortNotPublishedError,
     SubnetInUseError,
 )
+from tests.processes import descendants
 
 SLEEP = ["sleep", "1000"]
 ASK = "import socket, sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5).recv(100).decode())"
@@ -449,11 +450,6 @@ def test_after_sigkill_of_all_there_is_no_network_left(engine: Engine, tmp_path:
     with Engine(replace(settings, root=tmp_path / "root")) as next_one, next_one.run("host", ["true"]) as c:
         assert c.wait(timeout=60) == 0
         assert next_one.containers(others=True) == [c]
-
-
-def descendants(process: int) -> list[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [one for child in map(int, children) for one in (child, *descendants(child))]
 
 
 def test_a_forked_child_takes_no_network_with_it(engine: Engine) -> None:
