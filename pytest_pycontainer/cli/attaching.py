@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -42,14 +41,6 @@ def accompany(container: Container, attached: AttachedSession, keys: DetachKeys,
     With ``stdin`` it gets what is typed, and with ``proxies`` the signals that this process gets.
     """
     at_terminal = container.has_terminal and sys.stdin.isatty()
-    left = threading.Event()
-
-    def type_in(data: bytes) -> None:
-        data, complete = keys.filter(data) if at_terminal else (data, False)
-        attached.write(data)
-        if complete:
-            left.set()
-            attached.detach()
 
     def tell(number: int) -> None:
         with suppress(PycontainerError):  # it has just ended
@@ -67,16 +58,16 @@ def accompany(container: Container, attached: AttachedSession, keys: DetachKeys,
             if stdin:
                 stack.enter_context(terminal.raw())
         if stdin:
-            terminal.feed(type_in, attached.close_stdin)
+            terminal.feed(attached.write, attached.close_stdin, keys if at_terminal else None, attached.detach)
         try:
             while entries := attached.read_entries():
                 for entry in entries:
                     # A stream's number is that of its descriptor, in every process.
                     terminal.write_all(entry.stream, entry.data)
         except ValueError:
-            if not left.is_set():
+            if not keys.complete:
                 raise
-    if left.is_set():
+    if keys.complete:
         sys.stderr.write("read escape sequence\n")
         return 0
     return container.wait()

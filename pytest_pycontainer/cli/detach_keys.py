@@ -9,26 +9,33 @@ DETACH_KEYS = Flag("detach-keys", "Keys that leave it, such as ctrl-p,ctrl-q", v
 
 
 class DetachKeys:
-    """Looks for a sequence of keys in what is typed. Raises UsageError for text that names none."""
+    """Looks for a sequence of keys in what is typed, until that is ``complete``.
+
+    Raises UsageError for text that names none.
+    """
 
     def __init__(self, text: str = DEFAULT) -> None:
         self._sequence = bytes(_key(text, name) for name in text.split(",")) if text else b""
         self._matched = 0
+        self.complete = False
 
-    def filter(self, typed: bytes) -> tuple[bytes, bool]:
-        """What of it is for the container, and whether the sequence is complete; what might begin it is held back."""
+    def filter(self, typed: bytes) -> bytes:
+        """What of it is for the container; what might begin the sequence is held back."""
+        if not self._sequence:
+            return typed
         passed = bytearray()
-        for key in typed if self._sequence else ():
+        for key in typed:
             if key == self._sequence[self._matched]:
                 self._matched += 1
                 if self._matched == len(self._sequence):
-                    return bytes(passed), True
+                    self.complete = True
+                    break
                 continue
             passed += self._sequence[: self._matched]
             self._matched = int(key == self._sequence[0])
             if not self._matched:
                 passed.append(key)
-        return (bytes(passed) if self._sequence else typed), False
+        return bytes(passed)
 
 
 def _key(text: str, name: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -54,28 +53,19 @@ def _exec(session: Session, given: Given) -> int:
 
 
 def _accompany(process: ContainerProcess, keys: DetachKeys, *, interactive: bool, at_terminal: bool) -> int:
-    left = threading.Event()
-
-    def type_in(data: bytes) -> None:
-        data, complete = keys.filter(data) if at_terminal else (data, False)
-        process.write(data)
-        if complete:
-            left.set()
-            process.close()
-
     with ExitStack() as stack:
         if at_terminal:
             stack.enter_context(terminal.heard({signal.SIGWINCH}, lambda _: process.resize(*terminal.size())))
             if interactive:
                 stack.enter_context(terminal.raw())
         if interactive:
-            terminal.feed(type_in, process.close_stdin)
+            terminal.feed(process.write, process.close_stdin, keys if at_terminal else None, process.close)
         try:
             with terminal.copied(lambda: process.stderr.read_bytes(_READ_SIZE), sys.stderr.fileno()):
                 terminal.copy(lambda: process.stdout.read_bytes(_READ_SIZE), sys.stdout.fileno())
             return process.wait()
         except ValueError:
-            if left.is_set():
+            if keys.complete:
                 return 0
             raise
 

@@ -46,24 +46,24 @@ def _list(session: Session, given: Given) -> int:
         try:
             status = container.status
             if (every or status in ("running", "paused", "restarting")) and all(one.has(container) for one in filters):
-                found.append(container)
+                found.append((container, status))
         except ContainerNotFoundError:
             continue  # it was removed in this moment
     found = found if last is None or last < 0 else found[:last]
     whole = given.switch("no-trunc")
     if given.switch("quiet"):
-        for container in found:
+        for container, _ in found:
             session.print(container.id if whole else container.short_id)
         return 0
     form = given.text("format")
     sized = given.switch("size") or "Size" in (form or "")
-    rows = [_row(container, whole=whole, sized=sized) for container in found]
+    rows = [_row(container, status, whole=whole, sized=sized) for container, status in found]
     for line in lines_of(rows, form, (*_COLUMNS, "Size") if sized else _COLUMNS, _HEADINGS):
         session.print(line)
     return 0
 
 
-def _row(container: Container, *, whole: bool, sized: bool) -> Mapping[str, str]:
+def _row(container: Container, status: str, *, whole: bool, sized: bool) -> Mapping[str, str]:
     command = shlex.join(container.command)
     if not whole and len(command) > _SHOWN_COMMAND:
         command = f"{command[: _SHOWN_COMMAND - 1]}…"
@@ -73,8 +73,8 @@ def _row(container: Container, *, whole: bool, sized: bool) -> Mapping[str, str]
         "Command": f'"{command}"',
         "CreatedAt": local_time(container.created_at),
         "RunningFor": ago(container.created_at),
-        "State": container.status,
-        "Status": status_of(container),
+        "State": status,
+        "Status": _described(container, status),
         "Ports": ", ".join(_ports(container)),
         "Names": container.name,
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(container.labels.items())),
@@ -83,9 +83,8 @@ def _row(container: Container, *, whole: bool, sized: bool) -> Mapping[str, str]
     }
 
 
-def status_of(container: Container) -> str:
-    """How a container is, as ``ps`` says it: ``Up 2 minutes (healthy)``."""
-    status = container.status
+def _described(container: Container, status: str) -> str:
+    """A status as ``ps`` says it: ``Up 2 minutes (healthy)``."""
     if status == "created":
         return "Created"
     if status == "removed":

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pytest_pycontainer.cli.detach_keys import DetachKeys
+
 _READ_SIZE = 32 * 1024
 _STOP = signal.SIGRTMIN  # nobody else sends this one
 
@@ -61,13 +63,24 @@ def heard(numbers: Iterable[int], tell: Callable[[int], object]) -> Iterator[Non
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def feed(write: Callable[[bytes], object], close: Callable[[], object]) -> None:
-    """Has a thread hand standard input on as it comes, and its end; it is not waited for."""
+def feed(
+    write: Callable[[bytes], object],
+    close: Callable[[], object],
+    keys: DetachKeys | None,
+    leave: Callable[[], object],
+) -> None:
+    """Has a thread hand standard input on as it comes, and its end; it is not waited for.
+
+    When the ``keys`` are complete, it calls ``leave`` and ends.
+    """
 
     def pump() -> None:
         with suppress(OSError, ValueError):  # nobody reads it any more, or all is over
             while data := os.read(sys.stdin.fileno(), _READ_SIZE):
-                write(data)
+                write(data if keys is None else keys.filter(data))
+                if keys is not None and keys.complete:
+                    leave()
+                    return
             close()
 
     threading.Thread(target=pump, name="standard input", daemon=True).start()
