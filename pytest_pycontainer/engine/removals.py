@@ -52,10 +52,11 @@ class Removals:
         What a monitor has left is for ``finish``.
         """
         with self._lock:
-            for removal in [removal for removal in self._under_way if removal.is_done()]:
+            done = [removal for removal in self._under_way if removal.is_done()]
+            self._under_way.append(_Removal(name, connection, reservation, records))
+            for removal in done:
                 self._under_way.remove(removal)
                 removal.finish(time.monotonic())
-            self._under_way.append(_Removal(name, connection, reservation, records))
 
     def finish(self) -> None:
         """Waits until all are gone, and removes what their monitors have left.

@@ -117,7 +117,7 @@ class HttpWait(Condition):
         """The one that was named, else the only one that is published, or that the image exposes."""
         if self.port is not None:
             return self.port
-        published = sorted({port for _, _, port, protocol in container._published() if protocol == "tcp"})
+        published = sorted({port.container_port for port in container.ports if port.protocol == "tcp"})
         exposed = [
             one.container_port for one in parse_ports(container.image.config.exposed_ports) if one.protocol == "tcp"
         ]
