@@ -34,6 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         check_fixtures_of(metafunc)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist's tells that this worker is ready: others may be done before it joins
 def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput") and "pytest_pycontainer.declarations" in sys.modules:
         from pytest_pycontainer.declarations.keepers import join_those_who_share

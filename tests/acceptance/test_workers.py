@@ -105,6 +105,31 @@ def test_four_workers_share_one_container(project: pytest.Pytester, run_pytest: 
     assert containers_left() == []
 
 
+def test_a_worker_has_joined_before_it_is_ready(project: pytest.Pytester, run_pytest: RunPytest) -> None:
+    """Else the others could be done, and the container gone, before a slow one joins."""
+    project.makepyfile(SHARED)
+    project.makeconftest("""
+        from pathlib import Path
+        from pytest_pycontainer.declarations.keepers import keepers_of
+
+        def pytest_sessionstart(session):
+            for plugin in session.config.pluginmanager.get_plugins():
+                if type(plugin).__name__ == "WorkerInteractor":
+                    listen(plugin)
+
+        def listen(worker):
+            def sendevent(name, **arguments):
+                if name == "collectionfinish":
+                    with Path("ready").open("a") as ready:
+                        print(len(keepers_of(worker.config)._open), file=ready)
+                send(name, **arguments)
+
+            send, worker.sendevent = worker.sendevent, sendevent
+    """)
+    run_pytest("-n", "2").assert_outcomes(passed=8)
+    assert (project.path / "ready").read_text() == "1\n1\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
